@@ -1,0 +1,165 @@
+//! Reading and writing files so that a crash leaves the old content or the new one, and every error names its path.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A file or directory that could not be used as we wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused.
+    #[error("cannot {doing} `{}`", path.display())]
+    Io {
+        /// What we were doing: `read`, `write`, `create directory`.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The content is not what this version writes.
+    #[error("`{}` is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// A newer rcompose has written it.
+    #[error("`{}` has format {found}, this rcompose knows formats up to {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The format in it.
+        found: u32,
+        /// The newest that we read.
+        known: u32,
+    },
+}
+
+/// Makes a closure that adds what and where to an [`io::Error`].
+pub fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { doing, path: path.to_owned(), source }
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(failed("read", path))
+}
+
+/// Reads a whole file, or returns `None` where there is none.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+/// How much a write has to survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of any process: the rename is atomic. For what a reboot makes void anyway.
+    Crash,
+    /// The loss of power: file and directory are synced. For what users would miss.
+    Power,
+}
+
+/// Replaces a file's content at once: temporary file beside it, (sync,) rename. Mode 0600.
+pub fn write(path: &Path, content: &[u8], durability: Durability) -> Result<(), Error> {
+    let wrap = || failed("write", path);
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(wrap())?;
+    file.write_all(content).map_err(wrap())?;
+    if durability == Durability::Power {
+        file.as_file().sync_all().map_err(wrap())?;
+    }
+    file.persist(path).map_err(|error| error.error).map_err(wrap())?;
+    if durability == Durability::Power {
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(wrap())?;
+    }
+    Ok(())
+}
+
+/// Makes a directory and its parents, those that are new with mode 0700.
+pub fn make_private_dir(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create directory", path))
+}
+
+/// Makes a directory with its parents and sets its mode whatever the umask says.
+pub fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+    make_private_dir(path)?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("change the mode of", path))
+}
+
+/// A stored record: the format's number beside the content, so that a newer one is refused and not misread.
+#[derive(serde::Deserialize, Serialize)]
+struct Versioned<T> {
+    format: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// Writes a record as JSON.
+pub fn write_record<T: Serialize>(
+    path: &Path,
+    format: u32,
+    content: &T,
+    durability: Durability,
+) -> Result<(), Error> {
+    let bytes = serde_json::to_vec(&Versioned { format, content })
+        .map_err(|source| Error::Damaged { path: path.to_owned(), source })?;
+    write(path, &bytes, durability)
+}
+
+/// Reads a record, or `None` where there is none. Formats above `known` are refused.
+pub fn read_record<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Option<T>, Error> {
+    #[derive(serde::Deserialize)]
+    struct OnlyFormat {
+        format: u32,
+    }
+    let Some(bytes) = read_if_there(path)? else { return Ok(None) };
+    let damaged = |source| Error::Damaged { path: path.to_owned(), source };
+    let OnlyFormat { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if format > known {
+        return Err(Error::Newer { path: path.to_owned(), found: format, known });
+    }
+    let record: Versioned<T> = serde_json::from_slice(&bytes).map_err(damaged)?;
+    Ok(Some(record.content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+    struct Thing {
+        name: String,
+    }
+
+    #[test]
+    fn a_record_comes_back_and_a_newer_one_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("thing.json");
+        let thing = Thing { name: "a".into() };
+        write_record(&path, 2, &thing, Durability::Crash).expect("written");
+        assert_eq!(read_record(&path, 2).expect("read"), Some(thing));
+        let error = read_record::<Thing>(&path, 1).expect_err("newer");
+        assert!(matches!(error, Error::Newer { found: 2, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_missing_record_is_none_and_a_torn_one_is_named() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("thing.json");
+        assert_eq!(read_record::<Thing>(&path, 1).expect("none"), None);
+        fs::write(&path, "{\"format\":1,\"na").expect("written");
+        let error = read_record::<Thing>(&path, 1).expect_err("damaged");
+        assert!(error.to_string().contains("thing.json"), "{error}");
+    }
+}

@@ -1,0 +1,93 @@
+//! Advisory locks (flock(2)) whose error names the owner. A lock is a value; dropping it, or dying, releases it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::files::{self, failed};
+
+/// A lock that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lock's file could not be used.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// Somebody else has it.
+    #[error("`{}` is locked by {owner}", path.display())]
+    Held {
+        /// The lock's file.
+        path: PathBuf,
+        /// Who wrote themselves into it: `rcompose pull (pid 4711)`.
+        owner: String,
+    },
+}
+
+/// How to take a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Alone, waiting for others.
+    Exclusive,
+    /// Alone, or not at all.
+    TryExclusive,
+    /// With other readers, waiting for a writer.
+    Shared,
+}
+
+/// A held lock.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes a lock; `owner` is what an error tells those who come later.
+    pub fn take(path: &Path, mode: Mode, owner: &str) -> Result<Lock, Error> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed("open lock", path))?;
+        match mode {
+            Mode::Exclusive => file.lock().map_err(failed("lock", path))?,
+            Mode::Shared => file.lock_shared().map_err(failed("lock", path))?,
+            Mode::TryExclusive => match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut owner = String::new();
+                    let _ = file.read_to_string(&mut owner);
+                    let owner = if owner.is_empty() { "another rcompose".to_owned() } else { owner };
+                    return Err(Error::Held { path: path.to_owned(), owner });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error).into()),
+            },
+        }
+        if mode != Mode::Shared {
+            // Only a courtesy for the next error message: the lock is held whether or not this works.
+            let _ = file
+                .set_len(0)
+                .and_then(|()| file.rewind())
+                .and_then(|()| write!(file, "{owner} (pid {})", std::process::id()));
+        }
+        Ok(Lock { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_taker_learns_who_was_first_and_succeeds_afterwards() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("lock");
+        let first = Lock::take(&path, Mode::Exclusive, "rcompose up").expect("free");
+        let error = Lock::take(&path, Mode::TryExclusive, "rcompose down").expect_err("held").to_string();
+        assert!(error.contains("rcompose up (pid "), "{error}");
+        drop(first);
+        Lock::take(&path, Mode::TryExclusive, "rcompose down").expect("free again");
+    }
+}

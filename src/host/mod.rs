@@ -1,0 +1,5 @@
+//! This machine: paths, files, locks, id maps, the outer user namespace, and what the kernel offers.
+
+pub mod files;
+pub mod lock;
+pub mod paths;

@@ -1,0 +1,163 @@
+//! What every failure becomes before a user sees it: the message, its causes, what to do, and the exit code.
+//!
+//! Each folder has its own error enum and turns it into a [`Report`] with `From`. A report looks the same in the
+//! terminal, over the control socket and in JSON.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How a command ends, as the number that the shell sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// Everything that was asked for is true now (0).
+    Success,
+    /// The request failed for a reason that has no code of its own (1).
+    Failure,
+    /// The command line was wrong; nothing was tried (2 … as clap does).
+    Usage,
+    /// The Compose file or one of its companions was refused (15).
+    File,
+    /// A service ended or could not be started (1, as docker compose).
+    Service,
+    /// A job under `service_completed_successfully` ended with a failure (1, as docker compose).
+    Job,
+    /// A service turned unhealthy (1, as docker compose).
+    Unhealthy,
+    /// The time that the user allowed is over (1).
+    Timeout,
+    /// A host port is held by somebody else (1).
+    PortBusy,
+    /// An image could not be built (17).
+    Build,
+    /// An image could not be pulled (18).
+    Pull,
+    /// This host lacks something that cannot be done without (19).
+    Host,
+    /// Stopped by SIGINT (130).
+    Interrupted,
+    /// The code of a container or an exec, passed through.
+    Code(u8),
+}
+
+impl Exit {
+    /// Returns the number for `exit(2)`.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Success => 0,
+            Exit::Usage => 2,
+            Exit::Failure
+            | Exit::File
+            | Exit::Service
+            | Exit::Job
+            | Exit::Unhealthy
+            | Exit::Timeout
+            | Exit::PortBusy => 1,
+            Exit::Build => 17,
+            Exit::Pull => 18,
+            Exit::Host => 19,
+            Exit::Interrupted => 130,
+            Exit::Code(code) => code,
+        }
+    }
+}
+
+/// A place in a file, with the line itself, so that it can be shown with a caret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file as the user would type it, relative to the current directory where that is shorter.
+    pub file: String,
+    /// Line, counted from 1.
+    pub line: u32,
+    /// Column in characters, counted from 1.
+    pub column: u32,
+    /// The text of that line, without its end.
+    pub text: String,
+    /// How many characters to underline, at least 1.
+    pub width: u32,
+    /// A word beside the caret, or empty.
+    pub label: String,
+}
+
+/// A failure, complete: nothing has to be looked up to print it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What failed: lower case, no full stop, fits after `error:`.
+    pub message: String,
+    /// Places in files, the most important first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+    /// Why, from near to far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// What to do about it, each a sentence or a command to type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+    /// Further failures of the same request, each whole (several errors of one file, parts of a tear-down).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Report>,
+    /// How the command ends.
+    pub exit: Exit,
+}
+
+impl Report {
+    /// Makes a report with only a message.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Report {
+        Report {
+            message: message.into(),
+            places: Vec::new(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+            more: Vec::new(),
+            exit,
+        }
+    }
+
+    /// Takes the message and the chain of sources of an error.
+    pub fn from_error(exit: Exit, error: &dyn std::error::Error) -> Report {
+        let mut report = Report::new(exit, error.to_string());
+        let mut source = error.source();
+        while let Some(cause) = source {
+            report.causes.push(cause.to_string());
+            source = cause.source();
+        }
+        report
+    }
+
+    /// Adds a cause.
+    pub fn cause(mut self, cause: impl Into<String>) -> Report {
+        self.causes.push(cause.into());
+        self
+    }
+
+    /// Adds a hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Report {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds a place.
+    pub fn place(mut self, place: Place) -> Report {
+        self.places.push(place);
+        self
+    }
+
+    /// Adds further failures of the same request.
+    pub fn and(mut self, more: impl IntoIterator<Item = Report>) -> Report {
+        self.more.extend(more);
+        self
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for cause in &self.causes {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}

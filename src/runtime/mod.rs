@@ -1,0 +1,2 @@
+//! Container runtime.
+pub mod spec;
