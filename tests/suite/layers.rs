@@ -24,7 +24,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("supervisor", &["api", "engine", "keeper", "host"]),
-    ("api", &["engine", "plan", "image", "event", "progress"]),
+    ("api", &["engine", "plan", "image", "network", "event", "progress"]),
     ("engine", &["plan", "image", "runtime", "network", "volume", "keeper", "host", "event", "progress"]),
     ("keeper", &["runtime", "host", "sys"]),
     ("build", &["image", "runtime", "network", "host", "progress"]),
