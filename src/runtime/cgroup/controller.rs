@@ -316,18 +316,24 @@ fn make(
 ) -> Result<PathBuf, Error> {
     let levels = [base.join(OURS), base.join(OURS).join(project)];
     let directory = levels[1].join(id);
+    let mut tries = 0;
     let made = loop {
+        tries += 1;
         match fs::create_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Another project's end may take the upper levels away between two of these calls; a few times only.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 100 => {
                 for level in &levels {
                     match fs::create_dir(level) {
                         Ok(()) => fresh(level)?,
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                         Err(error) => return Err(failed("create control group", level)(error).into()),
                     }
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_tree(&directory)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < 100 => {
+                remove_tree(&directory)?;
+            }
             other => break other,
         }
     };
