@@ -24,9 +24,9 @@ pub(super) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manif
 #[derive(Debug)]
 pub enum Document {
     /// Several images, one for each platform.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
     /// One image.
-    Manifest(ImageManifest),
+    Manifest(Box<ImageManifest>),
 }
 
 impl Document {

@@ -50,7 +50,7 @@ fn descend(
             let announced = manifest.media_type().as_ref().map(ToString::to_string);
             return Ok(Some(Chosen { bytes, media_type: announced.unwrap_or(media_type) }));
         }
-        Document::Index(index) => index,
+        Document::Index(index) => *index,
     };
     available.extend(config::platforms(&index));
     if depth == 0 {
@@ -125,7 +125,7 @@ pub fn config_of(image: &str, bytes: &[u8]) -> Result<(ImageManifest, Descriptor
     if size > limit {
         return Err(Error::TooLarge { what: format!("the configuration of `{image}`"), size, limit });
     }
-    Ok((manifest, descriptor))
+    Ok((*manifest, descriptor))
 }
 
 impl Incoming {

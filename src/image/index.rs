@@ -89,7 +89,7 @@ impl Entry {
     }
 
     /// The same with its origin.
-    pub fn from_origin(&self, origin: Option<&Digest>) -> Entry {
+    pub fn with_origin(&self, origin: Option<&Digest>) -> Entry {
         self.with(ORIGIN, origin.map(ToString::to_string))
     }
 

@@ -35,7 +35,7 @@ impl<'a> Layout<'a> {
         let Document::Index(index) = Document::parse(&what, index)? else {
             return Err(Error::NotAnImage { what, reason: "it is no index".to_owned() });
         };
-        Ok(Layout { place, index, blobs })
+        Ok(Layout { place, index: *index, blobs })
     }
 
     /// The images by name. Entries of one name are one image for several platforms; those without a name are one

@@ -335,7 +335,7 @@ mod tests {
         refused("a/../b", "parts");
         refused("-a", "parts");
         refused("a___b", "parts");
-        refused("a:b:", "parts");
+        refused("a:b:", "tag");
         refused("a:-b", "tag");
         refused("a:b c", "tag");
         refused("a@sha256:12", "64");

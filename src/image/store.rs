@@ -244,7 +244,7 @@ impl Store {
         let size = incoming.manifest_bytes.len() as u64;
         let platform = incoming.config.platform();
         let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id)
-            .from_origin(origin)
+            .with_origin(origin)
             .stamped(stamp);
         let index = self.change(|index| {
             if names.is_empty() {

@@ -5,6 +5,7 @@
 //! memory needs a limit.
 
 use std::io::{self, BufRead};
+use std::ops::Range;
 
 use tar::Header;
 
@@ -13,7 +14,17 @@ use super::Error;
 const BLOCK: usize = 512;
 /// Long names and PAX records beyond this are refused, as Go's archive/tar does.
 const MAX_EXTENSION: u64 = 1 << 20;
+/// No file system holds more (off_t).
+const MAX_SIZE: u64 = i64::MAX as u64;
 const XATTR: &[u8] = b"SCHILY.xattr.";
+
+// Where a header has its numbers, the same in all formats (POSIX pax, ustar interchange format).
+const MODE: Range<usize> = 100..108;
+const UID: Range<usize> = 108..116;
+const GID: Range<usize> = 116..124;
+const SIZE: Range<usize> = 124..136;
+const MTIME: Range<usize> = 136..148;
+const CHECKSUM: Range<usize> = 148..156;
 
 /// What kind of file an entry makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +104,13 @@ impl<R: BufRead> Entries<R> {
     pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         let mut extension = Extension::default();
         loop {
-            self.skip(self.left + self.padding)?;
+            self.skip(self.left)?;
+            self.skip(self.padding)?;
             (self.left, self.padding) = (0, 0);
             let Some(header) = self.header()? else { return Ok(None) };
-            let size = header.size().map_err(|_| Error::header("a size that is no number"))?;
+            let size = field(header.as_bytes(), SIZE)
+                .and_then(|size| u64::try_from(size).ok())
+                .ok_or_else(|| Error::header("a size that is no number"))?;
             let size = match header.entry_type().as_byte() {
                 b'x' | b'g' | b'L' | b'K' => size,
                 _ => extension.size.unwrap_or(size),
@@ -192,10 +206,9 @@ impl<R: BufRead> Entries<R> {
             return Ok(None);
         }
         // The sum takes its own field for spaces.
-        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum::<u32>()
-            - block[148..156].iter().map(|byte| u32::from(*byte)).sum::<u32>()
-            + 8 * u32::from(b' ');
-        if header.cksum().ok() != Some(sum) {
+        let sum = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(*byte)).sum::<i64>();
+        let expected = sum(block) - sum(&block[CHECKSUM]) + 8 * i64::from(b' ');
+        if field(block, CHECKSUM) != Some(expected) {
             return Err(Error::header("a header whose checksum is wrong"));
         }
         Ok(Some(header))
@@ -232,7 +245,10 @@ impl Extension {
             match key {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
-                b"size" => self.size = Some(number(value).ok_or_else(malformed)?),
+                b"size" => {
+                    let size: Option<u64> = number(value).filter(|size| *size <= MAX_SIZE);
+                    self.size = Some(size.ok_or_else(malformed)?);
+                }
                 b"uid" => self.uid = Some(number(value).ok_or_else(malformed)?),
                 b"gid" => self.gid = Some(number(value).ok_or_else(malformed)?),
                 b"mtime" => self.mtime = Some(time(value).ok_or_else(malformed)?),
@@ -266,20 +282,19 @@ impl Extension {
             b'S' => return Err(Error::header("a sparse file, which no image should hold")),
             _ => return Err(Error::header("an entry of an unknown kind")),
         };
-        let id = |known: Option<u32>, field: io::Result<u64>| match known {
+        let bytes = header.as_bytes();
+        let id = |known: Option<u32>, place| match known {
             Some(id) => Ok(id),
-            None => field
-                .ok()
+            None => field(bytes, place)
                 .and_then(|id| u32::try_from(id).ok())
                 .ok_or_else(|| Error::header("an owner that is no number below 2³²")),
         };
+        let mode = field(bytes, MODE).and_then(|mode| u32::try_from(mode).ok());
         let meta = Meta {
-            uid: id(extension.uid, header.uid())?,
-            gid: id(extension.gid, header.gid())?,
-            mode: header.mode().map_err(|_| Error::header("permissions that are no number"))? & 0o7777,
-            mtime: extension.mtime.unwrap_or_else(|| {
-                (header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0), 0)
-            }),
+            uid: id(extension.uid, UID)?,
+            gid: id(extension.gid, GID)?,
+            mode: mode.ok_or_else(|| Error::header("permissions that are no number"))? & 0o7777,
+            mtime: extension.mtime.unwrap_or_else(|| (field(bytes, MTIME).unwrap_or(0), 0)),
             xattrs: extension.xattrs,
         };
         let link = extension
@@ -290,6 +305,23 @@ impl Extension {
         }
         Ok(Entry { path, kind, link, meta, size })
     }
+}
+
+/// Reads a number of a header: octal digits with spaces or zeros around, nothing at all (0), or GNU's binary form,
+/// which the first bit announces.
+fn field(header: &[u8; BLOCK], place: Range<usize>) -> Option<i64> {
+    let bytes = &header[place];
+    if bytes[0] & 0x80 != 0 {
+        // Two's complement, big-endian; the bit beside the announcing one is the sign.
+        let sign = if bytes[0] & 0x40 != 0 { -1 } else { 0 };
+        let first = i128::from(bytes[0] & 0x3f) | (sign << 6);
+        let value = bytes[1..].iter().fold(first, |value, byte| value << 8 | i128::from(*byte));
+        return i64::try_from(value).ok();
+    }
+    let text = std::str::from_utf8(bytes).ok()?.trim_matches(['\0', ' ']);
+    // Some writers leave rubbish after the zero that ends the digits.
+    let digits = text.split(['\0', ' ']).next().unwrap_or_default();
+    if digits.is_empty() { Some(0) } else { i64::from_str_radix(digits, 8).ok().filter(|value| *value >= 0) }
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -361,6 +393,24 @@ mod tests {
     }
 
     #[test]
+    fn numbers_come_in_every_spelling() {
+        let check = |bytes: &[u8], expected| {
+            let mut header = [0; BLOCK];
+            header[SIZE][..bytes.len()].copy_from_slice(bytes);
+            assert_eq!(field(&header, SIZE), expected, "{bytes:?}");
+        };
+        check(b"00000000017\0", Some(15));
+        check(b"     17 \0", Some(15));
+        check(b"", Some(0));
+        check(b"17\0x", Some(15));
+        check(b"9", None);
+        check(b"-1", None);
+        check(&[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1], Some((2 << 32) + 1));
+        check(&[0xff; 12], Some(-1));
+        check(&[0xbf; 12], None);
+    }
+
+    #[test]
     fn what_is_no_tar_is_refused() {
         let whole = pax(&[]);
         let refused = |tar: &[u8], part: &str| {
@@ -373,7 +423,7 @@ mod tests {
         };
         refused(&[b'x'; 1024], "checksum");
         refused(&whole[..700], "end of file");
-        refused(&pax(&[("size", b"99999999")]), "end of file");
+        refused(&pax(&[("size", b"99999")]), "end of file");
         refused(&pax(&[("GNU.sparse.major", b"1")]), "sparse");
         let mut long = Header::new_gnu();
         long.set_entry_type(tar::EntryType::GNULongName);

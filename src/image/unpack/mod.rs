@@ -22,6 +22,8 @@ mod entries;
 mod extract;
 mod finish;
 mod inflate;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read};
 use std::path::Path;
