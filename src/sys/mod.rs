@@ -5,5 +5,6 @@
 
 pub mod fs;
 pub mod mount;
+pub mod net;
 pub mod process;
 pub mod socket;
