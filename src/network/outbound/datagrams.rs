@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket as StdUdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SendFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, sockopt};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -126,14 +127,6 @@ struct Flow {
     context: Context,
 }
 
-/// One datagram at a time, on whichever thread.
-enum Event {
-    Waiting(Vec<u8>),
-    Near,
-    Far,
-    Idle,
-}
-
 impl Flow {
     async fn run(mut self, hopper: &Hopper, namespace: &Arc<OwnedFd>) -> Result<(), Error> {
         let failed =
@@ -151,41 +144,23 @@ impl Flow {
         let mut idle = IDLE;
         let mut last_length = 0;
         loop {
-            let event = tokio::select! {
-                Some(bytes) = self.waiting.recv() => Event::Waiting(bytes),
-                ready = near.readable() => ready.map(|()| Event::Near).map_err(failed)?,
-                ready = far.readable() => ready.map(|()| Event::Far).map_err(failed)?,
-                () = sleep_until(Instant::now() + idle) => Event::Idle,
-            };
-            match event {
-                Event::Idle => return Ok(()),
-                Event::Waiting(bytes) => {
+            tokio::select! {
+                Some(bytes) = self.waiting.recv() => {
                     last_length = bytes.len();
                     self.check(send(&far, &bytes), last_length);
                 }
-                Event::Near => {
-                    let moved = with_buffer(|buffer| {
-                        let length = near.try_recv(buffer).ok()?;
-                        Some((send(&far, &buffer[..length]), length))
-                    });
-                    if let Some((sent, length)) = moved {
-                        last_length = length;
-                        self.check(sent, length);
-                        idle = IDLE;
-                    }
-                }
-                Event::Far => {
-                    let received = with_buffer(|buffer| {
-                        let length = far.try_recv(buffer)?;
-                        // A container whose port is closed says so to the next datagram.
-                        send(&near, &buffer[..length])
-                    });
-                    match received {
-                        Ok(_) if self.ends.1.port() == 53 => idle = IDLE_AFTER_ANSWER,
-                        Ok(_) => {}
-                        received => self.check(received, last_length),
-                    }
-                }
+                // A container whose port is closed says so here, and there is nobody to be told.
+                moved = relay(&near, &far) => if let Ok((length, sent)) = moved {
+                    last_length = length;
+                    idle = IDLE;
+                    self.check(sent, length);
+                },
+                moved = relay(&far, &near) => match moved {
+                    Ok(_) if self.ends.1.port() == 53 => idle = IDLE_AFTER_ANSWER,
+                    Ok(_) => {}
+                    Err(error) => self.check(Err(error), last_length),
+                },
+                () = sleep_until(Instant::now() + idle) => return Ok(()),
             }
         }
     }
@@ -230,8 +205,22 @@ fn refuse(socket: &OwnedFd, reason: Unreachable, context: &Context, ends: Ends, 
 /// Sends on a connected socket now or not at all.
 ///
 /// Not by the runtime's `try_send`, which reports a full socket until the runtime has first looked at it.
-pub fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<usize> {
+pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// Waits for a datagram of one connected socket and sends it on by another.
+///
+/// Returns its length and whether it went; fails with what the far end's host said about an earlier one.
+pub async fn relay(from: &UdpSocket, to: &UdpSocket) -> io::Result<(usize, io::Result<usize>)> {
+    // An error alone does not make a socket readable, but it has to be taken away before it hits the next datagram.
+    let step = || {
+        with_buffer(|buffer| {
+            let (_, length) = rustix::net::recv(from, &mut *buffer, RecvFlags::DONTWAIT)?;
+            Ok((length, send(to, &buffer[..length])))
+        })
+    };
+    from.async_io(Interest::READABLE | Interest::ERROR, step).await
 }
 
 /// Lends a buffer for the largest datagram; one a thread, not one a flow.

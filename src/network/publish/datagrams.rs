@@ -1,12 +1,12 @@
 //! Published UDP ports: each client has a socket of its own towards the container.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
@@ -91,19 +91,20 @@ async fn serve_one(
         source,
     })?;
     loop {
-        let answer = tokio::select! {
+        let answer = || {
+            with_buffer(|buffer| {
+                let (_, length) = rustix::net::recv(&near, &mut *buffer, RecvFlags::DONTWAIT)?;
+                Ok(send_from(socket, &buffer[..length], client.0, client.1))
+            })
+        };
+        // What fails here is a lost datagram: a container whose port is closed, or a host that is busy.
+        tokio::select! {
             bytes = waiting.recv() => match bytes {
-                // A container whose port is closed says so to the next datagram; there may be a later one.
-                Some(bytes) => { let _ = send(&near, &bytes); continue; }
+                Some(bytes) => drop(send(&near, &bytes)),
                 None => return Ok(()),
             },
-            _ = near.readable() => with_buffer(|buffer| {
-                let length = near.try_recv(buffer)?;
-                send_from(socket, &buffer[..length], client.0, client.1)
-            }),
+            answered = near.async_io(Interest::READABLE | Interest::ERROR, answer) => drop(answered),
             () = sleep_until(Instant::now() + IDLE) => return Ok(()),
-        };
-        // Full on the host's side: lost, as datagrams are.
-        let _: io::Result<usize> = answer;
+        }
     }
 }
