@@ -18,7 +18,7 @@ use super::status::{Told, tell};
 use super::target::{Kind, Root};
 use super::users::User;
 use super::{credentials, namespaces, program, pseudo, reaper, rootfs, terminal};
-use crate::sys::process::{loopback_up, put_descriptor_at};
+use crate::sys::process::{exit_at_once, loopback_up, put_descriptor_at};
 
 /// Standard streams as the parent made them: the child's ends of pipes, or what the slots said.
 pub type Streams = [Option<OwnedFd>; 3];
@@ -44,7 +44,7 @@ pub fn run(launch: &Launch, descriptors: Vec<OwnedFd>, streams: Streams, status:
     });
     let error = result.err().unwrap_or(Error::NoCommand);
     tell(&child.status, &Told::from(&error), None);
-    std::process::exit(error.code())
+    exit_at_once(error.code())
 }
 
 fn put_streams(streams: Streams) -> Result<(), Error> {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `spec`, `operations`, `users` and the lists of `create` and `exec` are pure; the rest runs in the forked process.
-//! On disk it owns, below a container's own directory: `upper/`, `work/` (the root), `files/` (hosts, hostname,
+//! On disk it owns, below a container's own directory: `upper/`, `work/`, `root/` (the root), `files/` (hosts, hostname,
 //! resolv.conf), `secrets/` (an empty directory; bytes are in memory). It must never follow a path of an image outside
 //! of the container's root (`target`), nor leave a descriptor of ours open in a program.
 

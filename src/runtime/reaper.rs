@@ -7,8 +7,8 @@ use std::io;
 
 use super::error::{Error, failed};
 use crate::sys::process::{
-    Ended, Forked, block_all_signals, close_all_from, fork, kill, peek_ended_child, reap, set_foreground,
-    wait_for_signal,
+    Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, kill, peek_ended_child, reap,
+    set_foreground, wait_for_signal,
 };
 
 /// Forks; returns in the child, which goes on to exec. The parent stays here until the child has ended.
@@ -31,7 +31,7 @@ pub(super) fn stay_as_init(terminal: bool) -> Result<(), Error> {
             let _ = rustix::thread::set_name(c"init");
             // Among them the status socket: only the program's exec may say that it runs.
             let _ = close_all_from(3);
-            std::process::exit(watch(program))
+            exit_at_once(watch(program))
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The root file system: overlayfs over unpacked layers, or over the host's own programs.
 //!
-//! On disk, below the container's own directory: `upper/` what the container wrote, `work/` overlayfs's own. The new
-//! root is attached over that directory, in the container's mount namespace alone, and then made the root.
+//! On disk, below the container's own directory: `upper/` what the container wrote, `work/` overlayfs's own, `root/`
+//! an empty directory. The new root is attached over that, in the container's mount namespace alone, and then made the
+//! root.
 
 use std::fs;
 use std::io;
@@ -57,10 +58,9 @@ pub(super) fn overlay(layers: &[impl AsRef<Path>], writable: &Path) -> Result<Ro
         }
     }
     let (upper, work) = upper_and_work(writable, "", layers.first().map(AsRef::as_ref))?;
-    let place = open_directory(writable)?;
-    overlay_at(&lower, &upper, &work, &place, "/")?;
-    // The descriptor from before shows what lies below; the path shows what was mounted.
-    Ok(Root::new(open_directory(writable)?))
+    overlay_at(&lower, &upper, &work, &mount_point(writable)?, "/")?;
+    // Opened again: the descriptor from before shows what lies below.
+    Ok(Root::new(mount_point(writable)?))
 }
 
 /// Binds the container's own `upper` as the root, for an image without layers.
@@ -103,7 +103,6 @@ pub(super) fn host_userland(writable: &Path) -> Result<Root, Error> {
             overlays.push((name, open_directory(&host)?, upper, work));
         }
     }
-    // All descriptors are open: from here on the new root hides the directories.
     let root = bind_root(&base, writable)?;
     for (name, lower, upper, work) in overlays {
         overlay_at(&[lower], &upper, &work, &root.top_directory(name)?, name)?;
@@ -114,8 +113,14 @@ pub(super) fn host_userland(writable: &Path) -> Result<Root, Error> {
 fn bind_root(directory: &OwnedFd, writable: &Path) -> Result<Root, Error> {
     let name = || writable.display().to_string();
     let tree = copy(directory, Path::new(""), false).map_err(failed("mount", name()))?;
-    attach(&tree, open_directory(writable)?, &name())?;
+    attach(&tree, mount_point(writable)?, &name())?;
     Ok(Root::new(tree))
+}
+
+fn mount_point(writable: &Path) -> Result<OwnedFd, Error> {
+    let path = writable.join("root");
+    crate::host::files::make_private_dir(&path)?;
+    open_directory(&path)
 }
 
 /// Makes `upper/NAME` and `work/NAME`; a new `upper` takes mode and owner of the directory that it lies over, for the
