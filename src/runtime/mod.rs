@@ -1,2 +1,4 @@
 //! Container runtime.
+pub mod caps;
+pub mod cgroup;
 pub mod spec;
