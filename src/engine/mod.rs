@@ -1,1 +1,4 @@
 //! engine.
+
+pub mod health;
+pub mod lifecycle;
