@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ipnet::Ipv4Net;
@@ -18,6 +18,7 @@ use super::dns::server::{Resolver, Sockets as ResolverSockets};
 use super::error::Error;
 use super::hopper::{Hopper, enter};
 use super::life::{Life, Lives, Task};
+use super::nftables::Before;
 use super::outbound::datagrams::Datagrams;
 use super::outbound::gate::Gate;
 use super::outbound::{self, Context};
@@ -102,16 +103,21 @@ impl Networks {
         let wanted = spec.clone();
         let namespace = self.inner.hopper.run(move || bridge::make(&wanted)).await?;
         let kept = duplicate(&namespace, &spec.name)?;
-        self.adopt(spec, namespace).await?;
+        self.open(spec, namespace, Before::Nothing).await?;
         Ok(kept)
     }
 
     /// Takes over a network that an earlier process made: all that needs a living process is made anew.
     pub async fn adopt(&self, spec: NetworkSpec, namespace: OwnedFd) -> Result<(), Error> {
+        self.open(spec, namespace, Before::Anything).await
+    }
+
+    async fn open(&self, spec: NetworkSpec, namespace: OwnedFd, before: Before) -> Result<(), Error> {
         let namespace = Arc::new(namespace);
         let spec = Arc::new(spec);
         let wanted = Arc::clone(&spec);
-        let (bridge, sockets) = self.inner.hopper.inside(&namespace, move || bridge::open(&wanted)).await?;
+        let (bridge, sockets) =
+            self.inner.hopper.inside(&namespace, move || bridge::open(&wanted, before)).await?;
         let life = Life::default();
         let context = Context {
             spec: Arc::clone(&spec),
@@ -200,8 +206,9 @@ impl Networks {
         let (id, places) = (container.to_owned(), attachments.to_vec());
         let inside = Arc::clone(&namespace);
         let job = move || {
+            let mut ports = Vec::new();
             for (attachment, network) in places.iter().zip(&networks) {
-                network.bridge.connect(std::os::fd::AsFd::as_fd(&*inside), &[attachment])?;
+                ports.push(network.bridge.connect(inside.as_fd(), attachment)?);
             }
             enter(&*inside).map_err(|source| Error::Kernel {
                 action: "enter the network of",
@@ -214,7 +221,10 @@ impl Networks {
                 .map(|(attachment, network)| (attachment, &*network.spec))
                 .collect();
             attach::configure(&id, &specs)?;
-            dns.then(|| attach::open_resolver(&id)).transpose()
+            for (port, network) in ports.iter().zip(&networks) {
+                network.bridge.settle(port, &network.spec.name)?;
+            }
+            dns.then(|| attach::open_resolver(&id, Before::Nothing)).transpose()
         };
         let sockets = self.inner.hopper.run(job).await?;
         self.register(container, attachments, sockets)
@@ -232,7 +242,7 @@ impl Networks {
             self.network(&attachment.network)?;
         }
         let id = container.to_owned();
-        let job = move || dns.then(|| attach::open_resolver(&id)).transpose();
+        let job = move || dns.then(|| attach::open_resolver(&id, Before::Anything)).transpose();
         let sockets = self.inner.hopper.inside(&Arc::new(namespace), job).await?;
         self.register(container, attachments, sockets)
     }
@@ -365,7 +375,7 @@ impl Networks {
     }
 }
 
-fn duplicate(fd: &impl std::os::fd::AsFd, subject: &str) -> Result<OwnedFd, Error> {
+fn duplicate(fd: &impl AsFd, subject: &str) -> Result<OwnedFd, Error> {
     fd.as_fd().try_clone_to_owned().map_err(|source| Error::Kernel {
         action: "keep the namespace of",
         subject: subject.to_owned(),
