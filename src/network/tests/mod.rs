@@ -12,13 +12,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Networks;
 use super::dns::names::tests::{network, on};
-use super::dns::resolv::Resolv;
+use super::dns::{HostResolv, Resolv};
 use super::hopper::enter;
 use super::links;
 use super::netlink::{Batch, Socket};
 use super::spec::Attachment;
-use super::{HostResolv, Networks};
 
 /// Says in the re-executed test program which test it is for.
 const INSIDE: &str = "RCOMPOSE_NETWORK_TEST_INSIDE";
