@@ -15,6 +15,7 @@
 
 mod controller;
 mod error;
+mod feature;
 mod handle;
 mod settings;
 mod stats;
@@ -23,6 +24,7 @@ mod tree;
 
 pub use controller::{Absence, Controller};
 pub use error::{Error, Warning};
+pub use feature::feature;
 pub use handle::Handle;
 pub use settings::Limit;
 pub use stats::Stats;
