@@ -3,3 +3,4 @@
 pub mod files;
 pub mod lock;
 pub mod paths;
+pub mod process;
