@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::AbortHandle;
 
 use super::link::NotStarted;
+use super::ports::{Socket, Spare};
 use super::state::Config;
 use crate::plan::desired::Desired;
 use crate::plan::observed::{Container, Network, State};
@@ -21,6 +22,8 @@ pub(super) struct Project {
     pub entries: BTreeMap<ContainerId, Entry>,
     pub networks: IndexMap<String, Network>,
     pub desired: Option<Desired>,
+    /// Sockets that a request under way may give to another container.
+    pub spare: Spare,
 }
 
 /// A container.
@@ -33,6 +36,8 @@ pub(super) struct Entry {
     pub live: Option<Live>,
     /// Who waits for the keeper's word that it runs.
     pub starting: Option<oneshot::Sender<Result<Vec<String>, NotStarted>>>,
+    /// Its sockets on ports of the host, over all its runs.
+    pub sockets: Vec<Socket>,
     /// The next start by its restart policy.
     pub timer: Option<Running>,
     /// When the present or last run began, for the back-off.
@@ -71,6 +76,7 @@ impl Entry {
             live: None,
             starting: None,
             timer: None,
+            sockets: Vec::new(),
             lifecycle: Default::default(),
         }
     }

@@ -13,3 +13,4 @@ mod stop;
 mod volumes;
 
 pub(super) use create::Making;
+pub(super) use start::Streams;

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use crate::engine::caller::Caller;
 use crate::engine::link::{NotStarted, Started};
 use crate::engine::project::Live;
-use crate::engine::request::HandedPort;
 use crate::engine::{Engine, Error, lifecycle, now_ns};
 use crate::event::Action;
 use crate::host::process::boot_id;
@@ -19,14 +18,8 @@ use crate::runtime::cgroup;
 use crate::runtime::create::{Handles, operations};
 use crate::runtime::spec::{ContainerId, Network, Share};
 
-/// What a start takes along.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Along {
-    /// Sockets that the command has bound for it.
-    pub ports: Vec<HandedPort>,
-    /// Streams of a command instead of pipes of our own.
-    pub streams: [Option<OwnedFd>; 3],
-}
+/// Streams of a command, instead of pipes of our own.
+pub(in crate::engine) type Streams = [Option<OwnedFd>; 3];
 
 impl Engine {
     /// Starts a container; fine if it runs. When this returns, its program was executed, its ports lead to it and its
@@ -34,11 +27,11 @@ impl Engine {
     pub(in crate::engine) async fn start(
         self: &Rc<Self>,
         id: &ContainerId,
-        along: Along,
+        streams: Streams,
         caller: &Caller,
     ) -> Result<(), Error> {
         let Some(busy) = self.busy(id).await? else { return Ok(()) };
-        let result = self.start_process(id, along, caller).await;
+        let result = self.start_process(id, streams, caller).await;
         drop(busy);
         if !result? {
             return Ok(());
@@ -52,7 +45,7 @@ impl Engine {
     async fn start_process(
         self: &Rc<Self>,
         id: &ContainerId,
-        along: Along,
+        streams: Streams,
         caller: &Caller,
     ) -> Result<bool, Error> {
         {
@@ -67,7 +60,7 @@ impl Engine {
             entry.live = Some(Live::default());
             entry.record.stopped_by_user = false;
         }
-        let failed = match self.launch(id, along, caller).await {
+        let failed = match self.launch(id, streams, caller).await {
             Ok(()) => return Ok(true),
             Err(error) => error,
         };
@@ -90,13 +83,13 @@ impl Engine {
         Err(error)
     }
 
-    async fn launch(self: &Rc<Self>, id: &ContainerId, along: Along, caller: &Caller) -> Result<(), Failed> {
+    async fn launch(self: &Rc<Self>, id: &ContainerId, streams: Streams, caller: &Caller) -> Result<(), Failed> {
         let config = match self.project.borrow().entries.get(id) {
             Some(entry) => entry.config.clone(),
             None => return Err(Error::NoContainer { container: id.to_string() }.into()),
         };
         let spec = &config.spec;
-        self.bind_ports(id, along.ports).await?;
+        self.bind_ports(id)?;
         let (group, warnings) =
             self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
         for warning in warnings {
@@ -111,7 +104,7 @@ impl Engine {
             cgroup: group.procs(),
         };
         self.keep_group(id, group);
-        let prepared = operations(spec, handles).map_err(Error::from)?.with_streams(along.streams);
+        let prepared = operations(spec, handles).map_err(Error::from)?.with_streams(streams);
         let (sender, started) = oneshot::channel();
         if let Some(entry) = self.project.borrow_mut().entries.get_mut(id) {
             entry.starting = Some(sender);
