@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::AbortHandle;
 
+use super::lifecycle::Lifecycle;
 use super::link::NotStarted;
 use super::ports::{Socket, Spare};
 use super::state::Config;
@@ -40,8 +41,12 @@ pub(super) struct Entry {
     pub sockets: Vec<Socket>,
     /// The next start by its restart policy.
     pub timer: Option<Running>,
-    /// When the present or last run began, for the back-off.
-    pub lifecycle: super::lifecycle::Lifecycle,
+    /// What its policy knows.
+    pub lifecycle: Lifecycle,
+    /// A request waits for its end and will remove it.
+    pub awaited: bool,
+    /// What the last probe said.
+    pub last_probe: Vec<String>,
 }
 
 /// What lives beside a main process.
@@ -70,6 +75,7 @@ impl Drop for Running {
 impl Entry {
     pub fn new(record: Container, config: Config) -> Entry {
         Entry {
+            lifecycle: Lifecycle::restore(&record),
             record,
             config: Rc::new(config),
             busy: Default::default(),
@@ -77,7 +83,8 @@ impl Entry {
             starting: None,
             timer: None,
             sockets: Vec::new(),
-            lifecycle: Default::default(),
+            awaited: false,
+            last_probe: Vec::new(),
         }
     }
 }

@@ -32,6 +32,8 @@ pub(in crate::engine) struct Making<'a> {
     pub aliases: bool,
     /// Its streams are a command's, so it has no log.
     pub attached: bool,
+    /// Its ports are not published.
+    pub without_ports: bool,
     /// Remove it when it has ended.
     pub remove: bool,
 }
@@ -127,6 +129,7 @@ impl Engine {
             service: (*service).clone(),
             spec,
             attached: making.attached,
+            without_ports: making.without_ports,
             remove: making.remove,
         };
         self.store.write_config(&config)?;

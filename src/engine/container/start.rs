@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use crate::engine::caller::Caller;
 use crate::engine::link::{NotStarted, Started};
 use crate::engine::project::Live;
-use crate::engine::{Engine, Error, lifecycle, now_ns};
+use crate::engine::lifecycle::{Action as Next, Event as Happened};
+use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::host::process::boot_id;
 use crate::keeper::message::Word;
@@ -30,57 +31,69 @@ impl Engine {
         streams: Streams,
         caller: &Caller,
     ) -> Result<(), Error> {
-        let Some(busy) = self.busy(id).await? else { return Ok(()) };
-        let result = self.start_process(id, streams, caller).await;
-        drop(busy);
-        if !result? {
-            return Ok(());
-        }
-        self.post_start(id, caller).await?;
-        self.start_probing(id);
-        Ok(())
+        self.start_for(id, Happened::Start, streams, caller).await.map(drop)
     }
 
-    /// Returns false if it ran already.
-    async fn start_process(
+    /// Starts a container for the user ([`Happened::Start`]) or its policy ([`Happened::Due`]). Returns false if it ran
+    /// already, or if its policy does not want it any more.
+    pub(in crate::engine) async fn start_for(
         self: &Rc<Self>,
         id: &ContainerId,
+        why: Happened,
         streams: Streams,
         caller: &Caller,
     ) -> Result<bool, Error> {
-        {
-            let mut project = self.project.borrow_mut();
-            let Some(entry) = project.entries.get_mut(id) else {
-                return Err(Error::NoContainer { container: id.to_string() });
-            };
-            entry.timer = None;
-            if entry.live.is_some() {
-                return Ok(false);
-            }
-            entry.live = Some(Live::default());
-            entry.record.stopped_by_user = false;
+        let Some(busy) = self.busy(id).await? else { return Ok(false) };
+        if !self.begin(id, why)? {
+            return Ok(false);
         }
-        let failed = match self.launch(id, streams, caller).await {
-            Ok(()) => return Ok(true),
-            Err(error) => error,
+        if let Err(failed) = self.launch(id, streams, caller).await {
+            return Err(self.take_in_failure(id, failed).await?);
+        }
+        drop(busy);
+        self.post_start(id, caller).await?;
+        self.start_probing(id);
+        Ok(true)
+    }
+
+    fn begin(&self, id: &ContainerId, why: Happened) -> Result<bool, Error> {
+        let mut project = self.project.borrow_mut();
+        let Some(entry) = project.entries.get_mut(id) else {
+            return Err(Error::NoContainer { container: id.to_string() });
         };
-        let name = self.record_or_gone(id)?.name;
+        if entry.live.is_some() {
+            return Ok(false);
+        }
+        let (next, actions) = entry.lifecycle.next(why, entry.config.service.restart, now_ns());
+        if !actions.contains(&Next::Start) {
+            return Ok(false);
+        }
+        entry.record.stopped_by_user = next.stopped_by_user;
+        entry.record.restarts = next.restarts;
+        entry.lifecycle = next;
+        entry.timer = None;
+        entry.live = Some(Live::default());
+        Ok(true)
+    }
+
+    /// Writes down that a start failed; returns why.
+    async fn take_in_failure(self: &Rc<Self>, id: &ContainerId, failed: Failed) -> Result<Error, Error> {
+        let container = self.record_or_gone(id)?.name;
         let (code, message, error) = match failed {
             Failed::ByKeeper(source) => {
-                (source.code, source.message.clone(), Error::NotStarted { container: name, source })
+                (source.code, source.message.clone(), Error::NotStarted { container, source })
             }
             Failed::Before(error) => (125, error.to_string(), error),
         };
         self.release_run(id).await;
-        {
-            let mut project = self.project.borrow_mut();
-            if let Some(entry) = project.entries.get_mut(id) {
-                entry.record.state =
-                    State::Exited { code: Some(code), since_ns: now_ns(), oom: false, error: Some(message) };
-            }
-        }
+        self.settle(id, Happened::StartFailed, |_| State::Exited {
+            code: Some(code),
+            since_ns: now_ns(),
+            oom: false,
+            error: Some(message.clone()),
+        });
         self.save(id)?;
-        Err(error)
+        Ok(error)
     }
 
     async fn launch(self: &Rc<Self>, id: &ContainerId, streams: Streams, caller: &Caller) -> Result<(), Failed> {
@@ -181,7 +194,7 @@ impl Engine {
             if entry.record.health.is_some() {
                 entry.record.health = Some(Health::Starting);
             }
-            entry.lifecycle = lifecycle_running(&entry.lifecycle, now);
+            (entry.lifecycle, _) = entry.lifecycle.next(Happened::Started, entry.config.service.restart, now);
             let live = entry.live.get_or_insert_default();
             live.process = process;
             live.output = output;
@@ -212,10 +225,6 @@ impl Engine {
         let live = project.entries.get(id)?.live.as_ref()?;
         live.process.as_ref()?.as_fd().try_clone_to_owned().ok()
     }
-}
-
-fn lifecycle_running(lifecycle: &lifecycle::Lifecycle, _now: i64) -> lifecycle::Lifecycle {
-    lifecycle.clone()
 }
 
 /// Why a start failed.

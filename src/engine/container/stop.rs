@@ -8,6 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::caller::Caller;
 use crate::engine::{Engine, Error, now_ns};
+use crate::engine::lifecycle::Event;
 use crate::event::Action;
 use crate::plan::observed::State;
 use crate::runtime::spec::ContainerId;
@@ -81,11 +82,15 @@ impl Engine {
         {
             let mut project = self.project.borrow_mut();
             let Some(entry) = project.entries.get_mut(id) else { return Ok(()) };
+            let (next, _) = entry.lifecycle.next(Event::Stop, entry.config.service.restart, now_ns());
+            entry.lifecycle = next;
             entry.timer = None;
-            if entry.record.stopped_by_user && !matches!(entry.record.state, State::Restarting { .. }) {
+            if entry.record.stopped_by_user == entry.lifecycle.stopped_by_user
+                && !matches!(entry.record.state, State::Restarting { .. })
+            {
                 return Ok(());
             }
-            entry.record.stopped_by_user = true;
+            entry.record.stopped_by_user = entry.lifecycle.stopped_by_user;
             if let State::Restarting { code, since_ns } = entry.record.state {
                 entry.record.state = State::Exited { code: Some(code), since_ns, oom: false, error: None };
             }
@@ -181,11 +186,6 @@ impl Engine {
             *paused = wanted;
         }
         self.save(id)
-    }
-
-    /// When a container ended, for those that have no better time.
-    pub(in crate::engine) fn now(&self) -> i64 {
-        now_ns()
     }
 }
 

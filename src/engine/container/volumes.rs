@@ -1,7 +1,7 @@
 //! The volumes of a container that is made: named, anonymous, and those of other containers.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::complete::replica_or_first;
@@ -81,9 +81,10 @@ impl Engine {
         let subpath = wish.subpath.clone();
         // Copying may take long; other tasks go on meanwhile.
         let work = tokio::task::spawn_blocking(move || {
-            let path = volume::ensure(&paths, &volume)?;
+            let volume = volume::create(&paths, &volume)?;
+            let path = volume.path(&paths);
             if !layers.is_empty() {
-                volume::populate(&paths, &volume, &layers, &target)?;
+                volume::populate(&paths, &volume, &layers, Path::new(&target))?;
             }
             Ok::<_, Error>(match subpath {
                 Some(subpath) => path.join(subpath),
