@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::network::spec::PublishedPort;
 use crate::plan::desired::{Desired, VolumeUse};
 use crate::plan::observed::Observed;
+pub use crate::plan::reconcile::{Options as ApplyOptions, Recreate};
 use crate::plan::steps::Plan;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -127,45 +128,6 @@ pub enum Request {
     Events,
     /// What exists, as the supervisor sees it.
     Status,
-}
-
-/// How a wish is made true.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ApplyOptions {
-    /// Only these services and what they depend on; empty is all.
-    pub services: Vec<String>,
-    /// Which containers are made anew.
-    pub recreate: Recreate,
-    /// Those of dependencies as well (`--always-recreate-deps`); else only of the named services.
-    pub recreate_dependencies: bool,
-    /// Anonymous volumes are not taken over (`-V`).
-    pub renew_anonymous_volumes: bool,
-    /// Remove containers of services that are not declared.
-    pub remove_orphans: bool,
-    /// Do not mention orphans.
-    pub ignore_orphans: bool,
-    /// Create, do not start.
-    pub no_start: bool,
-    /// Do not touch dependencies of the named services (`--no-deps`).
-    pub no_dependencies: bool,
-    /// Grace instead of each container's own when one is stopped, in milliseconds.
-    pub grace_ms: Option<u64>,
-    /// Only say what would be done.
-    pub dry_run: bool,
-}
-
-/// Which containers are made anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recreate {
-    /// Those whose wish has changed.
-    #[default]
-    Changed,
-    /// All.
-    Force,
-    /// None.
-    Never,
 }
 
 /// A port that the command has bound and listens on, whose descriptor travels beside the request.

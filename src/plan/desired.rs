@@ -30,6 +30,16 @@ pub struct Desired {
     pub volumes: IndexMap<String, Volume>,
 }
 
+impl Desired {
+    /// Returns what the container of a service with this number is called.
+    pub fn container_name(&self, service: &Service, number: u32) -> String {
+        match &service.container_name {
+            Some(name) => name.clone(),
+            None => format!("{}-{}-{number}", self.project, service.name),
+        }
+    }
+}
+
 /// A service as it should be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {

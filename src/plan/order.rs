@@ -1,0 +1,190 @@
+//! Who needs whom: the order in which services start, and backwards the order in which they stop.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+
+use super::desired::{Condition, Dependency, Desired, NetworkWish, Service, ShareWish};
+use super::observed::Observed;
+
+/// Label in which a container remembers its dependencies: `db:service_healthy:true,…` (name, condition, restart).
+pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+
+/// The dependencies of all services, of the wish and of containers whose service is not in it any more.
+pub(super) struct Graph {
+    needs: IndexMap<String, IndexMap<String, Dependency>>,
+}
+
+impl Graph {
+    pub(super) fn new(wish: Option<&Desired>, present: &Observed) -> Graph {
+        let mut needs: IndexMap<String, IndexMap<String, Dependency>> = wish
+            .iter()
+            .flat_map(|wish| &wish.services)
+            .map(|(name, service)| (name.clone(), dependencies(service)))
+            .collect();
+        for container in present.containers.iter().filter(|container| !container.oneoff) {
+            if !needs.contains_key(&container.service) {
+                let label = container.labels.get(DEPENDS_ON).map_or("", String::as_str);
+                needs.insert(container.service.clone(), parse_label(label));
+            }
+        }
+        Graph { needs }
+    }
+
+    /// All services, dependencies before dependents, else in the order of the wish.
+    pub(super) fn order(&self) -> Vec<&str> {
+        fn visit<'a>(
+            graph: &'a Graph,
+            name: &'a str,
+            seen: &mut BTreeSet<&'a str>,
+            order: &mut Vec<&'a str>,
+        ) {
+            if !graph.needs.contains_key(name) || !seen.insert(name) {
+                return;
+            }
+            for (other, _) in graph.needs(name) {
+                visit(graph, other, seen, order);
+            }
+            order.push(name);
+        }
+        let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+        for name in self.needs.keys() {
+            visit(self, name, &mut seen, &mut order);
+        }
+        order
+    }
+
+    /// What a service needs.
+    pub(super) fn needs<'a>(
+        &'a self,
+        service: &str,
+    ) -> impl Iterator<Item = (&'a str, &'a Dependency)> + use<'a> {
+        self.needs.get(service).into_iter().flatten().map(|(name, dependency)| (name.as_str(), dependency))
+    }
+
+    /// Who needs a service.
+    pub(super) fn needed_by<'a>(
+        &'a self,
+        service: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Dependency)> + 'a {
+        self.needs
+            .iter()
+            .filter_map(move |(name, needs)| needs.get(service).map(|dependency| (name.as_str(), dependency)))
+    }
+
+    /// The named services and all that they need, directly or not.
+    pub(super) fn with_dependencies<'a>(&'a self, names: &[String]) -> BTreeSet<&'a str> {
+        self.reach(names, |name| self.needs(name).map(|(other, _)| other).collect())
+    }
+
+    /// The named services and those that are restarted with them (`restart: true`), directly or not.
+    pub(super) fn with_restarting_dependents<'a>(&'a self, names: &[String]) -> BTreeSet<&'a str> {
+        self.reach(names, |name| {
+            self.needed_by(name)
+                .filter(|(_, dependency)| dependency.restart)
+                .map(|(other, _)| other)
+                .collect()
+        })
+    }
+
+    fn reach<'a>(&'a self, names: &[String], next: impl Fn(&'a str) -> Vec<&'a str>) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::new();
+        let mut open: Vec<&str> = names
+            .iter()
+            .filter_map(|name| self.needs.get_key_value(name))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        while let Some(name) = open.pop() {
+            if self.needs.contains_key(name) && found.insert(name) {
+                open.extend(next(name));
+            }
+        }
+        found
+    }
+}
+
+/// All that a service needs: what it says, and what it implies by using another's namespaces or volumes.
+fn dependencies(service: &Service) -> IndexMap<String, Dependency> {
+    let mut all = service.depends_on.clone();
+    let mut imply = |name: &str, restart: bool| {
+        let condition = Condition::ServiceStarted;
+        all.entry(name.to_owned()).or_insert(Dependency { condition, restart, required: true });
+    };
+    for (target, _) in shared_namespaces(service) {
+        imply(target, true);
+    }
+    for target in shared_volumes(service) {
+        imply(target, false);
+    }
+    all
+}
+
+/// Services whose namespaces a service joins, and what it joins in the user's words.
+pub(super) fn shared_namespaces<'a>(service: &'a Service) -> impl Iterator<Item = (&'a str, &'static str)> {
+    let network = match &service.network {
+        NetworkWish::Service(target) => Some((target.as_str(), "network")),
+        _ => None,
+    };
+    let share = |wish: &'a ShareWish, what| match wish {
+        ShareWish::Service(target) => Some((target.as_str(), what)),
+        _ => None,
+    };
+    [network, share(&service.pid, "process ids"), share(&service.ipc, "ipc")].into_iter().flatten()
+}
+
+/// Services whose volumes a service mounts.
+pub(super) fn shared_volumes(service: &Service) -> impl Iterator<Item = &str> {
+    service
+        .volumes_from
+        .iter()
+        .map(|from| from.source.as_str())
+        .filter(|source| !source.starts_with("container:"))
+}
+
+/// Writes what a service waits for as the label that its containers bear.
+pub fn depends_on_label(depends_on: &IndexMap<String, Dependency>) -> String {
+    let part = |(name, dependency): (&String, &Dependency)| {
+        format!("{name}:{}:{}", condition_word(dependency.condition), dependency.restart)
+    };
+    depends_on.iter().map(part).collect::<Vec<_>>().join(",")
+}
+
+/// A condition as it is written in a Compose file.
+pub fn condition_word(condition: Condition) -> &'static str {
+    match condition {
+        Condition::ServiceStarted => "service_started",
+        Condition::ServiceHealthy => "service_healthy",
+        Condition::ServiceCompletedSuccessfully => "service_completed_successfully",
+    }
+}
+
+fn parse_label(label: &str) -> IndexMap<String, Dependency> {
+    let part = |part: &str| {
+        let mut words = part.split(':');
+        let name = words.next().filter(|name| !name.is_empty())?.to_owned();
+        let condition = match words.next() {
+            Some("service_healthy") => Condition::ServiceHealthy,
+            Some("service_completed_successfully") => Condition::ServiceCompletedSuccessfully,
+            _ => Condition::ServiceStarted,
+        };
+        Some((name, Dependency { condition, restart: words.next() == Some("true"), required: true }))
+    };
+    label.split(',').filter_map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_brings_dependencies_back() {
+        let healthy = Dependency { condition: Condition::ServiceHealthy, restart: true, required: true };
+        let done =
+            Dependency { condition: Condition::ServiceCompletedSuccessfully, restart: false, required: true };
+        let all = IndexMap::from([("db".to_owned(), healthy), ("job".to_owned(), done)]);
+        let label = depends_on_label(&all);
+        assert_eq!(label, "db:service_healthy:true,job:service_completed_successfully:false");
+        assert_eq!(parse_label(&label), all);
+        assert!(parse_label("").is_empty());
+    }
+}
