@@ -1,1 +1,5 @@
-//! engine.
+//! The one loop that owns a running project: requests, exits, timers and probes in; steps done and events out.
+
+pub mod logs;
+pub mod observe;
+pub mod state;

@@ -1,5 +1,8 @@
 //! This machine: paths, files, locks, id maps, the outer user namespace, and what the kernel offers.
 
 pub mod files;
+pub mod idmap;
 pub mod lock;
 pub mod paths;
+pub mod process;
+pub mod userns;

@@ -7,6 +7,7 @@
 //! | `STATE/projects/NAME/` | `engine` | `desired.json`, `lock`, `journal`, `containers/ID/` |
 //! | `STATE/projects/NAME/containers/ID/` | `engine`, `runtime` | `state.json`, `stdout`, `stderr`, `index`, `upper/`, `work/`, `files/` |
 //! | `RUN/NAME/` | `supervisor` | `control.sock`, `keeper.json` (gone after a reboot) |
+//! | `RUN/userns.lock` | `host` | taken while a keeper is started |
 //! | `RUN/networks/NAME/` | `network` | leases and names of a network that projects share |
 //!
 //! DATA is `$XDG_DATA_HOME/rcompose` (`~/.local/share/rcompose`), STATE `$XDG_STATE_HOME/rcompose`
@@ -124,6 +125,12 @@ impl Paths {
     /// Who the keeper is: pid, start time, boot id.
     pub fn keeper_record(&self, name: &str) -> PathBuf {
         self.run_project(name).join("keeper.json")
+    }
+
+    /// Held while the outer user namespace is looked for and, where there is none, made. No project is called so:
+    /// their names have no dot.
+    pub fn userns_lock(&self) -> PathBuf {
+        self.run.join("userns.lock")
     }
 
     /// A network that projects share.

@@ -1,2 +1,8 @@
-//! Container runtime.
+//! Container runtime: from a [`spec::ContainerSpec`] to a running process.
+//!
+//! ```text
+//! ContainerSpec ── create ──▶ Launch{operations} ── keeper forks ──▶ init performs them in order ──▶ exec
+//! ```
+
+pub mod operations;
 pub mod spec;

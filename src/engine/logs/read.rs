@@ -1,0 +1,562 @@
+//! Reads a container's log line by line, in the order in which the lines came, over all generations.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::index::{Chunk, RECORD, Stream, parse};
+use super::{INDEX, current, file_name};
+use crate::host::files::{self, failed};
+
+/// Bytes read from a spool file at once.
+const PIECE: u64 = 256 << 10;
+
+/// A line that is longer comes in pieces, so that a program that never ends its line cannot fill our memory.
+const LONGEST: usize = 16 << 20;
+
+/// Which lines are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Only so many, the last ones.
+    pub tail: Option<usize>,
+    /// Only those not older, in nanoseconds since the Unix epoch.
+    pub since_ns: Option<i64>,
+    /// Only those not newer, in nanoseconds since the Unix epoch.
+    pub until_ns: Option<i64>,
+}
+
+impl Window {
+    fn holds(&self, time_ns: i64) -> bool {
+        self.since_ns.is_none_or(|since| time_ns >= since)
+            && self.until_ns.is_none_or(|until| time_ns <= until)
+    }
+}
+
+/// A line as written, without its newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// When its first byte came, in nanoseconds since the Unix epoch. Lines that came at once are a nanosecond apart.
+    pub time_ns: i64,
+    /// Where it was written to.
+    pub stream: Stream,
+    /// The bytes.
+    pub text: &'a [u8],
+    /// A newline followed; else the line goes on or its writer has not ended it.
+    pub ended: bool,
+}
+
+/// A line that is kept.
+#[derive(Debug)]
+struct Kept {
+    time_ns: i64,
+    stream: Stream,
+    text: Vec<u8>,
+    ended: bool,
+}
+
+/// Where the text of the present line is.
+#[derive(Debug)]
+enum Text {
+    /// In the buffer of the spool file.
+    Buffer(std::ops::Range<usize>),
+    /// Put together from several pieces.
+    Joined,
+}
+
+#[derive(Debug)]
+struct Head {
+    time_ns: i64,
+    stream: Stream,
+    text: Text,
+    ended: bool,
+}
+
+/// The beginning of a line whose end has not come yet.
+#[derive(Debug, Default)]
+struct Partial {
+    text: Vec<u8>,
+    time_ns: i64,
+    /// The beginning of this line lies before what is read: pass over it.
+    skip: bool,
+}
+
+/// Reads one container's log. At the end it can be asked again later and goes on.
+#[derive(Debug)]
+pub struct Reader {
+    container: PathBuf,
+    window: Window,
+    generation: Option<Generation>,
+    /// The chunk being read: its stream, bytes left, and the time of its next line.
+    chunk: Option<(Stream, u64, i64)>,
+    buffer: Vec<u8>,
+    at: usize,
+    partial: [Partial; 2],
+    joined: Vec<u8>,
+    kept: VecDeque<Kept>,
+    head: Option<Head>,
+}
+
+impl Reader {
+    /// Opens the log of the container in this directory. A log that is not there yet is an empty one.
+    pub fn open(container: &Path, window: Window) -> Result<Reader, files::Error> {
+        let mut reader = Reader {
+            container: container.to_owned(),
+            window,
+            generation: None,
+            chunk: None,
+            buffer: Vec::new(),
+            at: 0,
+            partial: Default::default(),
+            joined: Vec::new(),
+            kept: VecDeque::new(),
+            head: None,
+        };
+        if let Some(tail) = window.tail {
+            reader.seek_tail(tail)?;
+        }
+        Ok(reader)
+    }
+
+    /// Returns the next line, or `None` when there is no whole line (now).
+    pub fn next_line(&mut self) -> Result<Option<Line<'_>>, files::Error> {
+        Ok(if self.advance()? { self.line() } else { None })
+    }
+
+    /// Goes to the next line; false when there is none (now).
+    pub fn advance(&mut self) -> Result<bool, files::Error> {
+        self.head = None;
+        if let Some(kept) = self.kept.pop_front() {
+            self.joined = kept.text;
+            let Kept { time_ns, stream, ended, .. } = kept;
+            self.head = Some(Head { time_ns, stream, text: Text::Joined, ended });
+            return Ok(true);
+        }
+        loop {
+            if self.at < self.buffer.len() {
+                if let Some(head) = self.take_line().filter(|head| self.window.holds(head.time_ns)) {
+                    self.head = Some(head);
+                    return Ok(true);
+                }
+            } else if !self.load()? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The line that [`Reader::advance`] has come to.
+    pub fn line(&self) -> Option<Line<'_>> {
+        let head = self.head.as_ref()?;
+        let text = match &head.text {
+            Text::Buffer(range) => &self.buffer[range.clone()],
+            Text::Joined => &self.joined,
+        };
+        Some(Line { time_ns: head.time_ns, stream: head.stream, text, ended: head.ended })
+    }
+
+    /// Goes to a line that its writer has not ended, when nothing more will come; false when there is none.
+    pub fn advance_to_rest(&mut self) -> bool {
+        self.head = None;
+        loop {
+            let unended = |stream: &Stream| !self.partial[stream.number()].text.is_empty();
+            let oldest = Stream::BOTH
+                .into_iter()
+                .filter(unended)
+                .min_by_key(|stream| self.partial[stream.number()].time_ns);
+            let Some(stream) = oldest else { return false };
+            let partial = std::mem::take(&mut self.partial[stream.number()]);
+            if !partial.skip && self.window.holds(partial.time_ns) {
+                self.joined = partial.text;
+                self.head = Some(Head { time_ns: partial.time_ns, stream, text: Text::Joined, ended: false });
+                return true;
+            }
+        }
+    }
+
+    /// Takes the next line out of the buffer, or puts the rest of the buffer to the unended line of its stream.
+    fn take_line(&mut self) -> Option<Head> {
+        let (stream, _, time) = self.chunk.as_mut()?;
+        let stream = *stream;
+        let partial = &mut self.partial[stream.number()];
+        let begin = self.at;
+        let newline = self.buffer[begin..].iter().position(|byte| *byte == b'\n');
+        let end = newline.map_or(self.buffer.len(), |length| begin + length);
+        self.at = if newline.is_some() { end + 1 } else { end };
+        let begun = !partial.text.is_empty() || partial.skip;
+        let time_ns = if begun { partial.time_ns } else { *time };
+        if !begun {
+            *time += 1;
+        }
+        match newline {
+            Some(_) if partial.skip => {
+                *partial = Partial::default();
+                None
+            }
+            Some(_) if !begun => Some(Head { time_ns, stream, text: Text::Buffer(begin..end), ended: true }),
+            Some(_) => {
+                partial.text.extend_from_slice(&self.buffer[begin..end]);
+                std::mem::swap(&mut self.joined, &mut partial.text);
+                partial.text.clear();
+                Some(Head { time_ns, stream, text: Text::Joined, ended: true })
+            }
+            None if partial.skip => None,
+            None => {
+                partial.time_ns = time_ns;
+                partial.text.extend_from_slice(&self.buffer[begin..end]);
+                if partial.text.len() < LONGEST {
+                    return None;
+                }
+                self.joined = std::mem::take(&mut partial.text);
+                Some(Head { time_ns, stream, text: Text::Joined, ended: false })
+            }
+        }
+    }
+
+    /// Fills the buffer with what comes next; false at the end.
+    fn load(&mut self) -> Result<bool, files::Error> {
+        loop {
+            if self.generation.is_none() {
+                self.generation = Generation::first(&self.container)?;
+            }
+            let Some(generation) = &mut self.generation else { return Ok(false) };
+            match &mut self.chunk {
+                Some((stream, left, _)) if *left > 0 => {
+                    let count = generation.read(*stream, (*left).min(PIECE), &mut self.buffer)?;
+                    // Less than the index promises: a loss of power took the rest.
+                    *left = if count == 0 { 0 } else { *left - count };
+                    self.at = 0;
+                    if count > 0 {
+                        return Ok(true);
+                    }
+                }
+                _ => match generation.next_chunk()? {
+                    Some(chunk) => self.chunk = Some((chunk.stream, chunk.length, chunk.time_ns)),
+                    None => match generation.newer(&self.container)? {
+                        Some(newer) => self.generation = Some(newer),
+                        None => return Ok(false),
+                    },
+                },
+            }
+        }
+    }
+
+    /// Reads the last lines into `kept`: goes back over chunks until they hold enough line ends, then forward.
+    fn seek_tail(&mut self, tail: usize) -> Result<(), files::Error> {
+        let mut ends = 0usize;
+        // A line end for each stream may belong to a line that begins earlier.
+        let wanted = tail.saturating_add(Stream::BOTH.len());
+        for directory in generations(&self.container)?.into_iter().rev() {
+            let Some(mut generation) = Generation::open(&directory)? else { continue };
+            let chunks: Vec<Chunk> =
+                std::iter::from_fn(|| generation.next_chunk().transpose()).collect::<Result<_, _>>()?;
+            let mut offsets = [0u64; 2];
+            for chunk in &chunks {
+                offsets[chunk.stream.number()] += chunk.length;
+            }
+            let mut first = chunks.len();
+            while first > 0 && ends < wanted {
+                first -= 1;
+                let chunk = chunks[first];
+                offsets[chunk.stream.number()] -= chunk.length;
+                ends += generation.count_line_ends(chunk, offsets[chunk.stream.number()])?;
+            }
+            generation.chunks = chunks[first..].iter().copied().collect();
+            generation.offsets = offsets;
+            for stream in Stream::BOTH {
+                self.partial[stream.number()].skip = generation.begins_inside_a_line(stream)?;
+            }
+            self.generation = Some(generation);
+            if ends >= wanted {
+                break;
+            }
+        }
+        let mut ring = VecDeque::new();
+        while self.advance()? {
+            let line = self.line().map(|line| Kept {
+                time_ns: line.time_ns,
+                stream: line.stream,
+                text: line.text.to_vec(),
+                ended: line.ended,
+            });
+            ring.extend(line);
+            while ring.len() > tail {
+                ring.pop_front();
+            }
+        }
+        let unended = self.partial.iter().filter(|partial| !partial.text.is_empty()).count();
+        while ring.len() + unended > tail && !ring.is_empty() {
+            ring.pop_front();
+        }
+        if tail == 0 {
+            // Lines that have begun count as old: only what begins later is shown.
+            for partial in &mut self.partial {
+                if !partial.text.is_empty() {
+                    *partial = Partial { skip: true, ..Partial::default() };
+                }
+            }
+        }
+        self.kept = ring;
+        Ok(())
+    }
+}
+
+/// Directories of all generations that exist, the oldest first.
+fn generations(container: &Path) -> Result<Vec<PathBuf>, files::Error> {
+    let entries = match fs::read_dir(container) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed("read", container)(error)),
+    };
+    let mut older: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let number = entry.file_name().to_str()?.strip_prefix("log.")?.parse().ok()?;
+            Some((number, entry.path()))
+        })
+        .collect();
+    older.sort_by(|a, b| b.0.cmp(&a.0));
+    Ok(older.into_iter().map(|(_, path)| path).chain([current(container)]).collect())
+}
+
+/// One generation, open for reading.
+#[derive(Debug)]
+struct Generation {
+    directory: PathBuf,
+    streams: [File; 2],
+    /// How far each stream was read.
+    offsets: [u64; 2],
+    index: File,
+    inode: u64,
+    index_at: u64,
+    chunks: VecDeque<Chunk>,
+}
+
+impl Generation {
+    fn open(directory: &Path) -> Result<Option<Generation>, files::Error> {
+        let open = |name: &str| {
+            let path = directory.join(name);
+            match File::open(&path) {
+                Ok(file) => Ok(Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(failed("read", &path)(error)),
+            }
+        };
+        // The index last: the writer makes it after the streams.
+        let (Some(index), Some(stdout), Some(stderr)) =
+            (open(INDEX)?, open(file_name(Stream::Stdout))?, open(file_name(Stream::Stderr))?)
+        else {
+            return Ok(None);
+        };
+        let inode = index.metadata().map_err(failed("read", &directory.join(INDEX)))?.ino();
+        Ok(Some(Generation {
+            directory: directory.to_owned(),
+            streams: [stdout, stderr],
+            offsets: [0; 2],
+            index,
+            inode,
+            index_at: 0,
+            chunks: VecDeque::new(),
+        }))
+    }
+
+    /// The oldest that exists.
+    fn first(container: &Path) -> Result<Option<Generation>, files::Error> {
+        for directory in generations(container)? {
+            if let Some(generation) = Generation::open(&directory)? {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The one that follows this one, when this one was rotated away and is read to its end.
+    fn newer(&mut self, container: &Path) -> Result<Option<Generation>, files::Error> {
+        match fs::metadata(current(container).join(INDEX)) {
+            Ok(metadata) if metadata.ino() == self.inode => return Ok(None),
+            // Between two generations: the writer is about to make the next.
+            Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+        // What came between the last look at the index and the rotation.
+        if self.fill()? {
+            return Ok(None);
+        }
+        let mut found = None;
+        for directory in generations(container)?.into_iter().rev() {
+            let Some(generation) = Generation::open(&directory)? else { continue };
+            if generation.inode == self.inode {
+                break;
+            }
+            found = Some(generation);
+        }
+        Ok(found)
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>, files::Error> {
+        if self.chunks.is_empty() {
+            self.fill()?;
+        }
+        Ok(self.chunks.pop_front())
+    }
+
+    /// Reads further records; false when there are none.
+    fn fill(&mut self) -> Result<bool, files::Error> {
+        let mut bytes = vec![0; RECORD * 4096];
+        let path = || self.directory.join(INDEX);
+        let mut count = 0;
+        while count < bytes.len() {
+            match self.index.read_at(&mut bytes[count..], self.index_at + count as u64) {
+                Ok(0) => break,
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed("read", &path())(error)),
+            }
+        }
+        let whole = count - count % RECORD;
+        self.chunks.extend(parse(&bytes[..whole]));
+        self.index_at += whole as u64;
+        Ok(whole > 0)
+    }
+
+    /// Reads up to `count` bytes of a stream and goes forward; 0 at its end.
+    fn read(&mut self, stream: Stream, count: u64, buffer: &mut Vec<u8>) -> Result<u64, files::Error> {
+        buffer.resize(count as usize, 0);
+        let got = self.read_at(stream, self.offsets[stream.number()], buffer)?;
+        buffer.truncate(got);
+        self.offsets[stream.number()] += got as u64;
+        Ok(got as u64)
+    }
+
+    fn read_at(&self, stream: Stream, offset: u64, buffer: &mut [u8]) -> Result<usize, files::Error> {
+        loop {
+            match self.streams[stream.number()].read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map_err(failed("read", &self.directory.join(file_name(stream)))),
+            }
+        }
+    }
+
+    fn count_line_ends(&self, chunk: Chunk, mut offset: u64) -> Result<usize, files::Error> {
+        let mut buffer = vec![0; chunk.length.min(PIECE) as usize];
+        let mut left = chunk.length;
+        let mut ends = 0;
+        while left > 0 {
+            let wanted = left.min(PIECE) as usize;
+            let got = self.read_at(chunk.stream, offset, &mut buffer[..wanted])?;
+            if got == 0 {
+                break;
+            }
+            ends += buffer[..got].iter().filter(|byte| **byte == b'\n').count();
+            offset += got as u64;
+            left -= got as u64;
+        }
+        Ok(ends)
+    }
+
+    fn begins_inside_a_line(&self, stream: Stream) -> Result<bool, files::Error> {
+        let Some(before) = self.offsets[stream.number()].checked_sub(1) else { return Ok(false) };
+        let mut byte = [0];
+        Ok(self.read_at(stream, before, &mut byte)? == 1 && byte[0] != b'\n')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::logs::capture::{Capture, Limits};
+
+    /// `o`/`e` and a text is one write to stdout/stderr; the time is its number from 100 on, in hundreds.
+    fn check(writes: &[&str], window: Window, expected: &[&str]) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut capture = Capture::open(directory.path(), Limits::default(), 1).expect("opened");
+        for (number, write) in writes.iter().enumerate() {
+            let stream = if write.starts_with('o') { Stream::Stdout } else { Stream::Stderr };
+            capture.write(stream, &write.as_bytes()[1..], (number as i64 + 1) * 100).expect("written");
+        }
+        let mut reader = Reader::open(directory.path(), window).expect("a reader");
+        let mut found = Vec::new();
+        let show = |line: Line<'_>| {
+            let stream = if line.stream == Stream::Stdout { 'o' } else { 'e' };
+            let end = if line.ended { "" } else { "…" };
+            format!("{}{stream}{}{end}", line.time_ns, String::from_utf8_lossy(line.text))
+        };
+        while let Some(line) = reader.next_line().expect("a line") {
+            found.push(show(line));
+        }
+        while reader.advance_to_rest() {
+            found.push(show(reader.line().expect("a line")));
+        }
+        assert_eq!(found, expected, "{writes:?} {window:?}");
+    }
+
+    #[test]
+    fn lines_come_in_order_with_the_time_of_their_first_byte() {
+        let all = Window::default();
+        check(&["oa\nb\n", "ex\n", "oc\n"], all, &["100oa", "101ob", "200ex", "300oc"]);
+        check(&["oab", "ex\n", "ocd\ne\n", "e\n"], all, &["200ex", "100oabcd", "300oe", "400e"]);
+        check(&["oa\nlast"], all, &["100oa", "101olast…"]);
+        check(&[], all, &[]);
+    }
+
+    #[test]
+    fn windows_cut_by_time_and_number() {
+        let writes = ["oa\nb\n", "ex\n", "oc", "od\ne\n"];
+        let since = |since_ns| Window { since_ns: Some(since_ns), ..Window::default() };
+        check(&writes, since(101), &["101ob", "200ex", "300ocd", "400oe"]);
+        check(&writes, Window { until_ns: Some(200), ..Window::default() }, &["100oa", "101ob", "200ex"]);
+        let tail = |tail| Window { tail: Some(tail), ..Window::default() };
+        check(&writes, tail(0), &[]);
+        check(&writes, tail(1), &["400oe"]);
+        check(&writes, tail(2), &["300ocd", "400oe"]);
+        check(&writes, tail(100), &["100oa", "101ob", "200ex", "300ocd", "400oe"]);
+        check(&["oa\nb\nc"], tail(2), &["101ob", "102oc…"]);
+    }
+
+    #[test]
+    fn a_tail_does_not_begin_inside_a_line() {
+        let mut writes = vec!["olong "; 1000];
+        writes.push("oend\n");
+        writes.extend(["en\n"; 5]);
+        check(&writes, Window { tail: Some(2), ..Window::default() }, &["100500en", "100600en"]);
+    }
+
+    #[test]
+    fn a_line_longer_than_any_buffer_is_whole_and_a_monstrous_one_comes_in_pieces() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut capture = Capture::open(directory.path(), Limits::default(), 1).expect("opened");
+        let text = vec![b'x'; 3_000_000];
+        capture.write(Stream::Stdout, &text, 100).expect("written");
+        capture.write(Stream::Stdout, b"\n", 200).expect("written");
+        capture.write(Stream::Stdout, &vec![b'y'; LONGEST + 5], 300).expect("written");
+        capture.write(Stream::Stdout, b"\n", 400).expect("written");
+        let mut reader = Reader::open(directory.path(), Window::default()).expect("a reader");
+        let line = reader.next_line().expect("read").expect("a line");
+        assert!(line.text == text && line.time_ns == 100 && line.ended);
+        let first = reader.next_line().expect("read").map(|line| (line.text.len(), line.ended));
+        let second = reader.next_line().expect("read").map(|line| (line.text.len(), line.ended));
+        let (Some((first, false)), Some((second, true))) = (first, second) else {
+            panic!("{first:?} {second:?}")
+        };
+        assert_eq!(first + second, LONGEST + 5);
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_was_also_over_a_rotation() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let limits = Limits { max_size: Some(30), max_files: Some(5) };
+        let mut capture = Capture::open(directory.path(), limits, 1).expect("opened");
+        let mut reader = Reader::open(directory.path(), Window::default()).expect("a reader");
+        let mut found = Vec::new();
+        for number in 0..12 {
+            capture.write(Stream::Stdout, format!("line {number}\n").as_bytes(), number).expect("written");
+            if number % 3 == 0 {
+                while let Some(line) = reader.next_line().expect("a line") {
+                    found.push(String::from_utf8_lossy(line.text).into_owned());
+                }
+            }
+        }
+        let expected: Vec<String> = (0..10).map(|number| format!("line {number}")).collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,289 @@
+//! What the engine remembers of a project on disk.
+//!
+//! | file | what | written |
+//! |---|---|---|
+//! | `desired.json` | the last wish | at `Apply` |
+//! | `networks.json` | networks that were made, with their subnets and leases' owners | when one comes or goes |
+//! | `containers/ID/config.json` | what a container was made from; never changes | when it is made |
+//! | `containers/ID/state.json` | what it does now ([`Container`]) | at each change |
+//!
+//! Each is replaced at once and bears a format. A container exists from the moment that its `state.json` stands, which is
+//! the last thing written when it is made and the first thing removed when it goes: a directory without one is litter of
+//! a crash and is swept by [`Store::sweep`].
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::host::files::{self, Durability, failed};
+use crate::host::paths::Paths;
+use crate::plan::desired::{Desired, Service};
+use crate::plan::observed::{Container, Network};
+use crate::runtime::spec::{ContainerId, ContainerSpec};
+
+/// Format of all records here.
+const FORMAT: u32 = 1;
+
+/// What a container was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The service as it was wished for then.
+    pub service: Service,
+    /// What it runs, complete.
+    pub spec: ContainerSpec,
+    /// Its output goes to a terminal or to pipes that a command holds, not to its log.
+    #[serde(default)]
+    pub attached: bool,
+    /// Remove it when it has ended (`run --rm`).
+    #[serde(default)]
+    pub remove: bool,
+}
+
+/// The records of one project.
+#[derive(Clone, Debug)]
+pub struct Store {
+    paths: Paths,
+    project: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Networks {
+    networks: IndexMap<String, Network>,
+}
+
+impl Store {
+    /// Names the records of a project; touches no disk.
+    pub fn new(paths: Paths, project: &str) -> Store {
+        Store { paths, project: project.to_owned() }
+    }
+
+    /// The project's name.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// Where everything is.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// A container's directory.
+    pub fn directory(&self, id: &ContainerId) -> PathBuf {
+        self.paths.container(&self.project, &id.0)
+    }
+
+    /// Makes the project's directory.
+    pub fn prepare(&self) -> Result<(), files::Error> {
+        files::make_private_dir(&self.paths.containers(&self.project))
+    }
+
+    /// Reads the last wish.
+    pub fn desired(&self) -> Result<Option<Desired>, files::Error> {
+        files::read_record(&self.paths.desired(&self.project), FORMAT)
+    }
+
+    /// Remembers a wish.
+    pub fn write_desired(&self, desired: &Desired) -> Result<(), files::Error> {
+        files::write_record(&self.paths.desired(&self.project), FORMAT, desired, Durability::Crash)
+    }
+
+    fn networks_path(&self) -> PathBuf {
+        self.paths.project(&self.project).join("networks.json")
+    }
+
+    /// Reads which networks were made.
+    pub fn networks(&self) -> Result<IndexMap<String, Network>, files::Error> {
+        let record = files::read_record::<Networks>(&self.networks_path(), FORMAT)?;
+        Ok(record.map(|record| record.networks).unwrap_or_default())
+    }
+
+    /// Remembers which networks were made.
+    pub fn write_networks(&self, networks: &IndexMap<String, Network>) -> Result<(), files::Error> {
+        let record = Networks { networks: networks.clone() };
+        files::write_record(&self.networks_path(), FORMAT, &record, Durability::Crash)
+    }
+
+    /// Reads what a container was made from.
+    pub fn config(&self, id: &ContainerId) -> Result<Option<Config>, files::Error> {
+        files::read_record(&self.directory(id).join("config.json"), FORMAT)
+    }
+
+    /// Remembers what a container is made from.
+    pub fn write_config(&self, config: &Config) -> Result<(), files::Error> {
+        let path = self.directory(&config.spec.id).join("config.json");
+        files::write_record(&path, FORMAT, config, Durability::Crash)
+    }
+
+    /// Reads what a container does; `None` where there is no such container.
+    pub fn container(&self, id: &ContainerId) -> Result<Option<Container>, files::Error> {
+        files::read_record(&self.state_path(id), FORMAT)
+    }
+
+    /// Remembers what a container does.
+    pub fn write_container(&self, container: &Container) -> Result<(), files::Error> {
+        files::write_record(&self.state_path(&container.id), FORMAT, container, Durability::Crash)
+    }
+
+    fn state_path(&self, id: &ContainerId) -> PathBuf {
+        self.directory(id).join("state.json")
+    }
+
+    /// Reads all containers, the oldest first. Those whose record is damaged are left out: they are litter.
+    pub fn containers(&self) -> Result<Vec<Container>, files::Error> {
+        let mut found = Vec::new();
+        for id in self.ids()? {
+            match self.container(&id) {
+                Ok(container) => found.extend(container),
+                Err(files::Error::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by(|a, b| (a.created_ns, &a.name).cmp(&(b.created_ns, &b.name)));
+        Ok(found)
+    }
+
+    fn ids(&self) -> Result<Vec<ContainerId>, files::Error> {
+        Ok(names(&self.paths.containers(&self.project))?.into_iter().map(ContainerId).collect())
+    }
+
+    /// Removes a container's directory: its record first, so that it is gone for everybody at once.
+    pub fn remove(&self, id: &ContainerId) -> Result<(), files::Error> {
+        let state = self.state_path(id);
+        match fs::remove_file(&state) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &state)(error));
+            }
+            _ => {}
+        }
+        remove_tree(&self.directory(id))
+    }
+
+    /// Removes what a crash left: container directories without a (whole) record.
+    pub fn sweep(&self) -> Result<(), files::Error> {
+        for id in self.ids()? {
+            match self.container(&id) {
+                Ok(Some(_)) | Err(files::Error::Newer { .. } | files::Error::Io { .. }) => {}
+                Ok(None) | Err(files::Error::Damaged { .. }) => remove_tree(&self.directory(&id))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the project. Nothing of it may be left that needs a record.
+    pub fn forget(&self) -> Result<(), files::Error> {
+        remove_tree(&self.paths.project(&self.project))
+    }
+}
+
+/// Names of all projects that are remembered.
+pub fn projects(paths: &Paths) -> Result<Vec<String>, files::Error> {
+    names(&paths.projects())
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, files::Error> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed("list", directory)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed("list", directory))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a directory with all below it, also directories that forbid it: overlayfs leaves `work/work` with mode 000.
+fn remove_tree(path: &Path) -> Result<(), files::Error> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            fs::remove_dir_all(path).map_err(failed("remove", path))
+        }
+        Err(error) => Err(failed("remove", path)(error)),
+    }
+}
+
+/// Gives ourselves all rights to the directories of a tree. Symbolic links are not followed.
+fn open_up(path: &Path) -> Result<(), files::Error> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(failed("change the mode of", path))?;
+    for entry in fs::read_dir(path).map_err(failed("list", path))? {
+        let entry = entry.map_err(failed("list", path))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::plan::observed::State;
+
+    pub(crate) fn paths(root: &Path) -> Paths {
+        Paths::find(|name| (name == "RCOMPOSE_HOME").then(|| root.to_owned()), 0, root, |_| true)
+    }
+
+    pub(crate) fn container(id: &str, name: &str, state: State) -> Container {
+        Container {
+            id: ContainerId(id.into()),
+            name: name.into(),
+            service: "web".into(),
+            number: 1,
+            oneoff: false,
+            image: "i".into(),
+            image_id: "sha256:0".into(),
+            fingerprint: "f".into(),
+            command: "true".into(),
+            labels: Default::default(),
+            created_ns: 1,
+            state,
+            stopped_by_user: false,
+            restarts: 0,
+            health: None,
+            attachments: Vec::new(),
+            ports: Vec::new(),
+            anonymous_volumes: Default::default(),
+            named_volumes: Vec::new(),
+            uses: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_container_stands_with_its_record_and_litter_is_swept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::new(paths(directory.path()), "p");
+        store.prepare().expect("prepared");
+        let a = container("aa", "p-web-1", State::Created);
+        files::make_private_dir(&store.directory(&a.id)).expect("made");
+        store.write_container(&a).expect("written");
+        let litter = store.directory(&ContainerId("bb".into()));
+        let forbidden = litter.join("work/work/inner");
+        fs::create_dir_all(&forbidden).expect("made");
+        fs::set_permissions(litter.join("work/work"), std::os::unix::fs::PermissionsExt::from_mode(0))
+            .expect("closed");
+        let torn = store.directory(&ContainerId("cc".into()));
+        fs::create_dir_all(&torn).expect("made");
+        fs::write(torn.join("state.json"), "{\"format\":1,").expect("written");
+        assert_eq!(store.containers().expect("read"), [a.clone()]);
+        store.sweep().expect("swept");
+        assert!(!litter.exists() && !torn.exists());
+        assert_eq!(projects(store.paths()).expect("listed"), ["p"]);
+        store.remove(&a.id).expect("removed");
+        assert_eq!(store.containers().expect("read"), []);
+        store.forget().expect("forgotten");
+        assert_eq!(projects(store.paths()).expect("listed"), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,89 @@
+//! Who a process is, beyond its number: pids are used again, a pid with its start time and boot is not.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use serde::{Deserialize, Serialize};
+
+/// A process that can be found again, or known to be gone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// Process id, in the host's numbering.
+    pub pid: i32,
+    /// Start time in clock ticks since boot: field 22 of proc_pid_stat(5).
+    pub start_time: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+impl Identity {
+    /// Returns who this process is.
+    pub fn own() -> io::Result<Identity> {
+        Identity::of(rustix::process::getpid().as_raw_nonzero().get())
+    }
+
+    /// Returns who has that pid now. `NotFound` if nobody.
+    pub fn of(pid: i32) -> io::Result<Identity> {
+        let directory = proc_directory(pid)?;
+        Ok(Identity { pid, start_time: start_time(&directory)?, boot_id: boot_id()? })
+    }
+
+    /// Returns the `/proc/PID` directory of this very process, or `None` if it is gone.
+    ///
+    /// The descriptor stays bound to the process: what is opened below it later is never another's.
+    pub fn directory(&self) -> Option<OwnedFd> {
+        let directory = proc_directory(self.pid).ok()?;
+        let same = boot_id().ok()? == self.boot_id && start_time(&directory).ok()? == self.start_time;
+        same.then_some(directory)
+    }
+
+    /// Returns whether it is still there (a zombie is).
+    pub fn is_alive(&self) -> bool {
+        self.directory().is_some()
+    }
+}
+
+/// Returns the id that the kernel gave to this boot.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+fn proc_directory(pid: i32) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(CWD, Path::new("/proc").join(pid.to_string()), flags, Mode::empty())?)
+}
+
+fn start_time(directory: &OwnedFd) -> io::Result<u64> {
+    let mut stat = String::new();
+    File::from(openat(directory, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+        .read_to_string(&mut stat)?;
+    parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Takes field 22; the name in field 2 may hold spaces and parentheses, so fields count from the last `)`.
+fn parse_start_time(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_behind_odd_names() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 99 1 2";
+        assert_eq!(parse_start_time(stat), Some(12345));
+        assert_eq!(parse_start_time("7 (a S"), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_its_predecessor_is_not() {
+        let own = Identity::own().expect("proc is mounted");
+        assert!(own.is_alive());
+        assert!(!Identity { start_time: own.start_time + 1, ..own.clone() }.is_alive());
+        assert!(!Identity { boot_id: "another".into(), ..own }.is_alive());
+    }
+}

@@ -1,0 +1,72 @@
+//! The words of the dialogue, one packet each.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::socket::{recv_with_fds, send_with_fds};
+
+/// A word between the caller and the fresh process.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// How to enter; the first of `fds` descriptors is standard input, and under [`Way::Join`] the second the
+    /// namespace. Those beyond [`PACKET_FDS`] follow in [`Word::More`].
+    Begin { way: Way, fds: usize },
+    /// More descriptors.
+    More,
+    /// A namespace was made by this process and waits for its maps.
+    Unshared { pid: i32 },
+    /// The maps are written.
+    Mapped,
+    /// All is well; the command begins.
+    Inside,
+    /// The kernel refused a step with this errno; the process ends.
+    Refused { step: Step, errno: i32 },
+}
+
+/// How to enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Way {
+    /// Make a namespace.
+    New,
+    /// Enter one that another process lives in.
+    Join,
+    /// The caller is in it, and so is the fresh process.
+    Stay,
+}
+
+/// What the fresh process was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    /// unshare(2).
+    Unshare,
+    /// setns(2).
+    Join,
+    /// The first thing that needs a capability inside.
+    UseCapability,
+}
+
+/// How many descriptors go beside one packet; below the kernel's 253.
+pub(super) const PACKET_FDS: usize = 250;
+
+/// Our words are far shorter.
+const PACKET_BYTES: usize = 512;
+
+/// Sends a word.
+pub(super) fn send(socket: impl AsFd, word: &Word, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with_fds(socket, &serde_json::to_vec(word)?, fds).map(|_| ())
+}
+
+/// Receives a word and adds its descriptors to `fds`; `UnexpectedEof` when the other side is gone.
+pub(super) fn receive(socket: impl AsFd, fds: &mut Vec<OwnedFd>) -> io::Result<Word> {
+    let mut bytes = [0; PACKET_BYTES];
+    loop {
+        match recv_with_fds(&socket, &mut bytes, fds) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => return Ok(serde_json::from_slice(&bytes[..length])?),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

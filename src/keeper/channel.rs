@@ -1,0 +1,242 @@
+//! Frames over a stream socket, with descriptors beside them; never blocks.
+
+use std::collections::VecDeque;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::message::{Notice, Word};
+use crate::sys::socket::{MAX_FDS, recv_with_fds, send_with_fds};
+
+/// The longest frame, in bytes. A launch with some secrets is far below it; beyond it the stream is damaged.
+const LONGEST: usize = 64 << 20;
+const HEADER: usize = 8;
+
+/// The supervisor's end.
+pub type Client = Channel<Word, Notice>;
+
+/// Why a channel cannot be used any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The socket failed.
+    #[error("the connection between keeper and supervisor failed")]
+    Socket(#[source] io::Error),
+    /// What came is no frame.
+    #[error("a frame of {length} bytes and {descriptors} descriptors is none of ours")]
+    Frame {
+        /// Bytes that it claims to have.
+        length: usize,
+        /// Descriptors likewise.
+        descriptors: usize,
+    },
+    /// The other side has closed it.
+    #[error("the other side has closed the connection")]
+    Closed,
+    /// The content is not what this version knows; the frame is consumed and the next one may be read.
+    #[error("a message is not understood")]
+    Content(#[source] serde_json::Error),
+}
+
+/// One end: sends `Out`, receives `In`. Register it for reading, and for writing while [`Channel::wants_write`].
+#[derive(Debug)]
+pub struct Channel<Out, In> {
+    socket: OwnedFd,
+    /// Frames not yet sent; of the first, `sent` bytes are gone. Descriptors go with its first byte.
+    outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    sent: usize,
+    inbox: Vec<u8>,
+    /// Descriptors that came, in order; a frame takes as many as its header says.
+    arrived: VecDeque<OwnedFd>,
+    words: PhantomData<fn(Out) -> In>,
+}
+
+impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
+    /// Takes a connected stream socket and makes it non-blocking.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Channel {
+            socket,
+            outbox: VecDeque::new(),
+            sent: 0,
+            inbox: Vec::new(),
+            arrived: VecDeque::new(),
+            words: PhantomData,
+        })
+    }
+
+    /// Queues a message and sends what the socket takes now.
+    pub fn send(&mut self, message: &Out, descriptors: Vec<OwnedFd>) -> Result<(), Error> {
+        let content = serde_json::to_vec(message).map_err(Error::Content)?;
+        if content.len() > LONGEST || descriptors.len() > MAX_FDS {
+            return Err(Error::Frame { length: content.len(), descriptors: descriptors.len() });
+        }
+        let mut frame = Vec::with_capacity(HEADER + content.len());
+        frame.extend((content.len() as u32).to_le_bytes());
+        frame.extend((descriptors.len() as u32).to_le_bytes());
+        frame.extend(content);
+        self.outbox.push_back((frame, descriptors));
+        self.flush()
+    }
+
+    /// Returns whether something waits until the socket takes more.
+    pub fn wants_write(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Sends what the socket takes.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        while let Some((frame, descriptors)) = self.outbox.front() {
+            let beside: Vec<BorrowedFd<'_>> = match self.sent {
+                0 => descriptors.iter().map(AsFd::as_fd).collect(),
+                _ => Vec::new(),
+            };
+            match send_with_fds(&self.socket, &frame[self.sent..], &beside) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Error::Closed),
+                Err(error) => return Err(Error::Socket(error)),
+            }
+            if self.sent == frame.len() {
+                self.outbox.pop_front();
+                self.sent = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the next message, or `None` until more has come.
+    ///
+    /// After [`Error::Content`] the channel goes on; any other error ends it.
+    pub fn try_recv(&mut self) -> Result<Option<(In, Vec<OwnedFd>)>, Error> {
+        loop {
+            if let Some((frame, descriptors)) = self.take_frame()? {
+                return serde_json::from_slice(&frame)
+                    .map(|message| Some((message, descriptors)))
+                    .map_err(Error::Content);
+            }
+            let mut bytes = [0; 16 << 10];
+            let mut fds = Vec::new();
+            match recv_with_fds(&self.socket, &mut bytes, &mut fds) {
+                Ok(0) => return Err(Error::Closed),
+                Ok(count) => {
+                    self.inbox.extend_from_slice(&bytes[..count]);
+                    self.arrived.extend(fds);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(Errno::CONNRESET.raw_os_error()) => {
+                    return Err(Error::Closed);
+                }
+                Err(error) => return Err(Error::Socket(error)),
+            }
+        }
+    }
+
+    /// Takes a whole frame off the inbox, with its descriptors.
+    fn take_frame(&mut self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, Error> {
+        let number = |at: usize| -> Option<usize> {
+            let bytes = self.inbox.get(at..at + 4)?;
+            Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+        };
+        let (Some(length), Some(count)) = (number(0), number(4)) else { return Ok(None) };
+        if length > LONGEST || count > MAX_FDS {
+            return Err(Error::Frame { length, descriptors: count });
+        }
+        if self.inbox.len() < HEADER + length {
+            return Ok(None);
+        }
+        if self.arrived.len() < count {
+            // The first byte brought them; fewer means that the kernel dropped some (EMFILE on our side).
+            return Err(Error::Frame { length, descriptors: count });
+        }
+        let frame = self.inbox[HEADER..HEADER + length].to_vec();
+        self.inbox.drain(..HEADER + length);
+        if self.inbox.is_empty() {
+            self.inbox.shrink_to(64 << 10);
+        }
+        Ok(Some((frame, self.arrived.drain(..count).collect())))
+    }
+}
+
+impl<Out, In> AsFd for Channel<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<Out, In> std::os::fd::AsRawFd for Channel<Out, In> {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn pair() -> (Channel<Word, Notice>, Channel<Notice, Word>) {
+        let (a, b) = UnixStream::pair().expect("a socket pair");
+        (Channel::new(a.into()).expect("an end"), Channel::new(b.into()).expect("an end"))
+    }
+
+    #[test]
+    fn frames_arrive_whole_in_order_with_their_own_descriptors() {
+        let (mut supervisor, mut keeper) = pair();
+        let (mut far, near) = UnixStream::pair().expect("a socket pair");
+        supervisor.send(&Word::Keys, vec![]).expect("sent");
+        supervisor.send(&Word::Put { key: "a".into() }, vec![near.into()]).expect("sent");
+        supervisor.send(&Word::List, vec![]).expect("sent");
+        let first = keeper.try_recv().expect("open").expect("a frame");
+        assert!(first.0 == Word::Keys && first.1.is_empty(), "{first:?}");
+        let (word, mut descriptors) = keeper.try_recv().expect("open").expect("a frame");
+        assert_eq!((word, descriptors.len()), (Word::Put { key: "a".into() }, 1));
+        let last = keeper.try_recv().expect("open").expect("a frame");
+        assert!(last.0 == Word::List && last.1.is_empty(), "{last:?}");
+        assert!(keeper.try_recv().expect("open").is_none());
+        far.write_all(b"x").expect("written");
+        let mut byte = [0];
+        UnixStream::from(descriptors.remove(0)).read_exact(&mut byte).expect("the same socket");
+        assert_eq!(&byte, b"x");
+    }
+
+    #[test]
+    fn more_than_the_socket_takes_waits_and_arrives() {
+        let (mut supervisor, mut keeper) = pair();
+        let long = "k".repeat(3 << 20);
+        supervisor.send(&Word::Get { key: long.clone() }, vec![]).expect("queued");
+        assert!(supervisor.wants_write(), "3 MiB do not fit into a socket buffer");
+        let word = loop {
+            supervisor.flush().expect("open");
+            if let Some((word, _)) = keeper.try_recv().expect("open") {
+                break word;
+            }
+        };
+        assert_eq!(word, Word::Get { key: long });
+    }
+
+    #[test]
+    fn an_unknown_word_is_an_error_after_which_the_next_one_is_read() {
+        let (a, b) = UnixStream::pair().expect("a socket pair");
+        let mut keeper: Channel<Notice, Word> = Channel::new(b.into()).expect("an end");
+        let frame = |content: &[u8]| {
+            let mut bytes = (content.len() as u32).to_le_bytes().to_vec();
+            bytes.extend([0; 4]);
+            bytes.extend(content);
+            (&a).write_all(&bytes).expect("written");
+        };
+        frame(b"\"fly\"");
+        frame(b"\"list\"");
+        assert!(matches!(keeper.try_recv(), Err(Error::Content(_))));
+        assert!(matches!(keeper.try_recv(), Ok(Some((Word::List, _)))));
+        drop(a);
+        assert!(matches!(keeper.try_recv(), Err(Error::Closed)));
+    }
+}
