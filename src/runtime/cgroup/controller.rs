@@ -1,0 +1,433 @@
+//! Which hierarchy we have, and making a container's groups in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Warning};
+use super::handle::{Handle, move_our_own, read_pids, remove_tree};
+use super::settings::{self, Limit, Setting};
+use super::tree::Tree;
+use crate::host::files::{self, failed};
+use crate::runtime::spec::Limits;
+
+/// All projects' groups are below a directory of this name.
+const OURS: &str = "rcompose";
+
+/// Where our own processes go on v2.
+pub(super) const LEAF: &str = "rcompose.keeper";
+
+/// What this process may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Controller {
+    /// Version 1, with a writable directory for each controller.
+    V1 {
+        /// Our own group by controller.
+        groups: BTreeMap<String, PathBuf>,
+        /// Our own group in the `unified` hierarchy of a hybrid host, which kills and freezes.
+        unified: Option<PathBuf>,
+    },
+    /// Version 2.
+    V2 {
+        /// Our own group, or that above it when we are in the leaf already.
+        base: PathBuf,
+        /// What may be switched on below it.
+        controllers: BTreeSet<String>,
+    },
+    /// Nothing.
+    None {
+        /// Why.
+        absence: Absence,
+    },
+}
+
+/// Why there are no control groups for us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// None are mounted.
+    #[error("no control groups are mounted")]
+    NotMounted,
+    /// Version 1 cannot be delegated.
+    #[error("control groups of version 1 are root's alone")]
+    NeedsRoot,
+    /// Version 2, but our group is another's.
+    #[error("control group `{}` is not delegated to this user", group.display())]
+    NotDelegated {
+        /// Our own group.
+        group: PathBuf,
+    },
+}
+
+impl Absence {
+    /// Says what to do.
+    pub fn mend(&self) -> String {
+        match self {
+            Absence::NotMounted => "mount them: `mount -t cgroup2 none /sys/fs/cgroup`".into(),
+            Absence::NeedsRoot => {
+                "boot with `systemd.unified_cgroup_hierarchy=1`, or run rcompose as root".into()
+            }
+            Absence::NotDelegated { .. } => {
+                "log in by ssh or a console, so that systemd gives you a manager of your own (`loginctl \
+                 enable-linger` keeps it), not by su or sudo"
+                    .into()
+            }
+        }
+    }
+}
+
+impl Controller {
+    /// Finds what this process may use now; after [`super::systemd::ask_for_scope`] that is the scope.
+    pub fn detect() -> Result<Controller, Error> {
+        let read = |path: &str| {
+            files::read_if_there(Path::new(path))
+                .map(|bytes| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+        };
+        let tree = Tree::read(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        Ok(Controller::choose(
+            tree,
+            |path| access(path, Access::WRITE_OK).is_ok(),
+            |path| fs::read_to_string(path).unwrap_or_default(),
+        ))
+    }
+
+    /// Decides from where our own group is, what may be written and what controllers v2 has.
+    fn choose(tree: Tree, writable: impl Fn(&Path) -> bool, read: impl Fn(&Path) -> String) -> Controller {
+        let Tree { v1, v2 } = tree;
+        // A hierarchy that only names processes (systemd's own) limits nothing.
+        if v1.keys().all(|name| name.starts_with("name=")) {
+            let Some(own) = v2 else { return Controller::None { absence: Absence::NotMounted } };
+            let base = match own.parent() {
+                Some(parent) if own.ends_with(LEAF) => parent.to_owned(),
+                _ => own.clone(),
+            };
+            let ours = writable(&base) && writable(&base.join("cgroup.procs"));
+            if !ours || !writable(&base.join("cgroup.subtree_control")) {
+                return Controller::None { absence: Absence::NotDelegated { group: own } };
+            }
+            let listed = read(&base.join("cgroup.controllers"));
+            let controllers = listed.split_whitespace().map(str::to_owned).collect();
+            return Controller::V2 { base, controllers };
+        }
+        let groups: BTreeMap<_, _> =
+            v1.into_iter().filter(|(name, path)| !name.starts_with("name=") && writable(path)).collect();
+        match groups.is_empty() {
+            true => Controller::None { absence: Absence::NeedsRoot },
+            false => Controller::V1 { groups, unified: v2.filter(|path| writable(path)) },
+        }
+    }
+
+    /// Makes the groups of a container that is about to start, with its limits. What cannot be kept is told.
+    ///
+    /// Groups left from an earlier start of the same container are removed first, so that their numbers are not
+    /// taken for this one's; processes left in them are killed.
+    pub fn create(&self, project: &str, id: &str, limits: &Limits) -> Result<(Handle, Vec<Warning>), Error> {
+        match self {
+            Controller::None { absence } => {
+                let warn = |limit| Warning { limit, reason: absence.to_string(), mend: Some(absence.mend()) };
+                Ok((Handle::default(), settings::asked(limits).into_iter().map(warn).collect()))
+            }
+            Controller::V1 { groups, unified } => {
+                let mut made = Handle::default();
+                let result = create_v1(groups, unified.as_deref(), project, id, limits, &mut made);
+                undo_on_error(result, made)
+            }
+            Controller::V2 { base, controllers } => {
+                let mut made = Handle::default();
+                let result = create_v2(base, controllers, project, id, limits, &mut made);
+                undo_on_error(result, made)
+            }
+        }
+    }
+
+    /// Finds the groups of a container that exist, to take them over after a restart of ours.
+    pub fn open(&self, project: &str, id: &str) -> Handle {
+        let mut handle = Handle::default();
+        for (controller, base) in self.bases() {
+            let directory = base.join(OURS).join(project).join(id);
+            if directory.is_dir() {
+                handle.add(controller, directory);
+            }
+        }
+        handle
+    }
+
+    /// Lists the containers of a project that have groups, dead or alive.
+    pub fn containers(&self, project: &str) -> BTreeSet<String> {
+        let below = |base: &Path| fs::read_dir(base.join(OURS).join(project)).into_iter().flatten().flatten();
+        self.bases()
+            .iter()
+            .flat_map(|(_, base)| below(base))
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// Removes a project's own directories once no container has groups in them.
+    pub fn remove_project(&self, project: &str) {
+        for (_, base) in self.bases() {
+            let ours = base.join(OURS);
+            // Refused while another container or project has groups below: then they stay, as they should.
+            let _ = fs::remove_dir(ours.join(project));
+            let _ = fs::remove_dir(ours);
+        }
+    }
+
+    fn bases(&self) -> Vec<(&str, &Path)> {
+        match self {
+            Controller::None { .. } => Vec::new(),
+            Controller::V1 { groups, unified } => groups
+                .iter()
+                .map(|(name, path)| (name.as_str(), path.as_path()))
+                .chain(unified.iter().map(|path| ("unified", path.as_path())))
+                .collect(),
+            Controller::V2 { base, .. } => vec![("unified", base.as_path())],
+        }
+    }
+}
+
+fn undo_on_error(result: Result<Vec<Warning>, Error>, made: Handle) -> Result<(Handle, Vec<Warning>), Error> {
+    match result {
+        Ok(warnings) => Ok((made, warnings)),
+        Err(error) => {
+            // The first error is the one to tell; what is left is removed by the next start or `down`.
+            let _ = made.remove();
+            Err(error)
+        }
+    }
+}
+
+fn create_v1(
+    groups: &BTreeMap<String, PathBuf>,
+    unified: Option<&Path>,
+    project: &str,
+    id: &str,
+    limits: &Limits,
+    made: &mut Handle,
+) -> Result<Vec<Warning>, Error> {
+    let settings = settings::v1(limits);
+    let mut needed: BTreeSet<&str> = settings.iter().map(|setting| setting.controller).collect();
+    // Memory says who was killed for it; something must list, freeze and kill the processes.
+    needed.insert("memory");
+    match unified {
+        Some(base) => made.add("unified", make(base, project, id, &|_| Ok(()))?),
+        None => _ = needed.insert("freezer"),
+    }
+    for controller in needed {
+        let Some(base) = groups.get(controller) else { continue };
+        let inherit = |level: &Path| if controller == "cpuset" { inherit_cpuset(level) } else { Ok(()) };
+        made.add(controller, make(base, project, id, &inherit)?);
+    }
+    Ok(apply(&settings, made, |controller| Warning {
+        limit: Limit::Memory,
+        reason: format!("this host has no writable `{controller}` control group"),
+        mend: None,
+    }))
+}
+
+fn create_v2(
+    base: &Path,
+    controllers: &BTreeSet<String>,
+    project: &str,
+    id: &str,
+    limits: &Limits,
+    made: &mut Handle,
+) -> Result<Vec<Warning>, Error> {
+    let settings = settings::v2(limits);
+    let mut wanted: BTreeSet<&str> = settings.iter().map(|setting| setting.controller).collect();
+    wanted.extend(["memory", "pids"]);
+    let directory = make(base, project, id, &|_| Ok(()))?;
+    // Downwards: a level can only pass on what it was given itself.
+    let mut refused: BTreeMap<&str, String> = BTreeMap::new();
+    for level in [base.to_owned(), base.join(OURS), base.join(OURS).join(project)] {
+        for controller in wanted.iter().filter(|name| controllers.contains(**name)) {
+            if let Err(error) = switch_on(&level, controller) {
+                refused.entry(controller).or_insert_with(|| why_refused(&level, &error));
+            }
+        }
+    }
+    made.add("unified", directory.clone());
+    for controller in
+        wanted.iter().filter(|name| controllers.contains(**name) && !refused.contains_key(*name))
+    {
+        made.add(controller, directory.clone());
+    }
+    let mut warnings = apply(&settings, made, |controller| {
+        match refused.get(controller) {
+        Some(reason) => Warning { limit: Limit::Memory, reason: reason.clone(), mend: None },
+        None => Warning {
+            limit: Limit::Memory,
+            reason: format!("the `{controller}` controller is not delegated to this user"),
+            mend: Some(
+                "as an administrator, run `systemctl edit user@.service`, add `[Service]` and `Delegate=cpu cpuset \
+                 io memory pids`, and log in again"
+                    .into(),
+            ),
+        },
+    }
+    });
+    if limits.oom_kill_disable {
+        let reason = "control groups of version 2 have no such setting".into();
+        warnings.push(Warning { limit: Limit::OomKillDisable, reason, mend: None });
+    }
+    Ok(warnings)
+}
+
+/// Writes the settings; `missing` says why a controller is not there, for whichever limit.
+fn apply(settings: &[Setting], made: &Handle, missing: impl Fn(&str) -> Warning) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    for setting in settings {
+        let warning = match made.directory(setting.controller) {
+            None => Some(Warning { limit: setting.limit, ..missing(setting.controller) }),
+            Some(directory) => write_first(directory, setting).err().map(|reason| Warning {
+                limit: setting.limit,
+                reason,
+                mend: None,
+            }),
+        };
+        // Two files of one limit (quota and period) fail together: once is enough.
+        let known = warnings.iter().any(|earlier| earlier.limit == setting.limit);
+        warnings.extend(warning.filter(|_| setting.asked && !known));
+    }
+    warnings
+}
+
+/// Writes the first of the files that is there.
+fn write_first(directory: &Path, setting: &Setting) -> Result<(), String> {
+    let there = setting.files.iter().find(|(file, _)| directory.join(file).exists());
+    let Some((file, value)) = there else {
+        let names: Vec<_> = setting.files.iter().map(|(file, _)| format!("`{file}`")).collect();
+        return Err(format!("this kernel has no {}", names.join(" or ")));
+    };
+    fs::write(directory.join(file), value).map_err(|error| format!("`{value}` to `{file}`: {error}"))
+}
+
+/// Makes the container's directory, and those above it where they are missing; `fresh` is called for each new one.
+fn make(
+    base: &Path,
+    project: &str,
+    id: &str,
+    fresh: &dyn Fn(&Path) -> Result<(), files::Error>,
+) -> Result<PathBuf, Error> {
+    let levels = [base.join(OURS), base.join(OURS).join(project)];
+    let directory = levels[1].join(id);
+    let mut tries = 0;
+    let made = loop {
+        tries += 1;
+        match fs::create_dir(&directory) {
+            // Another project's end may take the upper levels away between two of these calls; a few times only.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 100 => {
+                for level in &levels {
+                    match fs::create_dir(level) {
+                        Ok(()) => fresh(level)?,
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                        Err(error) => return Err(failed("create control group", level)(error).into()),
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < 100 => {
+                remove_tree(&directory)?;
+            }
+            other => break other,
+        }
+    };
+    made.map_err(failed("create control group", &directory))?;
+    fresh(&directory)?;
+    Ok(directory)
+}
+
+/// Gives a new v1 cpuset what the one above has: empty ones take no process (cpuset(7)).
+fn inherit_cpuset(level: &Path) -> Result<(), files::Error> {
+    let Some(above) = level.parent() else { return Ok(()) };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let path = level.join(file);
+        let given = files::read(&above.join(file))?;
+        fs::write(&path, given).map_err(failed("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Lets the groups below a level have a controller.
+fn switch_on(level: &Path, controller: &str) -> io::Result<()> {
+    let file = level.join("cgroup.subtree_control");
+    let on = fs::read_to_string(&file)?;
+    if on.split_whitespace().any(|name| name == controller) {
+        return Ok(());
+    }
+    let write = || fs::write(&file, format!("+{controller}"));
+    match write() {
+        // Processes in the group itself are in the way (cgroups(7), "no internal processes").
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            move_our_own(level, &level.join(LEAF))?;
+            write()
+        }
+        other => other,
+    }
+}
+
+fn why_refused(level: &Path, error: &io::Error) -> String {
+    if error.raw_os_error() == Some(libc::EBUSY) {
+        let others = read_pids(level).map(|pids| pids.len()).unwrap_or_default();
+        return format!("{others} processes of others are in control group `{}`", level.display());
+    }
+    format!("control group `{}`: {error}", level.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(v1: &[&str], v2: Option<&str>, writable: &[&str], expected: &str) {
+        let tree = Tree {
+            v1: v1.iter().map(|name| ((*name).to_owned(), Path::new("/cg").join(name))).collect(),
+            v2: v2.map(PathBuf::from),
+        };
+        let can = |path: &Path| writable.iter().any(|known| path.starts_with(known));
+        let found = match Controller::choose(tree, can, |_| "cpu memory\n".into()) {
+            Controller::V1 { groups, unified } => {
+                format!("v1 {} {}", groups.into_keys().collect::<Vec<_>>().join(","), unified.is_some())
+            }
+            Controller::V2 { base, controllers } => {
+                format!("v2 {} {}", base.display(), controllers.into_iter().collect::<Vec<_>>().join(","))
+            }
+            Controller::None { absence } => absence.to_string(),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn each_kind_of_host_is_told_apart() {
+        check(&["memory", "cpu"], Some("/u"), &["/cg", "/u"], "v1 cpu,memory true");
+        check(&["memory", "name=systemd"], None, &["/cg"], "v1 memory false");
+        check(&["memory"], Some("/u"), &["/u"], "control groups of version 1 are root's alone");
+        check(&["name=systemd"], Some("/u/a"), &["/u"], "v2 /u/a cpu,memory");
+        check(&[], Some("/u/a.scope/rcompose.keeper"), &["/u/a.scope"], "v2 /u/a.scope cpu,memory");
+        check(&[], Some("/u/session"), &[], "control group `/u/session` is not delegated to this user");
+        check(&[], None, &[], "no control groups are mounted");
+    }
+
+    #[test]
+    fn without_groups_every_limit_is_named_once() {
+        let controller = Controller::None { absence: Absence::NeedsRoot };
+        let limits =
+            Limits { memory: Some(1), cpu_milli: Some(5), oom_kill_disable: true, ..Limits::default() };
+        let (handle, warnings) = controller.create("p", "c", &limits).expect("nothing to fail");
+        assert!(handle.procs().is_empty());
+        let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        let because = "is not kept: control groups of version 1 are root's alone";
+        assert_eq!(
+            told,
+            [
+                format!("`mem_limit` {because}"),
+                format!("`cpus` {because}"),
+                format!("`oom_kill_disable` {because}")
+            ]
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! What can go wrong, and what is merely told.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::Limit;
+use crate::host::files;
+use crate::report::{Exit, Report};
+
+/// A group could not be made, used or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory of the hierarchy was refused.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// Processes that do not die keep the group.
+    #[error("processes in control group `{}` do not end: {}", path.display(), pids(processes))]
+    Busy {
+        /// The group's directory.
+        path: PathBuf,
+        /// Their process ids; empty when the kernel is not done with the last of them.
+        processes: Vec<i32>,
+    },
+    /// The processes did not stop in time.
+    #[error("control group `{}` does not freeze", path.display())]
+    NotFrozen {
+        /// The group's directory.
+        path: PathBuf,
+    },
+    /// There is no group: pausing needs one.
+    #[error("a container can only be paused by a control group, and this user has none")]
+    Absent,
+}
+
+fn pids(processes: &[i32]) -> String {
+    processes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Report {
+        let report = Report::from_error(Exit::Failure, &error);
+        match error {
+            Error::Busy { .. } => report.hint(
+                "a process that ignores SIGKILL waits for a device or network file system: look at its state in \
+                 `ps -o pid,stat,wchan`",
+            ),
+            Error::Absent => report.hint("`rcompose doctor` says what this host lacks for control groups"),
+            Error::File(_) | Error::NotFrozen { .. } => report,
+        }
+    }
+}
+
+/// A limit that is not kept. Named once at every `up` that it concerns, and in `ps`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Which.
+    pub limit: Limit,
+    /// Why.
+    pub reason: String,
+    /// What to type, where something helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` is not kept: {}", self.limit, self.reason)
+    }
+}
