@@ -174,7 +174,7 @@ pub struct Service {
     pub memswap_limit: Option<ByteSize>,
     /// 0 to 100, cgroup v1 only.
     #[serde(skip_serializing_if = "unset")]
-    pub mem_swappiness: Option<i64>,
+    pub mem_swappiness: Option<ByteSize>,
     /// Link address.
     #[serde(skip_serializing_if = "unset")]
     pub mac_address: Option<String>,

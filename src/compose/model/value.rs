@@ -162,16 +162,13 @@ impl Duration {
                 }
             };
             let too_long = || DurationError::TooLong(text.to_owned());
-            let whole: i128 = if whole.is_empty() {
-                0
-            } else {
-                i64::from_str_radix(whole, 10).map_err(|_| too_long())?.into()
-            };
+            let whole: i128 =
+                if whole.is_empty() { 0 } else { whole.parse::<i64>().map_err(|_| too_long())?.into() };
             total += whole * scale;
             // Digits beyond a nanosecond of a week say nothing any more.
             let fraction = &fraction[..fraction.len().min(18)];
             if !fraction.is_empty() {
-                let digits: i128 = i64::from_str_radix(fraction, 10).map_err(|_| malformed())?.into();
+                let digits: i128 = fraction.parse::<i64>().map_err(|_| malformed())?.into();
                 total += digits * scale / 10_i128.pow(fraction.len() as u32);
             }
             rest = after;

@@ -1,0 +1,868 @@
+//! Every key of the specification: what it may hold, how two files' values of it meet, when items of a list are the
+//! same thing. `validate`, `merge` and `decode` walk a tree along this table; adding a key is a line here.
+
+use super::node::Value;
+
+/// What a value may be.
+#[derive(Debug)]
+pub enum Shape {
+    /// Anything.
+    Any,
+    /// A scalar of one of these kinds ([`TEXT`] …), taken as it is.
+    Scalar(u8),
+    /// `true`, `false`, or text that reads as one.
+    Bool,
+    /// An integer, or text that reads as one; with the smallest and the largest.
+    Int(i64, i64),
+    /// Like an integer, but a fraction is cut off.
+    Count,
+    /// A number, or text that reads as one.
+    Number,
+    /// A size: text with a unit, or a number of bytes of these kinds.
+    Size(u8),
+    /// A duration as text.
+    Duration,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Text that passes a test; with what to say when it does not.
+    Test(fn(&str) -> bool, &'static str),
+    /// A list; whether an item may stand twice.
+    List(&'static Shape, bool),
+    /// A mapping with names of the user's choice.
+    Map(Names, &'static Shape),
+    /// A mapping with known keys.
+    Object(&'static Object),
+    /// One of several forms.
+    Either(&'static [&'static Shape]),
+}
+
+/// Kind of scalar: text.
+pub const TEXT: u8 = 1;
+/// Kind of scalar: an integer.
+pub const INT: u8 = 2;
+/// Kind of scalar: any number.
+pub const NUMBER: u8 = 4;
+/// Kind of scalar: true or false.
+pub const BOOL: u8 = 8;
+/// Kind of scalar: nothing.
+pub const NULL: u8 = 16;
+
+/// What names a mapping may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Any.
+    Free,
+    /// Letters, digits, `.`, `_` and `-`: services, networks, volumes and so on.
+    Resource,
+}
+
+/// A mapping with known keys.
+#[derive(Debug)]
+pub struct Object {
+    /// A word for it, for messages.
+    pub name: &'static str,
+    /// Its keys.
+    pub attributes: &'static [Attribute],
+    /// Keys that must be there.
+    pub required: &'static [&'static str],
+    /// `x-…` keys are allowed.
+    pub extensions: bool,
+}
+
+impl Object {
+    /// Returns what is known of a key.
+    pub fn attribute(&self, key: &str) -> Option<&'static Attribute> {
+        self.attributes.iter().find(|attribute| attribute.key == key)
+    }
+}
+
+/// A key.
+#[derive(Debug)]
+pub struct Attribute {
+    /// The key.
+    pub key: &'static str,
+    /// What it holds.
+    pub shape: &'static Shape,
+    /// How an override meets it.
+    pub merge: Merge,
+    /// When two items of its list are the same thing.
+    pub unique: Unique,
+}
+
+/// How an override meets a value (compose-spec, "Merge").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Mappings by key, lists appended, scalars replaced.
+    Deep,
+    /// Replaced whole.
+    Replace,
+    /// By key, each value replaced whole.
+    ByKey,
+    /// Mappings become lists of `k=v`; then appended.
+    Sequence,
+    /// Like a sequence, without lines that are there already.
+    Hosts,
+    /// Text is the context.
+    Build,
+    /// A list is a mapping to defaults.
+    DependsOn,
+    /// A list is a mapping to nothing.
+    Keyed,
+    /// Options merge when the drivers are the same.
+    Logging,
+    /// By subnet.
+    Ipam,
+}
+
+/// When two items of a list are the same thing; the later one takes the place of the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unique {
+    /// Never.
+    No,
+    /// The text up to `=`.
+    Name,
+    /// The whole scalar.
+    Value,
+    /// The target of a volume or device.
+    Target,
+    /// The target of a config or secret, below this directory.
+    Mount(&'static str),
+    /// Address, published port, target and protocol.
+    Port,
+    /// The path.
+    EnvFile,
+}
+
+const fn key(key: &'static str, shape: &'static Shape) -> Attribute {
+    Attribute { key, shape, merge: Merge::Deep, unique: Unique::No }
+}
+
+impl Attribute {
+    const fn merge(self, merge: Merge) -> Attribute {
+        Attribute { merge, ..self }
+    }
+    const fn unique(self, unique: Unique) -> Attribute {
+        Attribute { unique, ..self }
+    }
+}
+
+const fn object(name: &'static str, attributes: &'static [Attribute]) -> Object {
+    Object { name, attributes, required: &[], extensions: true }
+}
+
+const fn required(required: &'static [&'static str], object: Object) -> Object {
+    Object { required, ..object }
+}
+
+const fn closed(object: Object) -> Object {
+    Object { extensions: false, ..object }
+}
+
+use Shape::{Any, Bool, Count, Either, Int, List, Map, Number, Scalar, Size, Test, Word};
+
+static ANY: Shape = Any;
+static STRING: Shape = Scalar(TEXT);
+static STRING_OR_NULL: Shape = Scalar(TEXT | NULL);
+static STRING_OR_NUMBER: Shape = Scalar(TEXT | NUMBER);
+static SCALAR: Shape = Scalar(TEXT | NUMBER | BOOL | NULL);
+static TRUE_OR_FALSE: Shape = Bool;
+static STRICT_BOOL: Shape = Scalar(BOOL);
+static INTEGER: Shape = Int(i64::MIN, i64::MAX);
+static STRICT_INTEGER: Shape = Scalar(INT);
+static STRICT_NUMBER: Shape = Scalar(NUMBER);
+static COUNT: Shape = Count;
+static NUMERIC: Shape = Number;
+static DURATION: Shape = Shape::Duration;
+static SIZE: Shape = Size(NUMBER);
+static WHOLE_SIZE: Shape = Size(INT);
+static TEXT_SIZE: Shape = Size(0);
+
+static STRINGS: Shape = List(&STRING, true);
+static UNIQUE_STRINGS: Shape = List(&STRING, false);
+static STRING_OR_LIST: Shape = Either(&[&STRING, &UNIQUE_STRINGS]);
+static LIST_OR_MAP: Shape = Either(&[&Map(Names::Free, &SCALAR), &UNIQUE_STRINGS]);
+static OPTIONS: Shape = Map(Names::Free, &STRING_OR_NUMBER);
+static COMMAND: Shape = Either(&[&Scalar(TEXT | NULL), &STRINGS]);
+static HOSTS: Shape = Either(&[&Map(Names::Free, &Either(&[&STRING, &STRINGS])), &UNIQUE_STRINGS]);
+static BUILD_TEXT: Shape = Scalar(TEXT | BOOL);
+
+/// A whole file.
+pub static FILE: Shape = Shape::Object(&Object {
+    name: "the file",
+    attributes: &[
+        key("version", &STRING),
+        key("name", &STRING),
+        key("include", &INCLUDE),
+        key("services", &Map(Names::Resource, &SERVICE)),
+        key("models", &Map(Names::Resource, &MODEL)),
+        key("networks", &Map(Names::Resource, &NETWORK)),
+        key("volumes", &Map(Names::Resource, &VOLUME)),
+        key("secrets", &Map(Names::Resource, &SECRET)),
+        key("configs", &Map(Names::Resource, &CONFIG)),
+    ],
+    required: &[],
+    extensions: true,
+});
+
+static INCLUDE: Shape = List(
+    &Either(&[
+        &STRING,
+        &Shape::Object(&closed(object(
+            "an include",
+            &[
+                key("path", &STRING_OR_LIST),
+                key("env_file", &STRING_OR_LIST),
+                key("project_directory", &STRING),
+            ],
+        ))),
+    ]),
+    true,
+);
+
+/// A service.
+pub static SERVICE: Shape = Shape::Object(&object(
+    "a service",
+    &[
+        key("annotations", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+        key("attach", &TRUE_OR_FALSE),
+        key("blkio_config", &BLKIO),
+        key("build", &BUILD).merge(Merge::Build),
+        key("cap_add", &UNIQUE_STRINGS).unique(Unique::Name),
+        key("cap_drop", &UNIQUE_STRINGS).unique(Unique::Name),
+        key("cgroup", &Word(&["host", "private"])),
+        key("cgroup_parent", &STRING),
+        key("command", &COMMAND).merge(Merge::Replace),
+        key("configs", &FILE_REFERENCES).unique(Unique::Mount("")),
+        key(
+            "container_name",
+            &Test(container_name, "a letter or digit, then letters, digits, `_`, `.` or `-`"),
+        ),
+        key("cpu_count", &Int(0, i64::MAX)),
+        key("cpu_percent", &Int(0, 100)),
+        key("cpu_period", &COUNT),
+        key("cpu_quota", &COUNT),
+        key("cpu_rt_period", &COUNT),
+        key("cpu_rt_runtime", &COUNT),
+        key("cpu_shares", &COUNT),
+        key("cpus", &NUMERIC),
+        key("cpuset", &STRING),
+        key("credential_spec", &CREDENTIAL_SPEC),
+        key("depends_on", &DEPENDS_ON).merge(Merge::DependsOn),
+        key("deploy", &DEPLOY),
+        key("develop", &DEVELOP),
+        key("device_cgroup_rules", &UNIQUE_STRINGS),
+        key("devices", &List(&Either(&[&STRING, &DEVICE]), true)).unique(Unique::Target),
+        key("dns", &STRING_OR_LIST).merge(Merge::Sequence).unique(Unique::Name),
+        key("dns_opt", &UNIQUE_STRINGS).merge(Merge::Sequence).unique(Unique::Name),
+        key("dns_search", &STRING_OR_LIST).merge(Merge::Sequence).unique(Unique::Name),
+        key("domainname", &STRING),
+        key("entrypoint", &COMMAND).merge(Merge::Replace),
+        key("env_file", &ENV_FILE).merge(Merge::Sequence).unique(Unique::EnvFile),
+        key("environment", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+        key("expose", &List(&STRING_OR_NUMBER, false)).unique(Unique::Value),
+        key("extends", &EXTENDS),
+        key("external_links", &UNIQUE_STRINGS),
+        key("extra_hosts", &HOSTS).merge(Merge::Hosts),
+        key("gpus", &GPUS),
+        key("group_add", &List(&STRING_OR_NUMBER, false)),
+        key("healthcheck", &HEALTHCHECK),
+        key("hostname", &STRING),
+        key("image", &STRING),
+        key("init", &TRUE_OR_FALSE),
+        key("ipc", &STRING),
+        key("isolation", &STRING),
+        key("label_file", &Either(&[&STRING, &STRINGS])).merge(Merge::Sequence),
+        key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+        key("links", &UNIQUE_STRINGS).unique(Unique::Name),
+        key("logging", &LOGGING).merge(Merge::Logging),
+        key("mac_address", &STRING),
+        key("mem_limit", &SIZE),
+        key("mem_reservation", &WHOLE_SIZE),
+        key("mem_swappiness", &WHOLE_SIZE),
+        key("memswap_limit", &SIZE),
+        key("models", &SERVICE_MODELS).merge(Merge::Keyed),
+        key("network_mode", &STRING),
+        key("networks", &SERVICE_NETWORKS).merge(Merge::Keyed),
+        key("oom_kill_disable", &TRUE_OR_FALSE),
+        key("oom_score_adj", &Int(-1000, 1000)),
+        key("pid", &STRING_OR_NULL),
+        key("pids_limit", &COUNT),
+        key("platform", &STRING),
+        key("ports", &List(&Either(&[&STRING_OR_NUMBER, &PORT]), false)).unique(Unique::Port),
+        key("post_start", &List(&HOOK, true)),
+        key("pre_start", &List(&PRE_START, true)),
+        key("pre_stop", &List(&HOOK, true)),
+        key("privileged", &TRUE_OR_FALSE),
+        key("profiles", &UNIQUE_STRINGS).unique(Unique::Name),
+        key("provider", &PROVIDER),
+        key(
+            "pull_policy",
+            &Test(pull_policy, "always, never, missing, build, daily, weekly or `every_` and a time"),
+        ),
+        key("pull_refresh_after", &STRING),
+        key("read_only", &TRUE_OR_FALSE),
+        key("restart", &STRING),
+        key("runtime", &STRING),
+        key("scale", &INTEGER),
+        key("secrets", &FILE_REFERENCES).unique(Unique::Mount("/run/secrets")),
+        key("security_opt", &UNIQUE_STRINGS),
+        key("shm_size", &SIZE),
+        key("stdin_open", &TRUE_OR_FALSE),
+        key("stop_grace_period", &DURATION),
+        key("stop_signal", &STRING),
+        key("storage_opt", &Map(Names::Free, &ANY)),
+        key("sysctls", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+        key("tmpfs", &STRING_OR_LIST).merge(Merge::Sequence).unique(Unique::Name),
+        key("tty", &TRUE_OR_FALSE),
+        key("ulimits", &ULIMITS).merge(Merge::ByKey),
+        key("use_api_socket", &STRICT_BOOL),
+        key("user", &STRING),
+        key("userns_mode", &STRING),
+        key("uts", &STRING),
+        key("volumes", &List(&Either(&[&STRING, &MOUNT]), false)).unique(Unique::Target),
+        key("volumes_from", &UNIQUE_STRINGS),
+        key("working_dir", &STRING),
+    ],
+));
+
+static BLKIO: Shape = Shape::Object(&closed(object(
+    "blkio_config",
+    &[
+        key("device_read_bps", &List(&BLKIO_RATE, true)),
+        key("device_read_iops", &List(&BLKIO_RATE, true)),
+        key("device_write_bps", &List(&BLKIO_RATE, true)),
+        key("device_write_iops", &List(&BLKIO_RATE, true)),
+        key("weight", &INTEGER),
+        key("weight_device", &List(&BLKIO_WEIGHT, true)),
+    ],
+)));
+static BLKIO_RATE: Shape =
+    Shape::Object(&closed(object("a rate", &[key("path", &STRING), key("rate", &WHOLE_SIZE)])));
+static BLKIO_WEIGHT: Shape =
+    Shape::Object(&closed(object("a weight", &[key("path", &STRING), key("weight", &INTEGER)])));
+
+static BUILD: Shape = Either(&[
+    &STRING,
+    &Shape::Object(&object(
+        "build",
+        &[
+            key("additional_contexts", &LIST_OR_MAP).merge(Merge::Sequence),
+            key("args", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+            key("cache_from", &STRINGS),
+            key("cache_to", &STRINGS),
+            key("context", &STRING),
+            key("dockerfile", &STRING),
+            key("dockerfile_inline", &STRING),
+            key("entitlements", &STRINGS),
+            key("extra_hosts", &HOSTS).merge(Merge::Hosts),
+            key("isolation", &STRING),
+            key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+            key("network", &STRING),
+            key("no_cache", &TRUE_OR_FALSE),
+            key("no_cache_filter", &STRING_OR_LIST),
+            key("platforms", &STRINGS),
+            key("privileged", &TRUE_OR_FALSE),
+            key("provenance", &BUILD_TEXT),
+            key("pull", &TRUE_OR_FALSE),
+            key("sbom", &BUILD_TEXT),
+            key("secrets", &FILE_REFERENCES),
+            key("shm_size", &WHOLE_SIZE),
+            key("ssh", &LIST_OR_MAP),
+            key("tags", &STRINGS).unique(Unique::Name),
+            key("target", &STRING),
+            key("ulimits", &ULIMITS).merge(Merge::ByKey),
+        ],
+    )),
+]);
+
+static CREDENTIAL_SPEC: Shape = Shape::Object(&object(
+    "credential_spec",
+    &[key("config", &STRING), key("file", &STRING), key("registry", &STRING)],
+));
+
+static DEPENDS_ON: Shape = Either(&[
+    &UNIQUE_STRINGS,
+    &Map(
+        Names::Resource,
+        &Shape::Object(&required(
+            &["condition"],
+            object(
+                "a dependency",
+                &[
+                    key(
+                        "condition",
+                        &Word(&["service_started", "service_healthy", "service_completed_successfully"]),
+                    ),
+                    key("required", &STRICT_BOOL),
+                    key("restart", &TRUE_OR_FALSE),
+                ],
+            ),
+        )),
+    ),
+]);
+
+static DEPLOY: Shape = Either(&[
+    &Scalar(NULL),
+    &Shape::Object(&object(
+        "deploy",
+        &[
+            key("endpoint_mode", &STRING),
+            key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+            key("mode", &STRING),
+            key("placement", &PLACEMENT),
+            key("replicas", &INTEGER),
+            key("resources", &RESOURCES),
+            key("restart_policy", &RESTART_POLICY),
+            key("rollback_config", &UPDATE_CONFIG),
+            key("update_config", &UPDATE_CONFIG),
+        ],
+    )),
+]);
+static PLACEMENT: Shape = Shape::Object(&object(
+    "placement",
+    &[
+        key("constraints", &STRINGS),
+        key("max_replicas_per_node", &INTEGER),
+        key("preferences", &List(&Shape::Object(&object("a preference", &[key("spread", &STRING)])), true)),
+    ],
+));
+static RESOURCES: Shape =
+    Shape::Object(&object("resources", &[key("limits", &LIMITS), key("reservations", &RESERVATIONS)]));
+static LIMITS: Shape = Shape::Object(&object(
+    "limits",
+    &[key("cpus", &NUMERIC), key("memory", &TEXT_SIZE), key("pids", &INTEGER)],
+));
+static RESERVATIONS: Shape = Shape::Object(&object(
+    "reservations",
+    &[
+        key("cpus", &NUMERIC),
+        key("devices", &List(&RESERVED_DEVICE, true)),
+        key("generic_resources", &List(&GENERIC_RESOURCE, true)),
+        key("memory", &TEXT_SIZE),
+    ],
+));
+static RESERVED_DEVICE: Shape =
+    Shape::Object(&required(&["capabilities"], object("a device request", &DEVICE_REQUEST_KEYS)));
+static GPUS: Shape = Either(&[
+    &Word(&["all"]),
+    &List(&Shape::Object(&object("a device request", &DEVICE_REQUEST_KEYS)), true),
+]);
+static DEVICE_REQUEST_KEYS: [Attribute; 5] = [
+    key("capabilities", &UNIQUE_STRINGS),
+    key("count", &Scalar(TEXT | INT)),
+    key("device_ids", &UNIQUE_STRINGS),
+    key("driver", &STRING),
+    key("options", &LIST_OR_MAP),
+];
+static GENERIC_RESOURCE: Shape = Shape::Object(&object(
+    "a resource",
+    &[key(
+        "discrete_resource_spec",
+        &Shape::Object(&object("a counted resource", &[key("kind", &STRING), key("value", &NUMERIC)])),
+    )],
+));
+static RESTART_POLICY: Shape = Shape::Object(&object(
+    "restart_policy",
+    &[
+        key("condition", &STRING),
+        key("delay", &DURATION),
+        key("max_attempts", &INTEGER),
+        key("window", &DURATION),
+    ],
+));
+static UPDATE_CONFIG: Shape = Shape::Object(&object(
+    "update_config",
+    &[
+        key("delay", &DURATION),
+        key("failure_action", &STRING),
+        key("max_failure_ratio", &NUMERIC),
+        key("monitor", &DURATION),
+        key("order", &Word(&["start-first", "stop-first"])),
+        key("parallelism", &INTEGER),
+    ],
+));
+
+static DEVELOP: Shape =
+    Either(&[&Scalar(NULL), &Shape::Object(&object("develop", &[key("watch", &List(&WATCH, true))]))]);
+static WATCH: Shape = Shape::Object(&required(
+    &["path", "action"],
+    object(
+        "a watch rule",
+        &[
+            key("action", &Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])),
+            key("exec", &HOOK),
+            key("ignore", &STRING_OR_LIST),
+            key("include", &STRING_OR_LIST),
+            key("initial_sync", &TRUE_OR_FALSE),
+            key("path", &STRING),
+            key("target", &STRING),
+        ],
+    ),
+));
+
+static DEVICE: Shape = Shape::Object(&required(
+    &["source"],
+    object("a device", &[key("permissions", &STRING), key("source", &STRING), key("target", &STRING)]),
+));
+
+static ENV_FILE: Shape = Either(&[
+    &STRING,
+    &List(
+        &Either(&[
+            &STRING,
+            &Shape::Object(&closed(required(
+                &["path"],
+                object(
+                    "an env_file",
+                    &[key("format", &STRING), key("path", &STRING), key("required", &TRUE_OR_FALSE)],
+                ),
+            ))),
+        ]),
+        true,
+    ),
+]);
+
+static EXTENDS: Shape = Either(&[
+    &STRING,
+    &Shape::Object(&closed(required(
+        &["service"],
+        object("extends", &[key("file", &STRING), key("service", &STRING)]),
+    ))),
+]);
+
+static FILE_REFERENCES: Shape = List(
+    &Either(&[
+        &STRING,
+        &Shape::Object(&object(
+            "a reference",
+            &[
+                key("gid", &STRING),
+                key("mode", &STRING_OR_NUMBER),
+                key("source", &STRING),
+                key("target", &STRING),
+                key("uid", &STRING),
+            ],
+        )),
+    ]),
+    true,
+);
+
+static HEALTHCHECK: Shape = Shape::Object(&object(
+    "healthcheck",
+    &[
+        key("disable", &TRUE_OR_FALSE),
+        key("interval", &DURATION),
+        key("retries", &COUNT),
+        key("start_interval", &DURATION),
+        key("start_period", &DURATION),
+        key("test", &Either(&[&STRING, &STRINGS])).merge(Merge::Replace),
+        key("timeout", &DURATION),
+    ],
+));
+
+static HOOK: Shape = Shape::Object(&required(&["command"], object("a hook", &HOOK_KEYS)));
+static HOOK_KEYS: [Attribute; 5] = [
+    key("command", &COMMAND),
+    key("environment", &LIST_OR_MAP),
+    key("privileged", &TRUE_OR_FALSE),
+    key("user", &STRING),
+    key("working_dir", &STRING),
+];
+static PRE_START: Shape = Shape::Object(&object(
+    "a pre_start hook",
+    &[
+        key("command", &COMMAND),
+        key("environment", &LIST_OR_MAP),
+        key("image", &STRING),
+        key("per_replica", &TRUE_OR_FALSE),
+        key("privileged", &TRUE_OR_FALSE),
+        key("user", &STRING),
+        key("working_dir", &STRING),
+    ],
+));
+
+static LOGGING: Shape = Shape::Object(&object(
+    "logging",
+    &[key("driver", &STRING), key("options", &Map(Names::Free, &Scalar(TEXT | NUMBER | NULL)))],
+));
+
+static SERVICE_MODELS: Shape = Either(&[
+    &UNIQUE_STRINGS,
+    &Map(
+        Names::Resource,
+        &Shape::Object(&object(
+            "a model of a service",
+            &[key("endpoint_var", &STRING), key("model_var", &STRING)],
+        )),
+    ),
+]);
+
+static SERVICE_NETWORKS: Shape = Either(&[
+    &UNIQUE_STRINGS,
+    &Map(
+        Names::Resource,
+        &Either(&[
+            &Scalar(NULL),
+            &Shape::Object(&object(
+                "a network of a service",
+                &[
+                    key("aliases", &UNIQUE_STRINGS).unique(Unique::Name),
+                    key("driver_opts", &OPTIONS),
+                    key("gw_priority", &STRICT_NUMBER),
+                    key("interface_name", &STRING),
+                    key("ipv4_address", &STRING),
+                    key("ipv6_address", &STRING),
+                    key("link_local_ips", &UNIQUE_STRINGS).unique(Unique::Name),
+                    key("mac_address", &STRING),
+                    key("priority", &STRICT_NUMBER),
+                ],
+            )),
+        ]),
+    ),
+]);
+
+static PORT: Shape = Shape::Object(&object(
+    "a port",
+    &[
+        key("app_protocol", &STRING),
+        key("host_ip", &STRING),
+        key("mode", &STRING),
+        key("name", &STRING),
+        key("protocol", &STRING),
+        key("published", &Scalar(TEXT | INT)),
+        key("target", &INTEGER),
+    ],
+));
+
+static PROVIDER: Shape = Shape::Object(&required(
+    &["type"],
+    object(
+        "provider",
+        &[
+            key(
+                "options",
+                &Map(
+                    Names::Free,
+                    &Either(&[&Scalar(TEXT | NUMBER | BOOL), &List(&Scalar(TEXT | NUMBER | BOOL), true)]),
+                ),
+            ),
+            key("type", &STRING),
+        ],
+    ),
+));
+
+static ULIMITS: Shape = Map(
+    Names::Free,
+    &Either(&[
+        &INTEGER,
+        &Shape::Object(&required(
+            &["soft", "hard"],
+            object("a limit", &[key("hard", &INTEGER), key("soft", &INTEGER)]),
+        )),
+    ]),
+);
+
+static MOUNT: Shape = Shape::Object(&required(
+    &["type"],
+    object(
+        "a mount",
+        &[
+            key("bind", &BIND),
+            key("consistency", &STRING),
+            key("image", &Shape::Object(&object("image", &[key("subpath", &STRING)]))),
+            key("read_only", &TRUE_OR_FALSE),
+            key("source", &STRING),
+            key("target", &STRING),
+            key(
+                "tmpfs",
+                &Shape::Object(&object("tmpfs", &[key("mode", &STRING_OR_NUMBER), key("size", &WHOLE_SIZE)])),
+            ),
+            key("type", &Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
+            key(
+                "volume",
+                &Shape::Object(&object(
+                    "volume",
+                    &[
+                        key("labels", &LIST_OR_MAP).merge(Merge::Sequence),
+                        key("nocopy", &TRUE_OR_FALSE),
+                        key("subpath", &STRING),
+                    ],
+                )),
+            ),
+        ],
+    ),
+));
+static BIND: Shape = Shape::Object(&object(
+    "bind",
+    &[
+        key("create_host_path", &TRUE_OR_FALSE),
+        key("propagation", &STRING),
+        key("recursive", &Word(&["enabled", "disabled", "writable", "readonly"])),
+        key("selinux", &Word(&["z", "Z"])),
+    ],
+));
+
+static EXTERNAL: Shape =
+    Either(&[&TRUE_OR_FALSE, &Shape::Object(&object("external", &[key("name", &STRING)]))]);
+
+static NETWORK: Shape = Either(&[
+    &Scalar(NULL),
+    &Shape::Object(&object(
+        "a network",
+        &[
+            key("attachable", &TRUE_OR_FALSE),
+            key("driver", &STRING),
+            key("driver_opts", &OPTIONS),
+            key("enable_ipv4", &TRUE_OR_FALSE),
+            key("enable_ipv6", &TRUE_OR_FALSE),
+            key("external", &EXTERNAL),
+            key("internal", &TRUE_OR_FALSE),
+            key("ipam", &IPAM),
+            key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+            key("name", &STRING),
+        ],
+    )),
+]);
+static IPAM: Shape = Shape::Object(&object(
+    "ipam",
+    &[
+        key("config", &List(&POOL, true)).merge(Merge::Ipam),
+        key("driver", &STRING),
+        key("options", &Map(Names::Free, &STRING)),
+    ],
+));
+static POOL: Shape = Shape::Object(&object(
+    "a subnet",
+    &[
+        key("aux_addresses", &Map(Names::Free, &STRING)),
+        key("gateway", &STRING),
+        key("ip_range", &STRING),
+        key("subnet", &STRING),
+    ],
+));
+
+static VOLUME: Shape = Either(&[
+    &Scalar(NULL),
+    &Shape::Object(&object(
+        "a volume",
+        &[
+            key("driver", &STRING),
+            key("driver_opts", &OPTIONS),
+            key("external", &EXTERNAL),
+            key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
+            key("name", &STRING),
+        ],
+    )),
+]);
+
+static SECRET: Shape = Shape::Object(&object(
+    "a secret",
+    &[
+        key("driver", &STRING),
+        key("driver_opts", &OPTIONS),
+        key("environment", &STRING),
+        key("external", &EXTERNAL),
+        key("file", &STRING),
+        key("labels", &LIST_OR_MAP),
+        key("name", &STRING),
+        key("template_driver", &STRING),
+    ],
+));
+
+static CONFIG: Shape = Shape::Object(&object(
+    "a config",
+    &[
+        key("content", &STRING),
+        key("environment", &STRING),
+        key("external", &EXTERNAL),
+        key("file", &STRING),
+        key("labels", &LIST_OR_MAP),
+        key("name", &STRING),
+        key("template_driver", &STRING),
+    ],
+));
+
+static MODEL: Shape = Shape::Object(&required(
+    &["model"],
+    object(
+        "a model",
+        &[
+            key("context_size", &STRICT_INTEGER),
+            key("model", &STRING),
+            key("name", &STRING),
+            key("runtime_flags", &STRINGS),
+        ],
+    ),
+));
+
+/// The specification wants `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, so at least two characters.
+fn container_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() >= 2
+        && bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+fn pull_policy(text: &str) -> bool {
+    const WORDS: [&str; 8] =
+        ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
+    WORDS.contains(&text) || text.strip_prefix("every_").is_some_and(age)
+}
+
+/// Digits and a unit, once or more.
+fn age(text: &str) -> bool {
+    let mut digits = 0;
+    for c in text.chars() {
+        match c {
+            '0'..='9' => digits += 1,
+            'w' | 'd' | 'h' | 'm' | 's' if digits > 0 => digits = 0,
+            _ => return false,
+        }
+    }
+    !text.is_empty() && digits == 0
+}
+
+impl Shape {
+    /// Returns the form that a list, a mapping or a scalar has to have here.
+    pub fn form(&self, value: &Value) -> &Shape {
+        let Shape::Either(forms) = self else { return self };
+        let matches = |form: &&&Shape| match value {
+            Value::Map(_) => matches!(form, Shape::Object(_) | Shape::Map(..)),
+            Value::List(_) => matches!(form, Shape::List(..)),
+            _ => !matches!(form, Shape::Object(_) | Shape::Map(..) | Shape::List(..)),
+        };
+        forms.iter().find(matches).copied().unwrap_or(self)
+    }
+
+    /// Returns what is known of a key below, for a mapping of this shape.
+    pub fn below(&self, key: &str) -> Option<(&Shape, Merge, Unique)> {
+        match self {
+            Shape::Object(object) => {
+                object.attribute(key).map(|known| (known.shape, known.merge, known.unique))
+            }
+            Shape::Map(_, value) => Some((value, Merge::Deep, Unique::No)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_policies_are_told_apart() {
+        for good in ["ab", "web-1", "A.b_c"] {
+            assert!(container_name(good), "{good}");
+        }
+        for bad in ["a", "", "-ab", "a b", "é1"] {
+            assert!(!container_name(bad), "{bad}");
+        }
+        for good in ["always", "every_12h", "every_1d12h"] {
+            assert!(pull_policy(good), "{good}");
+        }
+        for bad in ["sometimes", "every_", "every_h", "every_5y", "every_12", "every_é"] {
+            assert!(!pull_policy(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! A tree against the [schema](super::schema): unknown keys, wrong kinds, values that cannot be read. Finds all
+//! problems of a tree, each with its place.
+
+use super::diagnostic::Problem;
+use super::model::{ByteSize, Duration};
+use super::node::{Map, Node, Path, Span, Value};
+use super::schema::{BOOL, INT, NULL, NUMBER, Names, Object, Shape, TEXT};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is refused.
+    pub problems: Vec<Problem>,
+    /// What is accepted, but should be written otherwise.
+    pub warnings: Vec<(String, Span)>,
+}
+
+/// Checks a tree. With `raw`, texts with variables that were not filled in pass for anything.
+pub fn check(node: &Node, shape: &Shape, raw: bool) -> Findings {
+    let mut checker = Checker { raw, findings: Findings::default() };
+    checker.node(node, shape, &Path::Root);
+    checker.findings
+}
+
+/// Reads a text as `true` or `false`, as YAML 1.1 does.
+pub fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "y" | "yes" | "on" => Some(true),
+        "false" | "n" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+struct Checker {
+    raw: bool,
+    findings: Findings,
+}
+
+impl Checker {
+    fn refuse(&mut self, node: &Node, message: String) {
+        self.findings.problems.push(Problem::at(node.at, message));
+    }
+
+    fn node(&mut self, node: &Node, shape: &Shape, path: &Path<'_>) {
+        if self.raw && node.as_text().is_some_and(|text| text.contains('$')) {
+            return;
+        }
+        match shape {
+            Shape::Any => {}
+            Shape::Object(object) => match node.as_map() {
+                Some(map) => self.object(node, map, object, path),
+                None => self.refuse(node, format!("{path} must be a mapping, not {}", node.kind())),
+            },
+            Shape::Map(names, value) => match node.as_map() {
+                Some(map) => self.map(map, *names, value, path),
+                None => self.refuse(node, format!("{path} must be a mapping, not {}", node.kind())),
+            },
+            Shape::List(item, repeats) => match node.as_list() {
+                Some(list) => self.list(list, item, *repeats, path),
+                None => self.refuse(node, format!("{path} must be a list, not {}", node.kind())),
+            },
+            Shape::Either(forms) => match forms.iter().find(|form| fits(node, form)) {
+                Some(form) => self.node(node, form, path),
+                None => {
+                    let message = format!("{path} must be {}, not {}", describe(shape), node.kind());
+                    self.refuse(node, message);
+                }
+            },
+            _ if !fits(node, shape) => {
+                let message = format!("{path} must be {}, not {}", describe(shape), node.kind());
+                self.refuse(node, message);
+            }
+            _ => self.scalar(node, shape, path),
+        }
+    }
+
+    fn object(&mut self, node: &Node, map: &Map, object: &Object, path: &Path<'_>) {
+        for (key, value) in map {
+            if let Some(attribute) = object.attribute(key) {
+                self.node(value, attribute.shape, &path.key(key));
+            } else if !(object.extensions && key.starts_with("x-")) {
+                let message = match path {
+                    Path::Root => format!("`{key}` is no key of a Compose file"),
+                    _ => format!("{path}: `{key}` is no key of {}", object.name),
+                };
+                let known: Vec<&str> = object.attributes.iter().map(|attribute| attribute.key).collect();
+                let mut problem = Problem::at(value.key, message).near(key, known.iter().copied());
+                if problem.hints.is_empty() && known.len() <= 12 {
+                    problem = problem.hint(format!("allowed are {}", known.join(", ")));
+                }
+                self.findings.problems.push(problem);
+            }
+        }
+        for key in object.required {
+            if !map.contains_key(*key) {
+                let at = if node.at.line == 0 { node.key } else { node.at };
+                self.findings
+                    .problems
+                    .push(Problem::at(at, format!("{path} lacks `{key}`, which must be given")));
+            }
+        }
+    }
+
+    fn map(&mut self, map: &Map, names: Names, shape: &Shape, path: &Path<'_>) {
+        for (key, value) in map {
+            if names == Names::Resource && !resource_name(key) {
+                let message = format!("{path}: `{key}` is no good name");
+                self.findings
+                    .problems
+                    .push(Problem::at(value.key, message).hint("use letters, digits, `.`, `_` and `-`"));
+            }
+            self.node(value, shape, &path.key(key));
+        }
+    }
+
+    fn list(&mut self, list: &[Node], item: &Shape, repeats: bool, path: &Path<'_>) {
+        for (index, node) in list.iter().enumerate() {
+            self.node(node, item, &path.item(index));
+            if !repeats && let Some(first) = list[..index].iter().find(|earlier| *earlier == node) {
+                let shown = node.scalar_text().unwrap_or_else(|| node.kind().to_owned());
+                let message = format!("{path}: items {} are equal: `{shown}` stands twice", index);
+                self.findings.problems.push(Problem::at(node.at, message).also(first.at, "first here"));
+            }
+        }
+    }
+
+    fn scalar(&mut self, node: &Node, shape: &Shape, path: &Path<'_>) {
+        let refuse = |what: String| Some(format!("{path}: {what}"));
+        let text = node.as_text();
+        let wrong = match (shape, &node.value) {
+            (Shape::Bool, Value::Text(text)) => match boolean(text) {
+                None => refuse(format!("invalid boolean: `{text}`, write true or false")),
+                Some(value) => {
+                    if !matches!(text.as_str(), "true" | "false") {
+                        let warning = format!(
+                            "\"{text}\" for boolean is not supported by YAML 1.2, please use `{value}`"
+                        );
+                        self.findings.warnings.push((warning, node.at));
+                    }
+                    None
+                }
+            },
+            (Shape::Int(least, most), _) => match integer(node) {
+                None => refuse(format!("`{}` is no integer", node.scalar_text().unwrap_or_default())),
+                Some(value) if !(i128::from(*least)..=i128::from(*most)).contains(&value) => {
+                    let most = if *most == i64::MAX { "any".to_owned() } else { most.to_string() };
+                    refuse(format!("{value} is out of range: it must be {least} to {most}"))
+                }
+                Some(_) => None,
+            },
+            (Shape::Count, Value::Text(text)) if text.parse::<i64>().is_err() => {
+                refuse(format!("`{text}` is no integer"))
+            }
+            (Shape::Number, Value::Text(text)) if text.parse::<f64>().is_err() => {
+                refuse(format!("`{text}` is no number"))
+            }
+            (Shape::Size(_), _) => {
+                text.and_then(|text| ByteSize::parse(text).err()).and_then(|error| refuse(error.to_string()))
+            }
+            (Shape::Duration, _) => {
+                text.and_then(|text| Duration::parse(text).err()).and_then(|error| refuse(error.to_string()))
+            }
+            (Shape::Word(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
+                let message =
+                    format!("{path}: `{text}` is not allowed: it must be one of {}", words.join(", "));
+                self.findings.problems.push(Problem::at(node.at, message).near(text, words.iter().copied()));
+                None
+            }
+            (Shape::Test(good, wanted), Value::Text(text)) if !good(text) => {
+                refuse(format!("`{text}` does not match: it must be {wanted}"))
+            }
+            _ => None,
+        };
+        if let Some(message) = wrong {
+            self.refuse(node, message);
+        }
+    }
+}
+
+/// Reads an integer from a number or a text.
+fn integer(node: &Node) -> Option<i128> {
+    match &node.value {
+        Value::Int(value) => Some(*value),
+        Value::Float(value) if value.fract() == 0.0 => Some(*value as i128),
+        Value::Text(text) => text.parse::<i64>().ok().map(i128::from),
+        _ => None,
+    }
+}
+
+/// Returns whether a name is fit for a service, network and so on.
+pub fn resource_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// Returns whether a value is of the right kind, whatever it holds.
+fn fits(node: &Node, shape: &Shape) -> bool {
+    match shape {
+        Shape::Any => true,
+        Shape::Object(_) | Shape::Map(..) => node.as_map().is_some(),
+        Shape::List(..) => node.as_list().is_some(),
+        Shape::Either(forms) => forms.iter().any(|form| fits(node, form)),
+        _ => {
+            let kinds = kinds(shape);
+            match &node.value {
+                Value::Null => kinds & NULL != 0,
+                Value::Bool(_) => kinds & BOOL != 0,
+                Value::Int(_) => kinds & (INT | NUMBER) != 0,
+                Value::Float(value) => kinds & NUMBER != 0 || (kinds & INT != 0 && value.fract() == 0.0),
+                Value::Text(_) => kinds & TEXT != 0,
+                Value::List(_) | Value::Map(_) => false,
+            }
+        }
+    }
+}
+
+fn kinds(shape: &Shape) -> u8 {
+    match shape {
+        Shape::Scalar(kinds) => *kinds,
+        Shape::Bool => BOOL | TEXT,
+        Shape::Int(..) => INT | TEXT,
+        Shape::Count | Shape::Number => NUMBER | TEXT,
+        Shape::Size(kinds) => TEXT | kinds,
+        Shape::Duration | Shape::Word(_) | Shape::Test(..) => TEXT,
+        _ => 0,
+    }
+}
+
+/// Says what a shape wants.
+fn describe(shape: &Shape) -> String {
+    let words: Vec<String> = match shape {
+        Shape::Any => vec!["anything".to_owned()],
+        Shape::Object(_) | Shape::Map(..) => vec!["a mapping".to_owned()],
+        Shape::List(item, _) if matches!(item, Shape::Scalar(_)) => {
+            vec![format!("a list of {}", describe(item))]
+        }
+        Shape::List(..) => vec!["a list".to_owned()],
+        Shape::Either(forms) => forms.iter().map(|form| describe(form)).collect(),
+        Shape::Duration => vec!["a duration such as `1m30s`".to_owned()],
+        Shape::Size(_) => vec!["a size such as `512m`".to_owned()],
+        Shape::Bool => vec!["true or false".to_owned()],
+        _ => {
+            let kinds = kinds(shape);
+            [
+                (TEXT, "a string"),
+                (NUMBER, "a number"),
+                (INT, "an integer"),
+                (BOOL, "true or false"),
+                (NULL, "null"),
+            ]
+            .iter()
+            .filter(|(kind, _)| kinds & kind != 0)
+            .map(|(_, word)| (*word).to_owned())
+            .collect()
+        }
+    };
+    words.join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diagnostic::Sources;
+    use super::super::{schema, yaml};
+    use super::*;
+
+    fn findings(text: &str) -> Findings {
+        let mut sources = Sources::default();
+        let file = sources.add("compose.yaml".to_owned(), text.to_owned());
+        let documents = yaml::parse(&sources, file).expect("yaml");
+        check(&documents[0].root, &schema::FILE, false)
+    }
+
+    fn check_refused(text: &str, expected: &[(u32, u32, &str)]) {
+        let found = findings(text);
+        assert_eq!(found.problems.len(), expected.len(), "{:#?}", found.problems);
+        for (problem, (line, column, part)) in found.problems.iter().zip(expected) {
+            assert!(problem.message.contains(part), "{} lacks {part}", problem.message);
+            assert_eq!((problem.at.line, problem.at.column), (*line, *column), "{}", problem.message);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_nearest_known_one() {
+        let text = "services:\n  web:\n    imgae: one\n    x-ok: 1\nserivces: {}\n";
+        check_refused(text, &[(3, 5, "services.web: `imgae`"), (5, 1, "`serivces`")]);
+        let found = findings(text);
+        assert_eq!(found.problems[0].hints, ["did you mean `image`?"]);
+        assert_eq!(found.problems[1].hints, ["did you mean `services`?"]);
+    }
+
+    #[test]
+    fn wrong_kinds_are_refused_each_at_its_place() {
+        check_refused(
+            "services:\n  a:\n    image: 1\n    ports: x\n    tty: maybe\n    scale: 1.5\n    user: 1\n",
+            &[
+                (3, 12, "services.a.image must be a string, not an integer"),
+                (4, 12, "services.a.ports must be a list"),
+                (5, 10, "invalid boolean"),
+                (6, 12, "services.a.scale must be a string or an integer"),
+                (7, 11, "services.a.user"),
+            ],
+        );
+        check_refused("services:\n  a:\n", &[(2, 3, "services.a must be a mapping, not null")]);
+        check_refused("services:\n  a: {cap_add: [A, B, A]}\n", &[(2, 23, "equal")]);
+        check_refused("services:\n  a: {depends_on: {b: {}}}\n", &[(2, 23, "lacks `condition`")]);
+        check_refused("services:\n  a: {stop_grace_period: 1x}\n", &[(2, 26, "unknown unit")]);
+        check_refused("services:\n  a b: {}\n", &[(2, 3, "no good name")]);
+    }
+
+    #[test]
+    fn booleans_of_yaml_1_1_are_read_with_a_warning() {
+        let found = findings("services:\n  a: {tty: yes, init: true}\n");
+        assert!(found.problems.is_empty());
+        assert_eq!(found.warnings.len(), 1);
+    }
+}

@@ -1,0 +1,641 @@
+//! YAML text → a tree that remembers line and column.
+//!
+//! The parser (`granit-parser`) gives events with spans; this file turns them into [`Node`]s: anchors and aliases are
+//! copied in place within a budget, merge keys (`<<`) are applied, scalars resolved, `!reset` and `!override` collected.
+//! The name `serde_yaml` (serde-saphyr, which stands on the same parser) is used only where text is written.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+
+use super::diagnostic::{Fault, Problem, Sources};
+use super::node::{Map, Node, Span, Value};
+
+/// How deep lists and mappings may stand in each other.
+const DEPTH: usize = 500;
+
+/// How many nodes aliases may copy, beyond ten for each node that is written out.
+const COPIES: usize = 300_000;
+
+/// The tallest file that is read, in bytes.
+pub const LARGEST: usize = 32 << 20;
+
+/// One document of a file.
+#[derive(Debug)]
+pub struct Document {
+    /// Its content.
+    pub root: Node,
+    /// What is taken out of the files before it: the ways to all values tagged `!reset` or `!override`.
+    pub resets: Vec<Vec<String>>,
+}
+
+/// Turns bytes into text: UTF-8 or UTF-16, with or without a byte order mark.
+///
+/// Fails, with line and column, on anything else and on control characters.
+pub fn decode(bytes: &[u8]) -> Result<String, (String, u32, u32)> {
+    let text = match bytes {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest),
+        _ => utf8(bytes),
+    }?;
+    let control =
+        |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) || c == '\u{fffe}';
+    if let Some(offset) = text.find(control) {
+        let (line, column) = position(&text[..offset]);
+        return Err(("control characters are not allowed".to_owned(), line, column));
+    }
+    Ok(text)
+}
+
+fn utf8(bytes: &[u8]) -> Result<String, (String, u32, u32)> {
+    String::from_utf8(bytes.to_vec()).map_err(|error| {
+        let good = String::from_utf8_lossy(&bytes[..error.utf8_error().valid_up_to()]);
+        let (line, column) = position(&good);
+        ("the file is not UTF-8 text".to_owned(), line, column)
+    })
+}
+
+fn utf16(bytes: &[u8], read: fn([u8; 2]) -> u16) -> Result<String, (String, u32, u32)> {
+    let units: Vec<u16> = bytes.chunks(2).map(|pair| read([pair[0], *pair.get(1).unwrap_or(&0)])).collect();
+    String::from_utf16(&units).map_err(|_| ("the file is not UTF-16 text".to_owned(), 1, 1))
+}
+
+fn position(before: &str) -> (u32, u32) {
+    let line = before.matches('\n').count() as u32 + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
+    (line, column)
+}
+
+/// Reads all documents of a file. A file with nothing but comments has none.
+pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
+    let text = sources.text(file);
+    let mut options = Options::default();
+    options.flow_nesting_limit = DEPTH + 1;
+    options.block_nesting_limit = DEPTH + 1;
+    let mut builder = Builder { file, anchors: HashMap::new(), frames: Vec::new(), copied: 0, written: 0 };
+    let mut parser = Parser::new_from_str_with_options(text, options);
+    let mut documents = Vec::new();
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(|error| {
+            let marker = error.marker();
+            let at = Span { file, line: marker.line() as u32, column: marker.col() as u32 + 1, width: 1 };
+            Box::new(Problem::at(at, format!("this is not YAML: {}", error.info())))
+        })?;
+        match event {
+            Event::DocumentStart(..) => builder.anchors.clear(),
+            Event::StreamEnd => break,
+            event => {
+                if let Some(root) = builder.event(event, span)? {
+                    documents.push(document(root));
+                }
+            }
+        }
+    }
+    // A document without content beside others says nothing; alone it is an empty file.
+    documents.retain(|document| !document.root.is_null());
+    Ok(documents)
+}
+
+/// A list or mapping that is still open.
+struct Frame {
+    anchor: usize,
+    mark: Mark,
+    at: Span,
+    content: Open,
+}
+
+enum Open {
+    List(Vec<Marked>),
+    Map { entries: Vec<(String, Span, bool, Marked)>, key: Option<(String, Span, bool)> },
+}
+
+/// `!reset` and `!override`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mark {
+    None,
+    Reset,
+    Override,
+}
+
+/// Where a marked value stands, from some node above it.
+#[derive(Clone, Debug)]
+struct Reset {
+    way: Vec<String>,
+    mark: Mark,
+    /// It stands in a list, where positions of one file say nothing about another.
+    listed: bool,
+}
+
+/// A node that may still bear a mark, or hold one that does.
+#[derive(Clone, Debug)]
+struct Marked {
+    node: Node,
+    /// The marked values below.
+    resets: Vec<Reset>,
+    /// How many nodes it is.
+    size: usize,
+}
+
+struct Builder {
+    file: u32,
+    anchors: HashMap<usize, Marked>,
+    frames: Vec<Frame>,
+    copied: usize,
+    written: usize,
+}
+
+impl Builder {
+    fn span(&self, span: granit_parser::Span) -> Span {
+        let (start, end) = (span.start, span.end);
+        let width =
+            if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { usize::MAX };
+        Span {
+            file: self.file,
+            line: start.line() as u32,
+            column: start.col() as u32 + 1,
+            width: u32::try_from(width).unwrap_or(u32::MAX).max(1),
+        }
+    }
+
+    /// Takes an event; returns the root of a document when it is complete.
+    fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<Option<Marked>, Fault> {
+        let at = self.span(span);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.written += 1;
+                let mark = mark(tag.as_deref());
+                let plain = style == ScalarStyle::Plain;
+                if let Some(Frame { content: Open::Map { key: key @ None, .. }, .. }) = self.frames.last_mut()
+                {
+                    let merges = plain && text == "<<" && tag.is_none();
+                    if plain && !matches!(resolve_plain(&text), Value::Text(_)) {
+                        let shown = if text.is_empty() { "nothing" } else { &text };
+                        return Err(Box::new(
+                            Problem::at(at, format!("`{shown}` is no text, and a key must be text"))
+                                .hint(format!("write it in quotes: \"{text}\"")),
+                        ));
+                    }
+                    *key = Some((text.clone().into_owned(), at, merges));
+                    if anchor != 0 {
+                        let node = Node { value: Value::Text(text.into_owned()), at, key: at };
+                        self.anchors.insert(anchor, Marked { node, resets: Vec::new(), size: 1 });
+                    }
+                    return Ok(None);
+                }
+                let value =
+                    scalar(&text, plain, tag.as_deref()).map_err(|message| Problem::at(at, message))?;
+                let marked = Marked { node: Node { value, at, key: at }, resets: Vec::new(), size: 1 };
+                self.complete(marked, anchor, mark)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.open(anchor, tag.as_deref(), at, Open::List(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.open(anchor, tag.as_deref(), at, Open::Map { entries: Vec::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(id) => {
+                if self.frames.iter().any(|frame| frame.anchor == id && id != 0) {
+                    return Err(Box::new(Problem::at(
+                        at,
+                        "cycle detected: this alias stands inside its own anchor",
+                    )));
+                }
+                let Some(copy) = self.anchors.get(&id) else {
+                    return Err(Box::new(Problem::at(at, "this alias names no anchor")));
+                };
+                self.copied += copy.size;
+                if self.copied > COPIES + 10 * self.written {
+                    return Err(Box::new(
+                        Problem::at(
+                            at,
+                            "aliases make this file too large: their copies hold too many values",
+                        )
+                        .hint("repeat less, or write the values out"),
+                    ));
+                }
+                let copy = copy.clone();
+                if let Some(Frame { content: Open::Map { key: key @ None, .. }, .. }) = self.frames.last_mut()
+                {
+                    let Value::Text(text) = copy.node.value else {
+                        return Err(Box::new(Problem::at(at, "a key must be text")));
+                    };
+                    *key = Some((text, at, false));
+                    return Ok(None);
+                }
+                self.complete(copy, 0, Mark::None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn open(
+        &mut self,
+        anchor: usize,
+        tag: Option<&Tag>,
+        at: Span,
+        content: Open,
+    ) -> Result<Option<Marked>, Fault> {
+        self.written += 1;
+        if let Some(Frame { content: Open::Map { key: None, .. }, .. }) = self.frames.last() {
+            return Err(Box::new(Problem::at(at, "a key must be text, not a list or mapping")));
+        }
+        if self.frames.len() >= DEPTH {
+            return Err(Box::new(Problem::at(
+                at,
+                format!("lists and mappings are nested more than {DEPTH} deep"),
+            )));
+        }
+        self.frames.push(Frame { anchor, mark: mark(tag), at, content });
+        Ok(None)
+    }
+
+    fn close(&mut self) -> Result<Option<Marked>, Fault> {
+        let Some(frame) = self.frames.pop() else { return Ok(None) };
+        let mut resets = Vec::new();
+        let mut size = 1;
+        let value = match frame.content {
+            Open::List(items) => Value::List(
+                items
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, item)| {
+                        size += item.size;
+                        prefix(&mut resets, &index.to_string(), true, item.resets);
+                        item.node
+                    })
+                    .collect(),
+            ),
+            Open::Map { entries, .. } => {
+                let (map, inner) = mapping(entries)?;
+                size += inner.size;
+                resets = inner.resets;
+                Value::Map(map)
+            }
+        };
+        let node = Node { value, at: frame.at, key: frame.at };
+        self.complete(Marked { node, resets, size }, frame.anchor, frame.mark)
+    }
+
+    /// Puts a finished value where it belongs.
+    fn complete(&mut self, mut value: Marked, anchor: usize, mark: Mark) -> Result<Option<Marked>, Fault> {
+        if mark != Mark::None {
+            // What is below a value that goes, or that replaces all, has nothing more to say.
+            value.resets = vec![Reset { way: Vec::new(), mark, listed: false }];
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        match self.frames.last_mut().map(|frame| &mut frame.content) {
+            None => return Ok(Some(value)),
+            Some(Open::List(items)) => items.push(value),
+            Some(Open::Map { entries, key }) => {
+                if let Some((name, at, merges)) = key.take() {
+                    entries.push((name, at, merges, value));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a mapping has gathered beside its entries.
+struct Inner {
+    resets: Vec<Reset>,
+    size: usize,
+}
+
+/// Makes a mapping of its entries: refuses a key that stands twice, then fills in what `<<` brings.
+fn mapping(entries: Vec<(String, Span, bool, Marked)>) -> Result<(Map, Inner), Fault> {
+    let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
+    for (name, at, ..) in &entries {
+        if let Some(first) = seen.insert(name.clone(), *at) {
+            return Err(Box::new(
+                Problem::at(*at, format!("mapping key `{name}` is already defined at line {}", first.line))
+                    .also(first, "first defined here"),
+            ));
+        }
+    }
+    let mut map = Map::with_capacity(entries.len());
+    let mut inner = Inner { resets: Vec::new(), size: 0 };
+    let mut merged: Vec<(Span, Marked)> = Vec::new();
+    for (name, at, merges, mut value) in entries {
+        inner.size += value.size;
+        if merges {
+            merged.push((at, value));
+            continue;
+        }
+        prefix(&mut inner.resets, &name, false, value.resets);
+        value.node.key = at;
+        if value.node.is_null() {
+            // Nothing has no place of its own.
+            value.node.at = at;
+        }
+        map.insert(name, value.node);
+    }
+    for (at, bag) in merged {
+        merge_in(&mut map, &mut inner, at, bag)?;
+    }
+    Ok((map, inner))
+}
+
+/// Fills in the entries of a `<<` value that the mapping does not have; of several, the first wins.
+fn merge_in(map: &mut Map, inner: &mut Inner, at: Span, bag: Marked) -> Result<(), Fault> {
+    let refuse = |node: &Node| {
+        Err(Box::new(
+            Problem::at(at, format!("`<<` takes a mapping or a list of mappings, not {}", node.kind()))
+                .hint("write `<<: *anchor`"),
+        ))
+    };
+    let mut resets = bag.resets;
+    match bag.node.value {
+        Value::Map(entries) => {
+            for (name, node) in entries {
+                if map.contains_key(&name) {
+                    continue;
+                }
+                let (own, rest): (Vec<_>, Vec<_>) =
+                    resets.into_iter().partition(|reset| reset.way.first() == Some(&name));
+                resets = rest;
+                inner.resets.extend(own);
+                map.insert(name, node);
+            }
+            Ok(())
+        }
+        Value::List(items) => {
+            for (index, item) in items.into_iter().enumerate() {
+                if item.as_map().is_none() {
+                    return refuse(&item);
+                }
+                let index = index.to_string();
+                let own = resets
+                    .iter()
+                    .filter(|reset| reset.way.first() == Some(&index))
+                    .map(|reset| Reset { way: reset.way[1..].to_vec(), ..reset.clone() })
+                    .collect();
+                merge_in(map, inner, at, Marked { node: item, resets: own, size: 0 })?;
+            }
+            Ok(())
+        }
+        _ => refuse(&bag.node),
+    }
+}
+
+fn prefix(all: &mut Vec<Reset>, step: &str, listed: bool, below: Vec<Reset>) {
+    all.extend(below.into_iter().map(|mut reset| {
+        reset.way.insert(0, step.to_owned());
+        reset.listed |= listed;
+        reset
+    }));
+}
+
+fn document(marked: Marked) -> Document {
+    let Marked { mut node, resets, .. } = marked;
+    // From the last to the first, so that the indices of list items stay true while items go.
+    for reset in resets.iter().rev() {
+        if reset.mark == Mark::Reset {
+            remove(&mut node, &reset.way);
+        }
+    }
+    let resets = resets.into_iter().filter(|reset| !reset.listed).map(|reset| reset.way).collect();
+    Document { root: node, resets }
+}
+
+/// Takes the value at the end of a way out of a tree, if it is there.
+pub fn remove(node: &mut Node, way: &[String]) {
+    let [step, rest @ ..] = way else {
+        node.value = Value::Null;
+        return;
+    };
+    match &mut node.value {
+        Value::Map(map) if rest.is_empty() => {
+            map.shift_remove(step);
+        }
+        Value::Map(map) => {
+            if let Some(next) = map.get_mut(step) {
+                remove(next, rest);
+            }
+        }
+        Value::List(list) => {
+            let Ok(index) = step.parse::<usize>() else { return };
+            if rest.is_empty() && index < list.len() {
+                list.remove(index);
+            } else if let Some(next) = list.get_mut(index) {
+                remove(next, rest);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn mark(tag: Option<&Tag>) -> Mark {
+    match tag.map(Tag::parts) {
+        Some(("!", "reset")) => Mark::Reset,
+        Some(("!", "override")) => Mark::Override,
+        _ => Mark::None,
+    }
+}
+
+/// Resolves a scalar; an explicit core tag beats the spelling.
+fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
+    let mismatch = |kind: &str| Err(format!("`{text}` is tagged `!!{kind}` but is none"));
+    match tag.and_then(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:")).as_deref() {
+        Some("str") => Ok(Value::Text(text.to_owned())),
+        Some("binary") => {
+            let packed: String = text.split_whitespace().collect();
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(packed)
+                .map_err(|_| "this is tagged `!!binary` but is not base64".to_owned())?;
+            String::from_utf8(bytes)
+                .map(Value::Text)
+                .map_err(|_| "this `!!binary` value is no text".to_owned())
+        }
+        Some("null") => match resolve_plain(text) {
+            Value::Null => Ok(Value::Null),
+            _ => mismatch("null"),
+        },
+        Some("bool") => match resolve_plain(text) {
+            value @ Value::Bool(_) => Ok(value),
+            _ => mismatch("bool"),
+        },
+        Some("int") => match resolve_plain(text) {
+            value @ Value::Int(_) => Ok(value),
+            _ => mismatch("int"),
+        },
+        Some("float") => match resolve_plain(text) {
+            Value::Int(value) => Ok(Value::Float(value as f64)),
+            value @ Value::Float(_) => Ok(value),
+            _ => mismatch("float"),
+        },
+        _ if plain => Ok(resolve_plain(text)),
+        _ => Ok(Value::Text(text.to_owned())),
+    }
+}
+
+/// Resolves a plain scalar: YAML 1.2 core schema, with `017`, `0b11` and `1_000` as YAML 1.1 reads them.
+pub fn resolve_plain(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Value::Float(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => return Value::Float(f64::NEG_INFINITY),
+        ".nan" | ".NaN" | ".NAN" => return Value::Float(f64::NAN),
+        _ => {}
+    }
+    let numeric = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.');
+    if !text.bytes().next().is_some_and(numeric) {
+        return Value::Text(text.to_owned());
+    }
+    let digits = text.replace('_', "");
+    if let Some(integer) = integer(&digits) {
+        return Value::Int(integer);
+    }
+    if is_float(&digits)
+        && let Ok(value) = digits.parse()
+    {
+        return Value::Float(value);
+    }
+    Value::Text(text.to_owned())
+}
+
+fn integer(text: &str) -> Option<i128> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, digits) = if let Some(rest) = lower.strip_prefix("0x") {
+        (16, rest)
+    } else if let Some(rest) = lower.strip_prefix("0o") {
+        (8, rest)
+    } else if let Some(rest) = lower.strip_prefix("0b") {
+        (2, rest)
+    } else if lower.len() > 1 && lower.starts_with('0') {
+        (8, &lower[1..])
+    } else {
+        (10, lower.as_str())
+    };
+    if !digits.bytes().next()?.is_ascii_alphanumeric() {
+        return None;
+    }
+    let magnitude = i128::from_str_radix(digits, radix).ok()?;
+    let value = if negative { -magnitude } else { magnitude };
+    (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value).then_some(value)
+}
+
+fn is_float(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
+        Some(at) => (&unsigned[..at], Some(&unsigned[at + 1..])),
+        None => (unsigned, None),
+    };
+    let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mantissa_is_good =
+        all_digits(whole) && all_digits(fraction) && !(whole.is_empty() && fraction.is_empty());
+    let exponent_is_good = exponent.is_none_or(|exponent| {
+        let digits = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+        !digits.is_empty() && all_digits(digits)
+    });
+    mantissa_is_good && exponent_is_good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Vec<Document>, Fault> {
+        let mut sources = Sources::default();
+        let file = sources.add("compose.yaml".to_owned(), text.to_owned());
+        parse(&sources, file)
+    }
+
+    fn check(text: &str, expected: &str) {
+        let documents = load(text).expect(text);
+        let shown: Vec<String> =
+            documents.iter().map(|document| document.root.to_json().to_string()).collect();
+        assert_eq!(shown.join("\n"), expected, "{text}");
+    }
+
+    fn check_error(text: &str, line: u32, column: u32, part: &str) {
+        let problem = load(text).expect_err(text);
+        assert!(problem.message.contains(part), "{}", problem.message);
+        assert_eq!((problem.at.line, problem.at.column), (line, column), "{}", problem.message);
+    }
+
+    #[test]
+    fn plain_scalars_are_yaml_1_2_with_the_integers_of_1_1() {
+        check("[0440, 0o17, 0x1F, 0b11, 1_000, +5, -0x1F]", "[288,15,31,3,1000,5,-31]");
+        check("[1.10, 1e3, .5, 08]", "[1.1,1000.0,0.5,8.0]");
+        check(
+            "[yes, on, y, 22:22, 2001-12-14, 1.2.3, '1', \"true\"]",
+            r#"["yes","on","y","22:22","2001-12-14","1.2.3","1","true"]"#,
+        );
+        check("[~, null, Null, true]", "[null,null,null,true]");
+        check("[!!str 1, !!int '7', !!binary aGk=, !odd x]", r#"["1",7,"hi","x"]"#);
+    }
+
+    #[test]
+    fn merge_keys_fill_in_what_is_missing() {
+        check("a: &a {x: 1, y: 1}\nb: {y: 2, <<: *a}", r#"{"a":{"x":1,"y":1},"b":{"y":2,"x":1}}"#);
+        check(
+            "a: &a {k: 1}\nb: &b {k: 2, l: 2}\nc: {<<: [*a, *b]}",
+            r#"{"a":{"k":1},"b":{"k":2,"l":2},"c":{"k":1,"l":2}}"#,
+        );
+        check("'<<': 1", r#"{"<<":1}"#);
+        check_error("a: {<<: 1}", 1, 5, "takes a mapping");
+        check_error("a: &a {x: 1}\nb:\n  <<: *a\n  <<: *a\n", 4, 3, "already defined");
+    }
+
+    #[test]
+    fn several_documents_are_kept_apart_and_empty_ones_dropped() {
+        check("a: 1\n---\nb: 2\n---\n", "{\"a\":1}\n{\"b\":2}");
+        check("# nothing\n", "");
+    }
+
+    #[test]
+    fn reset_and_override_are_collected_with_their_ways() {
+        let documents =
+            load("x: &x {ports: !reset [1]}\ns:\n  a: !override {k: 1}\n  b: !reset 3\n  c: {<<: *x}\n  d: [1, !reset 2, 3]\n")
+                .expect("yaml");
+        assert_eq!(documents[0].root.to_json().to_string(), r#"{"x":{},"s":{"a":{"k":1},"c":{},"d":[1,3]}}"#);
+        let ways: Vec<String> = documents[0].resets.iter().map(|way| way.join(".")).collect();
+        assert_eq!(ways, ["x.ports", "s.a", "s.b", "s.c.ports"]);
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        check_error("a: 1\nb:\n  c: 1\n  c: 2\n", 4, 3, "already defined at line 3");
+        check_error("services:\n  1: x\n", 2, 3, "must be text");
+        check_error("? [a]\n: 1\n", 1, 3, "must be text");
+        check_error("a: &a [*a]", 1, 8, "cycle");
+        check_error("a: *b", 1, 4, "");
+        assert!(load("a: \"x\n").is_err());
+        assert!(load("a:\n\t- x\n").is_err());
+    }
+
+    #[test]
+    fn bombs_and_abysses_are_refused_at_once() {
+        let mut bomb = "a0: &a0 [1,1,1,1,1,1,1,1,1]\n".to_owned();
+        for level in 1..10 {
+            let copies = vec![format!("*a{}", level - 1); 9].join(",");
+            bomb.push_str(&format!("a{level}: &a{level} [{copies}]\n"));
+        }
+        assert!(load(&bomb).expect_err("a bomb").message.contains("too large"));
+        assert!(load(&"[".repeat(100_000)).is_err());
+        assert!(load(&format!("{}{}", "[".repeat(400), "]".repeat(400))).is_ok());
+    }
+
+    #[test]
+    fn texts_are_decoded_and_bad_ones_refused_with_their_place() {
+        assert_eq!(decode(b"\xef\xbb\xbfa: 1\r\n").expect("utf-8"), "a: 1\r\n");
+        assert_eq!(decode(b"\xff\xfea\0:\0").expect("utf-16"), "a:");
+        assert_eq!(decode(b"\xfe\xff\0a").expect("utf-16"), "a");
+        assert_eq!(decode(b"ok\n \xff").map_err(|(_, line, column)| (line, column)), Err((2, 2)));
+        assert_eq!(decode(b"a: \0").map_err(|(_, line, column)| (line, column)), Err((1, 4)));
+    }
+}
