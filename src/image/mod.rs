@@ -1,1 +1,166 @@
-//! image.
+//! Images: names, the store on disk, and the ways into it. Knows nothing of containers, networks or Compose.
+//!
+//! ```text
+//! Source ── resolve ─▶ Some(Image)                     here and unpacked: no request, no copy
+//!        └─ fetch ───▶ registry / layout / archive ─▶ incoming ─▶ blobs ─▶ layers ─▶ index ─▶ Image
+//! ```
+//!
+//! `reference`, `platform`, `source` and `config` are pure. Everything acts where it is called: whoever makes layers
+//! is already inside the user namespace under whose id map they shall be seen, and says so by the key with which the
+//! [`Store`] is opened.
+//!
+//! The store owns `DATA/images/` (see [`store`]); nothing else writes there.
+
+mod archive;
+mod blob;
+pub mod config;
+mod error;
+mod follow;
+mod incoming;
+mod index;
+mod layers;
+mod layout;
+pub mod platform;
+pub mod reference;
+pub mod registry;
+pub mod source;
+pub mod store;
+pub mod unpack;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+pub use archive::load;
+pub use config::{Healthcheck, History, ImageConfig};
+pub use error::Error;
+pub use platform::Platform;
+pub use reference::{Digest, Reference};
+pub use source::Source;
+pub use store::{Image, Removed, Store};
+
+use crate::host::files::failed;
+use crate::progress::Sink;
+use follow::{Local, Teller};
+use layout::Layout;
+
+/// The search path of an image that says none, as Docker's.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Returns the image if it is here and ready to run. Asks no registry and changes nothing.
+///
+/// A layout or an archive that has changed since it was read counts as missing.
+pub fn resolve(store: &Store, source: &Source, platform: &Platform) -> Result<Option<Image>, Error> {
+    match source {
+        Source::Registry(reference) => store.find(reference, platform),
+        Source::Layout { path, name } => {
+            let layout = Layout::open(path)?;
+            let (_, index) = layout.pick(name.as_deref())?;
+            let manifest = layout.describe(&source.to_string(), &index, platform)?.manifest;
+            store.find_named(&source.to_string(), platform, |entry| entry.digest == manifest)
+        }
+        Source::OciArchive { path, .. } | Source::DockerArchive { path, .. } => {
+            let stamp = stamp(path)?;
+            store.find_named(&source.to_string(), platform, |entry| entry.stamp() == Some(&stamp))
+        }
+        Source::Rootfs { path } => rootfs(path).map(Some),
+    }
+}
+
+/// Makes the image present and returns it: whatever is here already is not fetched again.
+pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sink) -> Result<Image, Error> {
+    if let Some(image) = resolve(store, source, platform)? {
+        return Ok(image);
+    }
+    let teller = Teller::new(sink, &source.familiar());
+    match source {
+        Source::Registry(reference) => match unpack_present(store, reference, platform, &teller)? {
+            Some(image) => Ok(image),
+            None => registry::pull(store, reference, platform, sink),
+        },
+        Source::Layout { path, name } => teller.around("Loading", "Loaded", || {
+            let _hold = store.hold()?;
+            let title = source.to_string();
+            let layout = Layout::open(path)?;
+            let (_, index) = layout.pick(name.as_deref())?;
+            let incoming = layout.describe(&title, &index, platform)?;
+            incoming.check_platform(&title, platform)?;
+            layout.bring(store, &incoming, &teller)?;
+            store.keep(&incoming, &[title], None, None)
+        }),
+        Source::OciArchive { path, name } | Source::DockerArchive { path, name } => {
+            teller.around("Loading", "Loaded", || {
+                let stamp = stamp(path)?;
+                let file = File::open(path).map_err(failed("read", path))?;
+                let wanted = (name.as_deref(), platform);
+                archive::load_one(store, path, file, wanted, (&source.to_string(), &stamp), &teller)
+            })
+        }
+        Source::Rootfs { path } => rootfs(path),
+    }
+}
+
+/// Unpacks an image whose blobs are all here: one that was pulled under another id map, or lost its layers.
+fn unpack_present(
+    store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+    teller: &Teller<'_>,
+) -> Result<Option<Image>, Error> {
+    let Some((entry, incoming)) = store.description(reference, platform)? else { return Ok(None) };
+    if incoming.layers.iter().any(|layer| store.blobs().size(&layer.blob) != Some(layer.size)) {
+        return Ok(None);
+    }
+    let _hold = store.hold()?;
+    let unpacked = teller
+        .around("Extracting", "Pulled", || store.unpack(&incoming, &Local::new(teller, &incoming.layers)));
+    match unpacked {
+        Ok(_) => store.image(&entry.digest),
+        // The blob was damaged on disk: the registry has it whole.
+        Err(Error::Layer {
+            layer,
+            source: unpack::Error::Stream(_) | unpack::Error::WrongContent { .. },
+        }) => {
+            for damaged in incoming.layers.iter().filter(|known| known.diff_id == layer) {
+                store.blobs().remove(&damaged.blob)?;
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How a file looks that has not changed: its size, its time and its inode.
+fn stamp(path: &Path) -> Result<String, Error> {
+    let metadata = fs::metadata(path).map_err(failed("read", path))?;
+    Ok(format!("{}-{}.{:09}-{}", metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
+}
+
+/// A directory as an image that says nothing of itself.
+fn rootfs(path: &Path) -> Result<Image, Error> {
+    let unusable = |source| Error::Rootfs { path: path.to_owned(), source };
+    let directory = fs::canonicalize(path).map_err(unusable)?;
+    if !fs::metadata(&directory).map_err(unusable)?.is_dir() {
+        return Err(unusable(io::ErrorKind::NotADirectory.into()));
+    }
+    let name = format!("rootfs:{}", directory.display());
+    let host = Platform::host();
+    let host_userland = directory == Path::new("/");
+    Ok(Image {
+        // There is no content to take a digest of; the name is all that makes it this image.
+        id: Digest::of(name.as_bytes()),
+        manifest: Digest::of(name.as_bytes()),
+        origin: None,
+        names: vec![name],
+        config: ImageConfig {
+            env: vec![PATH.to_owned()],
+            architecture: host.architecture,
+            os: host.os,
+            ..ImageConfig::default()
+        },
+        layers: if host_userland { Vec::new() } else { vec![directory] },
+        size: 0,
+        host_userland,
+    })
+}

@@ -1,0 +1,339 @@
+//! Archives of images: what `docker save` writes (new and old paths), and an OCI layout as a tar.
+//!
+//! One pass: every file of some size goes to the blobs of the store as it comes, under its own digest, so standard
+//! input will do and memory stays flat. What the files are is said by `index.json` or `manifest.json`, wherever in
+//! the archive those stand.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder};
+use serde::Deserialize;
+
+use super::blob::{Begun, Blobs};
+use super::config::{self, MAX_CONFIG};
+use super::error::Error;
+use super::follow::{Local, Teller};
+use super::incoming::{Chosen, Incoming};
+use super::layout::Layout;
+use super::platform::Platform;
+use super::reference::{Digest, Reference};
+use super::store::{Image, Store};
+use super::unpack::{self, Compression, Entries, Kind};
+use crate::host::files::failed;
+use crate::progress::Sink;
+
+/// What the texts that describe an archive may measure.
+const MAX_TEXT: u64 = 16 << 20;
+
+/// An archive that was read: its texts, and which blob each file became.
+#[derive(Default)]
+struct Scanned {
+    index: Option<Vec<u8>>,
+    manifest: Option<Vec<u8>>,
+    files: BTreeMap<String, (Digest, u64)>,
+    /// Symbolic and hard links, by which old archives name a layer twice.
+    links: BTreeMap<String, String>,
+}
+
+/// An entry of `manifest.json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+/// Loads all images of an archive, compressed or not. `place` names it in errors.
+///
+/// Of an image for several platforms the one for `platform` is taken; a lone image is taken whatever it is for.
+pub fn load(
+    store: &Store,
+    place: &Path,
+    archive: impl Read + Send,
+    platform: &Platform,
+    sink: &dyn Sink,
+) -> Result<Vec<Image>, Error> {
+    let _hold = store.hold()?;
+    let scanned = scan(store.blobs(), place, archive)?;
+    let mut images = Vec::new();
+    for (incoming, names) in scanned.images(store, place, platform)? {
+        let title = names.first().map_or_else(|| incoming.id.short().to_owned(), |name| familiar(name));
+        let teller = Teller::new(sink, &title);
+        images.push(teller.around("Loading", "Loaded", || {
+            scanned.unpack(store, place, &incoming, &teller)?;
+            store.keep(&incoming, &names, None, None)
+        })?);
+    }
+    Ok(images)
+}
+
+/// Loads one image of an archive under a name that stands for the archive itself.
+pub(super) fn load_one(
+    store: &Store,
+    place: &Path,
+    archive: impl Read + Send,
+    (wanted, platform): (Option<&str>, &Platform),
+    (name, stamp): (&str, &str),
+    teller: &Teller<'_>,
+) -> Result<Image, Error> {
+    let _hold = store.hold()?;
+    let scanned = scan(store.blobs(), place, archive)?;
+    let mut images = scanned.images(store, place, platform)?;
+    let known: Vec<String> =
+        images.iter().flat_map(|(_, names)| names.iter().map(|name| familiar(name))).collect();
+    let at = match wanted {
+        None if images.len() == 1 => 0,
+        None => return Err(Error::Ambiguous { place: place.to_owned(), known }),
+        Some(wanted) => {
+            let complete = complete(wanted);
+            let found = images.iter().position(|(_, names)| names.contains(&complete));
+            found.ok_or_else(|| Error::NoSuchName {
+                name: wanted.to_owned(),
+                place: place.to_owned(),
+                known,
+            })?
+        }
+    };
+    let (incoming, _) = images.swap_remove(at);
+    incoming.check_platform(name, platform)?;
+    scanned.unpack(store, place, &incoming, teller)?;
+    store.keep(&incoming, &[name.to_owned()], None, Some(stamp))
+}
+
+/// Moves every file of the archive to the blobs.
+fn scan(blobs: &Blobs, place: &Path, archive: impl Read + Send) -> Result<Scanned, Error> {
+    let wrap = |source| Error::Archive { place: place.to_owned(), source };
+    let stream = |error| wrap(unpack::Error::Stream(error));
+    let tar = unpack::inflate(archive).map_err(stream)?;
+    let mut entries = Entries::new(BufReader::with_capacity(256 << 10, tar));
+    let mut scanned = Scanned::default();
+    while let Some(entry) = entries.next_entry().map_err(wrap)? {
+        let name = path_of(&entry.path);
+        match entry.kind {
+            Kind::File => {}
+            Kind::Symlink => {
+                let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+                let target = [directory.as_bytes(), b"/", &entry.link].concat();
+                scanned.links.insert(name, path_of(&target));
+                continue;
+            }
+            Kind::HardLink => {
+                scanned.links.insert(name, path_of(&entry.link));
+                continue;
+            }
+            _ => continue,
+        }
+        match name.as_str() {
+            "index.json" => scanned.index = Some(entries.read_all(MAX_TEXT).map_err(wrap)?),
+            "manifest.json" => scanned.manifest = Some(entries.read_all(MAX_TEXT).map_err(wrap)?),
+            // What only engines before 1.10 need.
+            "repositories" | "oci-layout" => {}
+            name if name.ends_with("/VERSION") || name.ends_with("/json") => {}
+            _ => {
+                let known: Option<Digest> =
+                    name.strip_prefix("blobs/sha256/").and_then(|hex| format!("sha256:{hex}").parse().ok());
+                let digest = store_file(blobs, known.as_ref(), entry.size, &mut entries, place)?;
+                scanned.files.insert(name, (digest, entry.size));
+            }
+        }
+    }
+    Ok(scanned)
+}
+
+fn store_file<R: std::io::BufRead>(
+    blobs: &Blobs,
+    known: Option<&Digest>,
+    size: u64,
+    entries: &mut Entries<R>,
+    place: &Path,
+) -> Result<Digest, Error> {
+    let mut partial = match known {
+        None => blobs.begin_unknown()?,
+        Some(digest) => match blobs.begin(digest, size)? {
+            Begun::Present => return Ok(digest.clone()),
+            Begun::Missing(partial) => partial,
+        },
+    };
+    partial.restart()?;
+    loop {
+        let piece = entries.data().map_err(|source| Error::Archive { place: place.to_owned(), source })?;
+        if piece.is_empty() {
+            return partial.finish(size);
+        }
+        let length = piece.len();
+        partial.write(piece)?;
+        entries.consume(length);
+    }
+}
+
+impl Scanned {
+    /// What the archive holds: each image with its complete names.
+    fn images(
+        &self,
+        store: &Store,
+        place: &Path,
+        platform: &Platform,
+    ) -> Result<Vec<(Incoming, Vec<String>)>, Error> {
+        match (&self.index, &self.manifest) {
+            // Docker writes both since version 25; the index knows the manifest as the registry had it. It may lead
+            // to blobs for other platforms that were not saved, and then the older file says all.
+            (Some(index), None) => self.by_index(store, place, index, platform),
+            (Some(index), Some(manifest)) => match self.by_index(store, place, index, platform) {
+                Err(Error::MissingBlob { .. }) => self.by_manifest(store, place, manifest),
+                other => other,
+            },
+            (None, Some(manifest)) => self.by_manifest(store, place, manifest),
+            (None, None) => Err(Error::NotAnArchive {
+                place: place.to_owned(),
+                reason: "it has neither `index.json` nor `manifest.json`".to_owned(),
+            }),
+        }
+    }
+
+    fn by_index(
+        &self,
+        store: &Store,
+        place: &Path,
+        index: &[u8],
+        platform: &Platform,
+    ) -> Result<Vec<(Incoming, Vec<String>)>, Error> {
+        let layout = Layout::new(place, index, store.blobs().clone())?;
+        let mut images: Vec<(Incoming, Vec<String>)> = Vec::new();
+        for (name, index) in layout.images() {
+            let title = name.clone().unwrap_or_else(|| place.display().to_string());
+            let incoming = layout.describe(&title, &index, platform)?;
+            let names = name.iter().map(|name| complete(name));
+            match images.iter_mut().find(|(known, _)| known.manifest == incoming.manifest) {
+                Some((_, known)) => known.extend(names),
+                None => images.push((incoming, names.collect())),
+            }
+        }
+        Ok(images)
+    }
+
+    fn by_manifest(
+        &self,
+        store: &Store,
+        place: &Path,
+        manifest: &[u8],
+    ) -> Result<Vec<(Incoming, Vec<String>)>, Error> {
+        let what = format!("`manifest.json` of `{}`", place.display());
+        let json = |source| Error::Json { what: what.clone(), source };
+        let saved: Vec<Saved> = serde_json::from_slice(manifest).map_err(json)?;
+        saved
+            .into_iter()
+            .map(|saved| {
+                let tags = saved.repo_tags.clone().unwrap_or_default();
+                let names = tags
+                    .iter()
+                    .map(|tag| Ok(tag.parse::<Reference>()?.to_string()))
+                    .collect::<Result<Vec<String>, Error>>()?;
+                let title = tags.first().map_or_else(|| place.display().to_string(), Clone::clone);
+                Ok((self.saved(store, place, &title, &saved)?, names))
+            })
+            .collect()
+    }
+
+    /// Makes the manifest that a saved image lost on its way.
+    fn saved(&self, store: &Store, place: &Path, title: &str, saved: &Saved) -> Result<Incoming, Error> {
+        let blobs = store.blobs();
+        let descriptor = |media_type: &str, digest: &Digest, size: u64| {
+            DescriptorBuilder::default()
+                .media_type(media_type)
+                .digest(oci_digest(digest)?)
+                .size(size)
+                .build()
+                .map_err(|error| not_an_archive(place, error.to_string()))
+        };
+        let oci_digest_of_config = self.file(place, &saved.config)?;
+        let config_bytes = blobs.read(&oci_digest_of_config.0, MAX_CONFIG)?;
+        let mut layers = Vec::new();
+        for name in saved.layers.iter().flatten() {
+            let (digest, size) = self.file(place, name)?;
+            let mut magic = Vec::new();
+            let path = blobs.path(digest);
+            blobs.open(digest)?.take(4).read_to_end(&mut magic).map_err(failed("read", &path))?;
+            let media_type = match Compression::of(&magic) {
+                Compression::None => "application/vnd.oci.image.layer.v1.tar",
+                Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+                Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+            };
+            layers.push(descriptor(media_type, digest, *size)?);
+        }
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2u32)
+            .media_type(config::OCI_MANIFEST)
+            .config(descriptor(config::OCI_CONFIG, &oci_digest_of_config.0, config_bytes.len() as u64)?)
+            .layers(layers)
+            .build()
+            .map_err(|error| not_an_archive(place, error.to_string()))?;
+        let bytes = serde_json::to_vec(&manifest)
+            .map_err(|source| Error::Json { what: format!("the manifest of `{title}`"), source })?;
+        Incoming::new(title, Chosen { bytes, media_type: config::OCI_MANIFEST.to_owned() }, config_bytes)
+    }
+
+    fn file(&self, place: &Path, name: &str) -> Result<&(Digest, u64), Error> {
+        let mut name = path_of(name.as_bytes());
+        // A link leads to a file, or, when somebody was at it by hand, to another link.
+        for _ in 0..8 {
+            match self.links.get(&name) {
+                Some(target) if !self.files.contains_key(&name) => name = target.clone(),
+                _ => break,
+            }
+        }
+        self.files.get(&name).ok_or_else(|| {
+            not_an_archive(place, format!("`manifest.json` names `{name}`, which is not in it"))
+        })
+    }
+
+    fn unpack(
+        &self,
+        store: &Store,
+        place: &Path,
+        incoming: &Incoming,
+        teller: &Teller<'_>,
+    ) -> Result<(), Error> {
+        for layer in &incoming.layers {
+            match store.blobs().size(&layer.blob) {
+                None => {
+                    return Err(Error::MissingBlob { digest: layer.blob.clone(), place: place.to_owned() });
+                }
+                Some(found) if found != layer.size => {
+                    let what = format!("blob {}", layer.blob);
+                    return Err(Error::WrongSize { what, expected: layer.size, found });
+                }
+                Some(_) => {}
+            }
+        }
+        store.unpack(incoming, &Local::new(teller, &incoming.layers)).map(|_| ())
+    }
+}
+
+fn oci_digest(digest: &Digest) -> Result<oci_spec::image::Digest, Error> {
+    digest.to_string().parse().map_err(|error: oci_spec::OciSpecError| Error::NotAnImage {
+        what: digest.to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn not_an_archive(place: &Path, reason: String) -> Error {
+    Error::NotAnArchive { place: place.to_owned(), reason }
+}
+
+fn path_of(path: &[u8]) -> String {
+    String::from_utf8_lossy(&unpack::clean(path).join(&b'/')).into_owned()
+}
+
+/// The complete form of a name in an archive, or the name as it is where it is none of a registry.
+fn complete(name: &str) -> String {
+    name.parse::<Reference>().map_or_else(|_| name.to_owned(), |reference| reference.to_string())
+}
+
+fn familiar(name: &str) -> String {
+    name.parse::<Reference>().map_or_else(|_| name.to_owned(), |reference| reference.familiar())
+}

@@ -1,0 +1,326 @@
+//! Unpacked layers: `layers/KEY/CHAIN/`, one directory for each layer together with all below it.
+//!
+//! A layer is unpacked into `.new-CHAIN`, under an flock of that directory, and renamed when it is complete: half of
+//! one is never seen, two who want the same do the work once, and what a crash left is cleared by the next who needs
+//! it. Until the file system was synced a finished layer bears the boot's id; after a power failure that id is
+//! another one, and the layer is unpacked again from its blob.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+
+use super::blob::Blobs;
+use super::error::Error;
+use super::incoming::Layer;
+use super::reference::Digest;
+use super::unpack::{self, Extracted, OPAQUE};
+use crate::host::files::{self, failed};
+
+const UNSYNCED: &str = "user.rcompose.unsynced";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// More threads gain nothing: each has a second one that inflates.
+const THREADS: usize = 2;
+
+/// The unpacked layers of one id map.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    directory: PathBuf,
+    boot: String,
+}
+
+/// Who is told about each layer, by its number; called from several threads.
+pub trait Follow: Sync {
+    /// Waits until the layer's blob is in the store; `false` gives up.
+    fn wait(&self, layer: usize) -> bool;
+    /// The layer was unpacked before.
+    fn present(&self, layer: usize);
+    /// So many bytes of the blob are unpacked.
+    fn extracting(&self, layer: usize, bytes: u64);
+    /// The layer is complete; `skipped` devices were left out.
+    fn complete(&self, layer: usize, skipped: usize);
+}
+
+/// What became of a layer so far.
+enum Slot {
+    Open,
+    Present,
+    Extracted { extracted: Extracted, directory: File },
+    Done,
+}
+
+struct Work {
+    /// The next layer that nobody has begun.
+    next: usize,
+    slots: Vec<Slot>,
+    /// The roots of the complete layers, the lowest first.
+    roots: Vec<OwnedFd>,
+    /// Layers made by this call.
+    made: Vec<PathBuf>,
+    /// The first failure ends it all; `None` inside means that `wait` gave up.
+    failed: Option<Option<Error>>,
+}
+
+impl Layers {
+    /// Takes the directory of one id map and makes it.
+    pub fn open(directory: PathBuf) -> Result<Layers, Error> {
+        files::make_private_dir(&directory)?;
+        let boot = String::from_utf8_lossy(&files::read(Path::new(BOOT_ID))?).trim().to_owned();
+        Ok(Layers { directory, boot })
+    }
+
+    /// The directory of all.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where a layer is, or would be.
+    pub fn path(&self, chain: &Digest) -> PathBuf {
+        self.directory.join(chain.hex())
+    }
+
+    /// Returns whether a layer is there, whole.
+    pub fn has(&self, chain: &Digest) -> bool {
+        let mut mark = [0; 64];
+        match rustix::fs::lgetxattr(self.path(chain), UNSYNCED, &mut mark[..]) {
+            Ok(length) => mark[..length] == *self.boot.as_bytes(),
+            Err(Errno::NOENT) => false,
+            // No mark, no attributes at all, or not ours to read: the name alone says that it is complete.
+            Err(_) => true,
+        }
+    }
+
+    /// The directories for an overlay, the lowest first: nothing below a layer whose root is opaque.
+    pub fn stack(&self, chains: &[Digest]) -> Vec<PathBuf> {
+        let mut stack: Vec<PathBuf> = Vec::with_capacity(chains.len());
+        for chain in chains {
+            let path = self.path(chain);
+            let mut value = [0; 8];
+            if rustix::fs::lgetxattr(&path, OPAQUE, &mut value[..]).is_ok() {
+                stack.clear();
+            }
+            stack.push(path);
+        }
+        stack
+    }
+
+    /// Makes all these layers, the lowest first, present. Returns `false` when `follow` gave up.
+    pub fn unpack(&self, layers: &[Layer], blobs: &Blobs, follow: &dyn Follow) -> Result<bool, Error> {
+        let work = Mutex::new(Work {
+            next: 0,
+            slots: layers.iter().map(|_| Slot::Open).collect(),
+            roots: Vec::with_capacity(layers.len()),
+            made: Vec::new(),
+            failed: None,
+        });
+        let changed = Condvar::new();
+        let run = || self.run(layers, blobs, follow, &work, &changed);
+        std::thread::scope(|scope| {
+            for _ in 1..THREADS.min(layers.len()) {
+                scope.spawn(run);
+            }
+            run();
+        });
+        let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match work.failed {
+            Some(Some(error)) => Err(error),
+            Some(None) => Ok(false),
+            None => self.sync(&work.made).map(|()| true),
+        }
+    }
+
+    /// One thread's share: begin layers in order, and complete what can be completed.
+    ///
+    /// Layers are begun in order, and completed as soon as all below them are. So whoever holds a layer's lock waits
+    /// only for lower ones, in this process or another, and no two can wait for each other.
+    fn run(
+        &self,
+        layers: &[Layer],
+        blobs: &Blobs,
+        follow: &dyn Follow,
+        work: &Mutex<Work>,
+        changed: &Condvar,
+    ) {
+        loop {
+            let number = {
+                let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+                // Do not run far ahead of what can be completed: each waiting layer holds memory and descriptors.
+                while work.failed.is_none() && work.next >= work.roots.len() + 2 * THREADS {
+                    work = changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+                }
+                if work.failed.is_some() || work.next == layers.len() {
+                    return;
+                }
+                work.next += 1;
+                work.next - 1
+            };
+            let result = match self.has(&layers[number].chain) {
+                true => Ok(Some(Slot::Present)),
+                false if !follow.wait(number) => Ok(None),
+                false => {
+                    self.begin(&layers[number], blobs, &|bytes| follow.extracting(number, bytes)).map(Some)
+                }
+            };
+            let mut guard = work.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok(Some(slot)) => {
+                    guard.slots[number] = slot;
+                    if let Err(error) = self.complete(layers, &mut guard, follow) {
+                        guard.failed.get_or_insert(Some(error));
+                    }
+                }
+                Ok(None) => {
+                    guard.failed.get_or_insert(None);
+                }
+                Err(error) => {
+                    guard.failed.get_or_insert(Some(error));
+                }
+            }
+            drop(guard);
+            changed.notify_all();
+        }
+    }
+
+    /// Extracts a layer beside its place. Waits for whoever does the same.
+    fn begin(&self, layer: &Layer, blobs: &Blobs, told: &(dyn Fn(u64) + Sync)) -> Result<Slot, Error> {
+        let place = self.directory.join(format!(".new-{}", layer.chain.hex()));
+        let directory = loop {
+            match fs::create_dir(&place) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed("create directory", &place)(error).into());
+                }
+                _ => {}
+            }
+            let directory = match File::open(&place) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(failed("open", &place))?,
+            };
+            directory.lock().map_err(failed("lock", &place))?;
+            if self.has(&layer.chain) {
+                return Ok(Slot::Present);
+            }
+            let locked = directory.metadata().map_err(failed("open", &place))?;
+            if fs::metadata(&place).is_ok_and(|named| named.ino() == locked.ino()) {
+                break directory;
+            }
+        };
+        self.prepare(&place, &directory)?;
+        let blob = Told { file: blobs.open(&layer.blob)?, bytes: 0, told };
+        match unpack::extract_blob(blob, &layer.diff_id, &place) {
+            Ok(extracted) => Ok(Slot::Extracted { extracted, directory }),
+            Err(source) => {
+                // The next one to need it would clear it as well; but the space may be what is missing.
+                let _ = self.discard(&place);
+                Err(Error::Layer { layer: layer.diff_id.clone(), source })
+            }
+        }
+    }
+
+    /// Empties what a crash left, and makes the directory ours alone, whatever bits its parent hands down.
+    fn prepare(&self, place: &Path, directory: &File) -> Result<(), Error> {
+        let wrap = || failed("prepare", place);
+        remove_content(place)?;
+        rustix::fs::fchown(directory, None, Some(rustix::process::getegid()))
+            .map_err(io::Error::from)
+            .map_err(wrap())?;
+        rustix::fs::fchmod(directory, Mode::RWXU).map_err(io::Error::from).map_err(wrap())?;
+        match rustix::fs::fsetxattr(directory, UNSYNCED, self.boot.as_bytes(), XattrFlags::empty()) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(wrap()(error.into()).into()),
+        }
+    }
+
+    /// Completes every layer whose lower ones are complete.
+    fn complete(&self, layers: &[Layer], work: &mut Work, follow: &dyn Follow) -> Result<(), Error> {
+        while let Some(slot) = work.slots.get_mut(work.roots.len()) {
+            let number = work.roots.len();
+            let layer = &layers[number];
+            let path = self.path(&layer.chain);
+            match std::mem::replace(slot, Slot::Done) {
+                Slot::Open => {
+                    *slot = Slot::Open;
+                    return Ok(());
+                }
+                Slot::Done => {}
+                Slot::Present => follow.present(number),
+                Slot::Extracted { extracted, directory } => {
+                    let skipped = extracted.skipped_devices;
+                    let below: Vec<_> = work.roots.iter().rev().map(|root| root.as_fd()).collect();
+                    extracted
+                        .finish(&below)
+                        .map_err(|source| Error::Layer { layer: layer.diff_id.clone(), source })?;
+                    // One that an earlier boot left unsynced is replaced.
+                    self.discard(&path)?;
+                    let place = self.directory.join(format!(".new-{}", layer.chain.hex()));
+                    fs::rename(&place, &path).map_err(failed("rename", &place))?;
+                    drop(directory);
+                    work.made.push(path.clone());
+                    follow.complete(number, skipped);
+                }
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(&path, flags, Mode::empty())
+                .map_err(io::Error::from)
+                .map_err(failed("open", &path))?;
+            work.roots.push(root);
+        }
+        Ok(())
+    }
+
+    /// Syncs the file system, once for all layers, and takes their marks away.
+    fn sync(&self, made: &[PathBuf]) -> Result<(), Error> {
+        if made.is_empty() {
+            return Ok(());
+        }
+        let directory = File::open(&self.directory).map_err(failed("open", &self.directory))?;
+        rustix::fs::syncfs(&directory).map_err(io::Error::from).map_err(failed("sync", &self.directory))?;
+        for path in made {
+            // Where that is not allowed the layer is unpacked again after the next boot, and nothing worse.
+            let _ = rustix::fs::lremovexattr(path, UNSYNCED);
+        }
+        Ok(())
+    }
+
+    /// Removes a layer, out of sight first.
+    pub fn discard(&self, path: &Path) -> Result<(), Error> {
+        let Some(name) = path.file_name() else { return Ok(()) };
+        let gone = self.directory.join(format!(".gone-{}-{}", std::process::id(), name.to_string_lossy()));
+        match fs::rename(path, &gone) {
+            Ok(()) => fs::remove_dir_all(&gone).map_err(failed("remove", &gone)).map_err(Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("remove", path)(error).into()),
+        }
+    }
+}
+
+fn remove_content(directory: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
+        let entry = entry.map_err(failed("read", directory))?;
+        let path = entry.path();
+        let is_dir = entry.file_type().map_err(failed("read", &path))?.is_dir();
+        if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
+            .map_err(failed("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// A file that tells how far it was read.
+struct Told<'a> {
+    file: File,
+    bytes: u64,
+    told: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Read for Told<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        self.bytes += length as u64;
+        (self.told)(self.bytes);
+        Ok(length)
+    }
+}

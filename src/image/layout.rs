@@ -1,0 +1,146 @@
+//! Images out of another OCI image layout: a directory (`oci:DIR:NAME`), or what an archive held.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use oci_spec::image::{Descriptor, ImageIndex};
+
+use super::blob::Blobs;
+use super::config::{self, Document, MAX_MANIFEST};
+use super::error::Error;
+use super::follow::{Local, Teller};
+use super::incoming::{self, Incoming};
+use super::platform::Platform;
+use super::reference::{Digest, Reference};
+use super::store::Store;
+use crate::host::files;
+
+/// A layout: where it is, its names, its blobs.
+pub struct Layout<'a> {
+    place: &'a Path,
+    index: ImageIndex,
+    blobs: Blobs,
+}
+
+impl<'a> Layout<'a> {
+    /// Opens the layout in a directory.
+    pub fn open(place: &'a Path) -> Result<Layout<'a>, Error> {
+        let bytes = files::read(&place.join("index.json"))?;
+        Layout::new(place, &bytes, Blobs::of_layout(place))
+    }
+
+    /// Brings the text of an `index.json` and blobs together.
+    pub fn new(place: &'a Path, index: &[u8], blobs: Blobs) -> Result<Layout<'a>, Error> {
+        let what = format!("`index.json` of `{}`", place.display());
+        let Document::Index(index) = Document::parse(&what, index)? else {
+            return Err(Error::NotAnImage { what, reason: "it is no index".to_owned() });
+        };
+        Ok(Layout { place, index: *index, blobs })
+    }
+
+    /// The images by name. Entries of one name are one image for several platforms; those without a name are one
+    /// each, unless no entry has a name.
+    pub fn images(&self) -> Vec<(Option<String>, ImageIndex)> {
+        let mut groups: BTreeMap<Option<String>, Vec<Descriptor>> = BTreeMap::new();
+        for entry in self.index.manifests() {
+            groups.entry(name_of(entry)).or_default().push(entry.clone());
+        }
+        let alone = groups.len() == 1;
+        let mut images = Vec::new();
+        for (name, entries) in groups {
+            let lists = match name {
+                None if !alone => entries.into_iter().map(|entry| vec![entry]).collect(),
+                _ => vec![entries],
+            };
+            for entries in lists {
+                let mut index = self.index.clone();
+                index.set_manifests(entries);
+                images.push((name.clone(), index));
+            }
+        }
+        images
+    }
+
+    /// Finds the image that a user means: by its name, complete or familiar, or the only one there is.
+    pub fn pick(&self, name: Option<&str>) -> Result<(Option<String>, ImageIndex), Error> {
+        let place = || self.place.to_owned();
+        let mut images = self.images();
+        let known: Vec<String> = images.iter().filter_map(|(name, _)| name.clone()).collect();
+        match name {
+            None if images.len() == 1 => Ok(images.remove(0)),
+            None => Err(Error::Ambiguous { place: place(), known }),
+            Some(wanted) => {
+                let complete = wanted.parse::<Reference>().ok();
+                let is = |known: &str| {
+                    known == wanted || (complete.is_some() && known.parse::<Reference>().ok() == complete)
+                };
+                let found = images.into_iter().find(|(name, _)| name.as_deref().is_some_and(is));
+                found.ok_or_else(|| Error::NoSuchName { name: wanted.to_owned(), place: place(), known })
+            }
+        }
+    }
+
+    /// Follows an index of [`Layout::images`] to the manifest for a platform, and reads its configuration.
+    pub fn describe(&self, image: &str, index: &ImageIndex, wanted: &Platform) -> Result<Incoming, Error> {
+        let bytes = serde_json::to_vec(index)
+            .map_err(|source| Error::Json { what: format!("the index of `{image}`"), source })?;
+        let get = &mut |descriptor: &Descriptor| self.read(descriptor, MAX_MANIFEST);
+        let chosen = incoming::choose(image, config::OCI_INDEX, bytes, wanted, get)?;
+        let (_, descriptor) = incoming::config_of(image, &chosen.bytes)?;
+        let config = self.read(&descriptor, config::MAX_CONFIG)?;
+        Incoming::new(image, chosen, config)
+    }
+
+    fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
+        let digest = config::digest_of(descriptor)?;
+        let bytes = self.blobs.read(&digest, limit).map_err(|error| self.name_place(error))?;
+        let (expected, found) = (descriptor.size(), bytes.len() as u64);
+        match expected == found {
+            true => Ok(bytes),
+            false => Err(Error::WrongSize { what: format!("blob {digest}"), expected, found }),
+        }
+    }
+
+    /// Copies the layers of an image into the store, and unpacks them.
+    pub fn bring(&self, store: &Store, incoming: &Incoming, teller: &Teller<'_>) -> Result<(), Error> {
+        for layer in &incoming.layers {
+            // An archive's blobs are in the store already; those it lacked cannot be copied from there.
+            if self.blobs.directory() == store.blobs().directory() {
+                match store.blobs().size(&layer.blob) {
+                    None => return Err(self.missing(&layer.blob)),
+                    Some(found) if found != layer.size => {
+                        let what = format!("blob {}", layer.blob);
+                        return Err(Error::WrongSize { what, expected: layer.size, found });
+                    }
+                    Some(_) => continue,
+                }
+            }
+            store
+                .blobs()
+                .copy_from(&self.blobs, &layer.blob, layer.size, |_| {})
+                .map_err(|error| self.name_place(error))?;
+        }
+        store.unpack(incoming, &Local::new(teller, &incoming.layers)).map(|_| ())
+    }
+
+    fn missing(&self, digest: &Digest) -> Error {
+        Error::MissingBlob { digest: digest.clone(), place: self.place.to_owned() }
+    }
+
+    /// Users know the layout or archive, not our directory of blobs.
+    fn name_place(&self, error: Error) -> Error {
+        match error {
+            Error::MissingBlob { digest, .. } => self.missing(&digest),
+            other => other,
+        }
+    }
+}
+
+/// containerd and Docker write the complete name beside the tag; others only have the one annotation.
+fn name_of(entry: &Descriptor) -> Option<String> {
+    let annotations = entry.annotations().as_ref()?;
+    annotations
+        .get("io.containerd.image.name")
+        .or_else(|| annotations.get("org.opencontainers.image.ref.name"))
+        .cloned()
+}
