@@ -7,5 +7,6 @@
 pub mod alone;
 pub mod fs;
 pub mod mount;
+pub mod net;
 pub mod process;
 pub mod socket;

@@ -1,0 +1,263 @@
+//! Which subnet a network gets, and which address a container on it: values in, values out.
+//!
+//! [`taken_by_host`] alone looks at the machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+
+/// Where networks without a subnet of their own come from, and how long the prefix of each is: Docker's default pools.
+const POOLS: [(Ipv4Net, u8); 2] = [
+    (Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12), 16),
+    (Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16), 20),
+];
+
+/// Returns the first subnet of the pools that meets none of `taken`.
+///
+/// `taken` are other networks that a container might share, and the host's own routes.
+pub fn choose_subnet(taken: &[Ipv4Net]) -> Result<Ipv4Net, Error> {
+    // 172.16 is left alone, and 172.17 is the bridge of Docker itself, where that is installed.
+    let first = Ipv4Addr::new(172, 18, 0, 0);
+    POOLS
+        .iter()
+        .flat_map(|(pool, length)| pool.subnets(*length).into_iter().flatten())
+        .filter(|subnet| subnet.network() >= first)
+        .find(|subnet| !taken.iter().any(|other| overlap(subnet, other)))
+        .ok_or(Error::SubnetsExhausted)
+}
+
+/// True when two subnets have an address in common.
+pub fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+/// Returns the subnets that the host itself has routes to, the default route apart.
+pub fn taken_by_host() -> Result<Vec<Ipv4Net>, Error> {
+    // Connected subnets are routes too. The file is that of the first thread's namespace: the host's.
+    let path = "/proc/self/net/route";
+    let table = fs::read_to_string(path).map_err(|source| Error::File { path: path.into(), source })?;
+    Ok(parse_routes(&table))
+}
+
+/// Reads /proc/net/route: hexadecimal in the byte order of the machine, one line a route behind a head line.
+fn parse_routes(table: &str) -> Vec<Ipv4Net> {
+    let address =
+        |field: &str| u32::from_str_radix(field, 16).ok().map(|raw| Ipv4Addr::from(u32::from_be(raw)));
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let destination = address(fields.get(1)?)?;
+            let mask = address(fields.get(7)?)?;
+            Ipv4Net::with_netmask(destination, mask).ok()
+        })
+        .filter(|subnet| subnet.prefix_len() > 0)
+        .collect()
+}
+
+/// The addresses of one network: who has which. Stored beside the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leases {
+    /// The network's subnet.
+    subnet: Ipv4Net,
+    /// The part from which free addresses are given; the whole subnet unless `ipam` has an `ip_range`.
+    range: Ipv4Net,
+    /// The bridge's address.
+    gateway: Ipv4Addr,
+    /// Who has what. Addresses of containers that are gone stay theirs until they are returned.
+    given: BTreeMap<Ipv4Addr, String>,
+    /// The one given last: the search goes on behind it, so that an address is not used again at once.
+    last: Option<Ipv4Addr>,
+}
+
+impl Leases {
+    /// Starts the leases of a network; without a gateway it is the first address of the subnet.
+    pub fn new(subnet: Ipv4Net, range: Option<Ipv4Net>, gateway: Option<Ipv4Addr>) -> Result<Leases, Error> {
+        let subnet = subnet.trunc();
+        if subnet.prefix_len() > 30 {
+            return Err(Error::SubnetTooSmall(subnet));
+        }
+        let range = range.unwrap_or(subnet).trunc();
+        if !subnet.contains(&range) {
+            return Err(Error::AddressOutside { address: range.network(), subnet });
+        }
+        let gateway = match gateway {
+            Some(address) if !subnet.contains(&address) => {
+                return Err(Error::AddressOutside { address, subnet });
+            }
+            Some(address) if address == subnet.network() || address == subnet.broadcast() => {
+                return Err(Error::AddressReserved { address, subnet });
+            }
+            Some(address) => address,
+            None => Ipv4Addr::from(u32::from(subnet.network()) + 1),
+        };
+        Ok(Leases { subnet, range, gateway, given: BTreeMap::new(), last: None })
+    }
+
+    /// The network's subnet.
+    pub fn subnet(&self) -> Ipv4Net {
+        self.subnet
+    }
+
+    /// The bridge's address.
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.gateway
+    }
+
+    /// Returns the address of an owner.
+    pub fn address_of(&self, owner: &str) -> Option<Ipv4Addr> {
+        self.given.iter().find(|(_, other)| *other == owner).map(|(address, _)| *address)
+    }
+
+    /// Gives an owner an address: the one it wants, or the one it has, or the next free one.
+    pub fn lease(&mut self, owner: &str, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Error> {
+        let present = self.address_of(owner);
+        let address = match (wanted, present) {
+            (None, Some(present)) => return Ok(present),
+            (Some(wanted), _) => self.check_free(owner, wanted)?,
+            (None, None) => {
+                let free = self.next_free().ok_or(Error::AddressesExhausted(self.range))?;
+                self.last = Some(free);
+                free
+            }
+        };
+        if let Some(present) = present {
+            self.given.remove(&present);
+        }
+        self.given.insert(address, owner.to_owned());
+        Ok(address)
+    }
+
+    /// Takes an owner's address back; an owner without one is fine.
+    pub fn release(&mut self, owner: &str) {
+        self.given.retain(|_, other| other != owner);
+    }
+
+    /// True when nobody has an address.
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    fn check_free(&self, owner: &str, address: Ipv4Addr) -> Result<Ipv4Addr, Error> {
+        let subnet = self.subnet;
+        if !subnet.contains(&address) {
+            return Err(Error::AddressOutside { address, subnet });
+        }
+        if self.is_reserved(address) {
+            return Err(Error::AddressReserved { address, subnet });
+        }
+        match self.given.get(&address) {
+            Some(other) if other != owner => Err(Error::AddressTaken { address, owner: other.clone() }),
+            _ => Ok(address),
+        }
+    }
+
+    fn is_reserved(&self, address: Ipv4Addr) -> bool {
+        address == self.subnet.network() || address == self.subnet.broadcast() || address == self.gateway
+    }
+
+    fn next_free(&self) -> Option<Ipv4Addr> {
+        let first = u32::from(self.range.network());
+        let last = u32::from(self.range.broadcast());
+        let behind = match self.last.map(u32::from) {
+            Some(given) if (first..last).contains(&given) => given + 1,
+            _ => first,
+        };
+        (behind..=last)
+            .chain(first..behind)
+            .map(Ipv4Addr::from)
+            .find(|address| !self.is_reserved(*address) && !self.given.contains_key(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> Ipv4Net {
+        text.parse().expect("a subnet")
+    }
+
+    fn ip(text: &str) -> Ipv4Addr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_subnet_meets_no_other() {
+        fn check(taken: &[&str], expected: &str) {
+            let taken: Vec<Ipv4Net> = taken.iter().map(|text| net(text)).collect();
+            assert_eq!(choose_subnet(&taken).expect("a subnet"), net(expected), "{taken:?}");
+        }
+        check(&[], "172.18.0.0/16");
+        check(&["172.18.0.0/16", "172.19.3.0/24"], "172.20.0.0/16");
+        check(&["172.16.0.0/12"], "192.168.0.0/20");
+        check(&["172.16.0.0/12", "192.168.1.0/24"], "192.168.16.0/20");
+        check(&["10.0.0.0/8"], "172.18.0.0/16");
+        assert!(matches!(choose_subnet(&[net("0.0.0.0/0")]), Err(Error::SubnetsExhausted)));
+    }
+
+    #[test]
+    fn routes_of_the_host_are_read() {
+        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                     eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                     eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\nbad line\n";
+        if cfg!(target_endian = "little") {
+            assert_eq!(parse_routes(table), [net("192.0.2.0/24")]);
+        }
+    }
+
+    #[test]
+    fn addresses_are_given_kept_and_returned() {
+        let mut leases = Leases::new(net("10.1.0.0/29"), None, None).expect("leases");
+        assert_eq!(leases.gateway(), ip("10.1.0.1"));
+        assert_eq!(leases.lease("a", None).expect("free"), ip("10.1.0.2"));
+        assert_eq!(leases.lease("b", None).expect("free"), ip("10.1.0.3"));
+        assert_eq!(leases.lease("a", None).expect("kept"), ip("10.1.0.2"));
+        leases.release("a");
+        // Not the one that has just become free: somebody may still remember it.
+        assert_eq!(leases.lease("c", None).expect("free"), ip("10.1.0.4"));
+        assert_eq!(leases.lease("d", Some(ip("10.1.0.6"))).expect("free"), ip("10.1.0.6"));
+        assert_eq!(leases.lease("e", None).expect("free"), ip("10.1.0.5"));
+        assert_eq!(leases.lease("f", None).expect("free"), ip("10.1.0.2"));
+        assert!(matches!(leases.lease("g", None), Err(Error::AddressesExhausted(_))));
+        leases.release("c");
+        assert_eq!(leases.lease("g", None).expect("free"), ip("10.1.0.4"));
+        let stored = serde_json::to_string(&leases).expect("plain data");
+        assert_eq!(serde_json::from_str::<Leases>(&stored).expect("what was written"), leases);
+    }
+
+    #[test]
+    fn fixed_addresses_are_checked() {
+        fn check(wanted: &str, expected: &str) {
+            let mut leases = Leases::new(net("10.1.0.0/24"), None, Some(ip("10.1.0.254"))).expect("leases");
+            leases.lease("db", Some(ip("10.1.0.9"))).expect("free");
+            let result = leases.lease("web", Some(ip(wanted)));
+            let text = result.map_or_else(|error| error.to_string(), |address| address.to_string());
+            assert_eq!(text, expected);
+        }
+        check("10.1.0.1", "10.1.0.1");
+        check("10.1.0.9", "address `10.1.0.9` is already given to `db`");
+        check("10.1.0.254", "address `10.1.0.254` of the subnet `10.1.0.0/24` is not for containers");
+        check("10.1.0.0", "address `10.1.0.0` of the subnet `10.1.0.0/24` is not for containers");
+        check("10.1.0.255", "address `10.1.0.255` of the subnet `10.1.0.0/24` is not for containers");
+        check("10.2.0.9", "address `10.2.0.9` is not in the subnet `10.1.0.0/24`");
+    }
+
+    #[test]
+    fn a_range_narrows_what_is_given_freely() {
+        let mut leases =
+            Leases::new(net("10.1.0.0/16"), Some(net("10.1.5.0/30")), Some(ip("10.1.5.1"))).expect("leases");
+        let given: Vec<String> =
+            (0..3).map(|n| leases.lease(&n.to_string(), None).expect("free").to_string()).collect();
+        assert_eq!(given, ["10.1.5.0", "10.1.5.2", "10.1.5.3"]);
+        assert!(leases.lease("x", None).is_err());
+        assert!(Leases::new(net("10.1.0.0/24"), Some(net("10.2.0.0/24")), None).is_err());
+        assert!(matches!(Leases::new(net("10.1.0.0/31"), None, None), Err(Error::SubnetTooSmall(_))));
+    }
+}

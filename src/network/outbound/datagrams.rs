@@ -1,0 +1,232 @@
+//! Datagrams of containers to elsewhere, and the answers.
+//!
+//! The first of a flow arrives at the socket to which all are diverted. The flow then gets two sockets of its own: one
+//! in the host's namespace, connected to the far end, and one in the network's, bound to the far end's address and
+//! connected to the container: the kernel gives it what comes later.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket as StdUdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, sockopt};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::packet::{Unreachable, undeliverable};
+use super::{Context, FLAGS, send_packet};
+use crate::network::error::Error;
+use crate::network::hopper::Hopper;
+use crate::sys::net::{receive, set_transparent, watch};
+
+/// How many flows one network may have; datagrams of more are dropped.
+const MAX_FLOWS: usize = 2048;
+/// A flow without a datagram for this long has ended (RFC 4787 asks for more; Linux' own NAT takes 30 to 120 s).
+const IDLE: Duration = Duration::from_secs(60);
+/// The same after the answer to a DNS query, which is the last.
+const IDLE_AFTER_ANSWER: Duration = Duration::from_secs(5);
+/// How many datagrams wait while a flow's sockets are made.
+const WAITING: usize = 32;
+const LARGEST: usize = 65536;
+
+/// Both ends of a flow as the container sees them.
+type Ends = (SocketAddrV4, SocketAddrV4);
+
+/// The datagrams of one network.
+pub struct Datagrams {
+    context: Context,
+    hopper: Hopper,
+    namespace: Arc<OwnedFd>,
+    socket: AsyncFd<OwnedFd>,
+    refuse: Arc<OwnedFd>,
+    flows: Arc<Mutex<HashMap<Ends, mpsc::Sender<Vec<u8>>>>>,
+}
+
+impl Datagrams {
+    /// Serves a diverting socket of the network's namespace, on the runtime of the caller.
+    pub fn new(
+        context: Context,
+        hopper: Hopper,
+        namespace: Arc<OwnedFd>,
+        socket: OwnedFd,
+        refuse: OwnedFd,
+    ) -> io::Result<Datagrams> {
+        Ok(Datagrams {
+            context,
+            hopper,
+            namespace,
+            socket: watch(socket)?,
+            refuse: Arc::new(refuse),
+            flows: Arc::default(),
+        })
+    }
+
+    /// Serves until it is aborted.
+    pub async fn serve(self) {
+        let mut buffer = vec![0; LARGEST];
+        loop {
+            let Ok(mut ready) = self.socket.readable().await else { return };
+            match receive(self.socket.get_ref(), &mut buffer) {
+                Ok(received) => {
+                    if let (SocketAddr::V4(source), Some(SocketAddr::V4(destination))) =
+                        (received.source, received.destination)
+                    {
+                        self.pass((source, destination), &buffer[..received.length]);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn pass(&self, ends: Ends, bytes: &[u8]) {
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flow) = flows.get(&ends) {
+            // Full: dropped, as a full queue of a router would.
+            let _ = flow.try_send(bytes.to_vec());
+            return;
+        }
+        if flows.len() >= MAX_FLOWS {
+            return;
+        }
+        let place = match self.context.locate(*ends.0.ip(), ends.1) {
+            Ok(places) => places[0],
+            Err(reason) => return refuse(&self.refuse, reason, &self.context, ends, bytes.len()),
+        };
+        let (sender, waiting) = mpsc::channel(WAITING);
+        let _ = sender.try_send(bytes.to_vec());
+        flows.insert(ends, sender);
+        drop(flows);
+        let (hopper, namespace) = (self.hopper.clone(), Arc::clone(&self.namespace));
+        let (flows, refuse_by, context) =
+            (Arc::clone(&self.flows), Arc::clone(&self.refuse), self.context.clone());
+        tokio::spawn(async move {
+            let mut network = context.ending.clone();
+            let flow = Flow { ends, place, waiting, refuse_by, context };
+            tokio::select! {
+                // A flow whose sockets cannot be made is lost datagrams.
+                _ = flow.run(&hopper, &namespace) => {}
+                () = network.come() => {}
+            }
+            flows.lock().unwrap_or_else(PoisonError::into_inner).remove(&ends);
+        });
+    }
+}
+
+struct Flow {
+    ends: Ends,
+    place: SocketAddr,
+    waiting: mpsc::Receiver<Vec<u8>>,
+    refuse_by: Arc<OwnedFd>,
+    context: Context,
+}
+
+impl Flow {
+    async fn run(mut self, hopper: &Hopper, namespace: &Arc<OwnedFd>) -> Result<(), Error> {
+        let failed =
+            |source| Error::Kernel { action: "make a socket to", subject: self.place.to_string(), source };
+        let ends = self.ends;
+        let near = hopper.inside(namespace, move || near_socket(ends)).await?;
+        let near = UdpSocket::from_std(near).map_err(failed)?;
+        let local: SocketAddr = match self.place {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let far = UdpSocket::bind(local).await.map_err(failed)?;
+        far.connect(self.place).await.map_err(failed)?;
+
+        let mut idle = IDLE;
+        let mut last_length = 0;
+        loop {
+            tokio::select! {
+                Some(bytes) = self.waiting.recv() => {
+                    last_length = bytes.len();
+                    self.check(send(&far, &bytes), last_length);
+                }
+                // A container whose port is closed says so here, and there is nobody to be told.
+                moved = relay(&near, &far) => if let Ok((length, sent)) = moved {
+                    last_length = length;
+                    idle = IDLE;
+                    self.check(sent, length);
+                },
+                moved = relay(&far, &near) => match moved {
+                    Ok(_) if self.ends.1.port() == 53 => idle = IDLE_AFTER_ANSWER,
+                    Ok(_) => {}
+                    Err(error) => self.check(Err(error), last_length),
+                },
+                () = sleep_until(Instant::now() + idle) => return Ok(()),
+            }
+        }
+    }
+
+    /// Passes on that nobody is there.
+    fn check(&self, result: io::Result<usize>, length: usize) {
+        let Err(error) = result else { return };
+        let reason = match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => Unreachable::Port,
+            Some(libc::EHOSTUNREACH) => Unreachable::Host,
+            Some(libc::ENETUNREACH) => Unreachable::Network,
+            Some(libc::EPERM | libc::EACCES) => Unreachable::Prohibited,
+            _ => return,
+        };
+        refuse(&self.refuse_by, reason, &self.context, self.ends, length);
+    }
+}
+
+/// The socket that speaks to the container in the far end's name; the calling thread stands in the namespace.
+fn near_socket((source, destination): Ends) -> Result<StdUdpSocket, Error> {
+    let make = || {
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, FLAGS, None)?;
+        set_transparent(&socket)?;
+        // Other flows are bound to the same far end.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &SocketAddr::V4(destination))?;
+        rustix::net::connect(&socket, &SocketAddr::V4(source))?;
+        Ok(StdUdpSocket::from(socket))
+    };
+    make().map_err(|source| Error::Kernel {
+        action: "make a socket for",
+        subject: destination.to_string(),
+        source,
+    })
+}
+
+fn refuse(socket: &OwnedFd, reason: Unreachable, context: &Context, ends: Ends, length: usize) {
+    let packet = undeliverable(reason, context.spec.gateway, ends.0, ends.1, length);
+    send_packet(socket, &packet, *ends.0.ip());
+}
+
+/// Sends on a connected socket now or not at all.
+///
+/// Not by the runtime's `try_send`, which reports a full socket until the runtime has first looked at it.
+pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// Waits for a datagram of one connected socket and sends it on by another.
+///
+/// Returns its length and whether it went; fails with what the far end's host said about an earlier one.
+pub async fn relay(from: &UdpSocket, to: &UdpSocket) -> io::Result<(usize, io::Result<usize>)> {
+    // An error alone does not make a socket readable, but it has to be taken away before it hits the next datagram.
+    let step = || {
+        with_buffer(|buffer| {
+            let (_, length) = rustix::net::recv(from, &mut *buffer, RecvFlags::DONTWAIT)?;
+            Ok((length, send(to, &buffer[..length])))
+        })
+    };
+    from.async_io(Interest::READABLE | Interest::ERROR, step).await
+}
+
+/// Lends a buffer for the largest datagram; one a thread, not one a flow.
+pub fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; LARGEST]);
+    }
+    BUFFER.with_borrow_mut(|buffer| work(buffer))
+}

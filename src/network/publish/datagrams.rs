@@ -1,0 +1,110 @@
+//! Published UDP ports: each client has a socket of its own towards the container.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::Target;
+use crate::network::error::Error;
+use crate::network::outbound::datagrams::{send, with_buffer};
+use crate::sys::net::{receive, send_from};
+
+/// How many clients one port serves at the same time; datagrams of more are dropped.
+const MAX_CLIENTS: usize = 2048;
+/// A client without a datagram for this long is forgotten.
+const IDLE: Duration = Duration::from_secs(90);
+/// How many datagrams of one client wait for their turn.
+const WAITING: usize = 64;
+
+/// A client, and the address of the host to which it spoke: the answer must come from there.
+type Client = (SocketAddr, Option<IpAddr>);
+
+/// Receives until the publication ends.
+pub async fn serve(socket: AsyncFd<OwnedFd>, target: Target) {
+    let socket = Arc::new(socket);
+    let clients: Arc<Mutex<HashMap<Client, mpsc::Sender<Vec<u8>>>>> = Arc::default();
+    let mut publication = target.publication.clone();
+    loop {
+        let received = tokio::select! {
+            () = publication.come() => return,
+            received = socket.async_io(Interest::READABLE, |socket| {
+                with_buffer(|buffer| {
+                    let received = receive(socket, buffer)?;
+                    Ok((received, buffer[..received.length].to_vec()))
+                })
+            }) => received,
+        };
+        // An earlier answer that could not be delivered is reported here, and concerns nobody any more.
+        let Ok((received, bytes)) = received else { continue };
+        let client = (received.source, received.destination.map(|address| address.ip()));
+        let mut known = clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = known.get(&client) {
+            let _ = waiting.try_send(bytes);
+            continue;
+        }
+        if known.len() >= MAX_CLIENTS {
+            continue;
+        }
+        let (sender, waiting) = mpsc::channel(WAITING);
+        let _ = sender.try_send(bytes);
+        known.insert(client, sender);
+        drop(known);
+        let (socket, target, clients) = (Arc::clone(&socket), target.clone(), Arc::clone(&clients));
+        tokio::spawn(async move {
+            let (mut publication, mut network) = (target.publication.clone(), target.network.clone());
+            tokio::select! {
+                // A client whose socket cannot be made has lost datagrams.
+                _ = serve_one(&socket, client, &target, waiting) => {}
+                () = publication.come() => {}
+                () = network.come() => {}
+            }
+            clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&client);
+        });
+    }
+}
+
+async fn serve_one(
+    socket: &AsyncFd<OwnedFd>,
+    client: Client,
+    target: &Target,
+    mut waiting: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), Error> {
+    let made = match target.shown(client.0) {
+        Some(shown) => match target.factory.datagrams(target.address, Some(shown)).await {
+            Ok(made) => made,
+            Err(_) => target.factory.datagrams(target.address, None).await?,
+        },
+        None => target.factory.datagrams(target.address, None).await?,
+    };
+    let near = UdpSocket::from_std(made).map_err(|source| Error::Kernel {
+        action: "make a socket to",
+        subject: target.address.to_string(),
+        source,
+    })?;
+    loop {
+        let answer = || {
+            with_buffer(|buffer| {
+                let (_, length) = rustix::net::recv(&near, &mut *buffer, RecvFlags::DONTWAIT)?;
+                Ok(send_from(socket, &buffer[..length], client.0, client.1))
+            })
+        };
+        // What fails here is a lost datagram: a container whose port is closed, or a host that is busy.
+        tokio::select! {
+            bytes = waiting.recv() => match bytes {
+                Some(bytes) => drop(send(&near, &bytes)),
+                None => return Ok(()),
+            },
+            answered = near.async_io(Interest::READABLE | Interest::ERROR, answer) => drop(answered),
+            () = sleep_until(Instant::now() + IDLE) => return Ok(()),
+        }
+    }
+}

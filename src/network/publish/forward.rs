@@ -1,0 +1,75 @@
+//! Published TCP ports.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::Target;
+use crate::network::error::Error;
+use crate::network::outbound::tune;
+use crate::network::splice;
+use crate::sys::net::{reset_on_close, set_transparent};
+
+/// Accepts until the publication ends. What waits in the listener's queue then is left to the next who accepts.
+pub async fn serve(listener: TcpListener, target: Target) {
+    let mut publication = target.publication.clone();
+    loop {
+        let accepted = tokio::select! {
+            () = publication.come() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((client, from)) => {
+                let target = target.clone();
+                tokio::spawn(async move { serve_one(client, from, target).await });
+            }
+            // Out of descriptors, or a client that was gone again; the first does not pass at once.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn serve_one(client: TcpStream, from: SocketAddr, target: Target) {
+    tune(&client);
+    match connect(from, &target).await {
+        Ok(container) => {
+            splice::carry(client, container, Some(target.publication), target.network).await;
+        }
+        // As the container would have refused it.
+        Err(_) => {
+            let _ = reset_on_close(&client);
+        }
+    }
+}
+
+/// Connects to the container, in the client's name if it is to be shown.
+async fn connect(from: SocketAddr, target: &Target) -> Result<TcpStream, Error> {
+    if let Some(client) = target.shown(from) {
+        let socket = TcpSocket::from_std_stream(target.factory.stream().await?);
+        // The same client may have another connection from that port to another container's: then not in its name.
+        if pose_as(&socket, client).is_ok() {
+            return finish(socket, target).await;
+        }
+    }
+    finish(TcpSocket::from_std_stream(target.factory.stream().await?), target).await
+}
+
+fn pose_as(socket: &TcpSocket, client: SocketAddrV4) -> io::Result<()> {
+    set_transparent(socket)?;
+    sockopt::set_socket_reuseaddr(socket, true)?;
+    socket.bind(client.into())
+}
+
+async fn finish(socket: TcpSocket, target: &Target) -> Result<TcpStream, Error> {
+    let address = SocketAddr::V4(target.address);
+    let stream = socket.connect(address).await.map_err(|source| Error::Kernel {
+        action: "connect to",
+        subject: address.to_string(),
+        source,
+    })?;
+    tune(&stream);
+    Ok(stream)
+}

@@ -1,0 +1,147 @@
+//! Our own rules: what happens to packets in the namespace of a network and in that of a container.
+
+use super::dns;
+use super::links::BRIDGE;
+use super::netlink::Refusal;
+use super::nftables::{
+    Chain, DESTINATION, DESTINATION_PORT, Expression, Family, Field, Hook, SOURCE, SOURCE_PORT, TCP_FLAGS,
+    Table, address_is, destination_outside, input_is, mark, replace, rewrite_port, target, transport_is,
+};
+use super::spec::NetworkSpec;
+
+/// On packets that are delivered to sockets of the network's namespace, whatever their destination.
+pub const DELIVER: u32 = 1;
+/// The routing table for them.
+pub const DELIVER_TABLE: u8 = 100;
+/// On connection requests that were held back and are put in again.
+pub const RELEASED: u32 = 2;
+
+/// What of nf_tables this kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Ingress hook and address translation: outbound TCP.
+    pub tcp: bool,
+    /// Transparent proxy: outbound UDP.
+    pub udp: bool,
+    /// Matching of transparent sockets: the client's address behind published ports.
+    pub transparent: bool,
+}
+
+impl Features {
+    const ALL: Features = Features { tcp: true, udp: true, transparent: true };
+    const NONE: Features = Features { tcp: false, udp: false, transparent: false };
+}
+
+/// The ports of a network's namespace to which outbound traffic is led.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Listening at the gateway's address.
+    pub tcp: u16,
+    /// Receiving there, with IP_TRANSPARENT.
+    pub udp: u16,
+}
+
+/// Sets the rules of a network in its namespace, as far as the kernel has what they need; returns how far that is.
+pub fn install_network(spec: &NetworkSpec, ports: Ports) -> Result<Features, Refusal> {
+    let whole = match replace(&network(spec, ports, Features::ALL)) {
+        Ok(()) => return Ok(Features::ALL),
+        Err(refusal) if refusal.is_unsupported() => refusal,
+        Err(refusal) => return Err(refusal),
+    };
+    let single = [
+        Features { tcp: true, ..Features::NONE },
+        Features { udp: true, ..Features::NONE },
+        Features { transparent: true, ..Features::NONE },
+    ];
+    let [tcp, udp, transparent] = single.map(|feature| replace(&network(spec, ports, feature)).is_ok());
+    let found = Features { tcp, udp, transparent };
+    if found == Features::NONE {
+        // No nf_tables at all is a host that we know; that tables of no use remain is not.
+        return if whole.is_unsupported() { Ok(found) } else { Err(whole) };
+    }
+    replace(&network(spec, ports, found))?;
+    Ok(found)
+}
+
+fn network(spec: &NetworkSpec, ports: Ports, features: Features) -> Vec<Table> {
+    let mut divert = Vec::new();
+    if features.transparent {
+        // Answers to connections that we made in a client's name.
+        divert.push(rule(&[
+            &input_is(BRIDGE),
+            &transport_is(libc::IPPROTO_TCP),
+            &[Expression::LoadTransparent, Expression::Equal(vec![1])],
+            &mark(DELIVER),
+        ]));
+    }
+    if features.udp {
+        for destination in outside(spec) {
+            divert.push(rule(&[
+                &input_is(BRIDGE),
+                // Neither multicast nor broadcast.
+                &[Expression::Load(DESTINATION), Expression::Less(vec![224, 0, 0, 0])],
+                &destination,
+                &transport_is(libc::IPPROTO_UDP),
+                &target(spec.gateway, ports.udp),
+                &[Expression::Divert],
+                &mark(DELIVER),
+            ]));
+        }
+    }
+    let mut chains = vec![Chain { name: "divert", hook: Hook::Divert, rules: divert }];
+    if !features.tcp {
+        return vec![Table { family: Family::Ip, chains }];
+    }
+    let released = rule(&[
+        &[Expression::LoadMark, Expression::Equal(RELEASED.to_ne_bytes().to_vec())],
+        &transport_is(libc::IPPROTO_TCP),
+        &target(spec.gateway, ports.tcp),
+        &[Expression::TranslateDestination],
+    ]);
+    chains.push(Chain { name: "released", hook: Hook::NatOutput, rules: vec![released] });
+    let held = outside(spec)
+        .into_iter()
+        .map(|destination| {
+            rule(&[
+                &[Expression::LoadEtherType, Expression::Equal(vec![0x08, 0x00])],
+                &transport_is(libc::IPPROTO_TCP),
+                &destination,
+                // Of FIN, SYN, RST and ACK, SYN alone.
+                &[Expression::Load(TCP_FLAGS), Expression::Mask(vec![0x17]), Expression::Equal(vec![0x02])],
+                &[Expression::Drop],
+            ])
+        })
+        .collect();
+    let hold = Chain { name: "hold", hook: Hook::Ingress(BRIDGE), rules: held };
+    vec![Table { family: Family::Ip, chains }, Table { family: Family::Netdev, chains: vec![hold] }]
+}
+
+/// Destinations that are not on the network: all others, and the gateway, which stands for the host.
+fn outside(spec: &NetworkSpec) -> [Vec<Expression>; 2] {
+    [destination_outside(spec.subnet).to_vec(), address_is(DESTINATION, spec.gateway).to_vec()]
+}
+
+/// Leads port 53 of the name server's address to the ports where it really is, and its answers back.
+///
+/// In the namespace of a container. Without state, so that a busy client fills no table of connections.
+pub fn install_resolver(udp: u16, tcp: u16) -> Result<(), Refusal> {
+    let lead = |protocol: i32, matched: Field, address: Field, from: u16, to: u16| {
+        rule(&[
+            &address_is(address, dns::ADDRESS),
+            &transport_is(protocol),
+            &[Expression::Load(matched), Expression::Equal(from.to_be_bytes().to_vec())],
+            &rewrite_port(matched, protocol, to),
+        ])
+    };
+    let mut rules = Vec::new();
+    for (protocol, port) in [(libc::IPPROTO_UDP, udp), (libc::IPPROTO_TCP, tcp)] {
+        rules.push(lead(protocol, DESTINATION_PORT, DESTINATION, 53, port));
+        rules.push(lead(protocol, SOURCE_PORT, SOURCE, port, 53));
+    }
+    let chain = Chain { name: "resolver", hook: Hook::RawOutput, rules };
+    replace(&[Table { family: Family::Ip, chains: vec![chain] }])
+}
+
+fn rule(parts: &[&[Expression]]) -> Vec<Expression> {
+    parts.concat()
+}

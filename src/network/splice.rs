@@ -1,0 +1,168 @@
+//! Two TCP connections made one: bytes go from socket to pipe to socket and are never copied through us.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::net::Shutdown;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::life::Ending;
+use crate::sys::net::reset_on_close;
+
+/// What a pipe holds at first; most connections never carry more at once.
+const SMALL: usize = 64 << 10;
+/// What it holds once it was full. Users have a soft limit for all pipes together; then it stays as it is.
+const LARGE: usize = 1 << 20;
+
+/// How one direction came to its end.
+enum End {
+    /// All was carried, and the end of it passed on.
+    Finished,
+    /// The receiver takes no more. What it sends is still carried.
+    Refused,
+}
+
+/// Carries bytes both ways until both have ended.
+///
+/// The end of one direction is passed on as such, and a reset as a reset.
+pub async fn both(one: &TcpStream, other: &TcpStream) {
+    // A reset kills both directions of a connection at once, so the first one ends the other.
+    let _ = tokio::try_join!(one_way(one, other), one_way(other, one));
+}
+
+/// Carries a connection until it ends, its network ends, or its container has ended a while ago.
+pub async fn carry(near: TcpStream, far: TcpStream, container: Option<Ending>, mut network: Ending) {
+    let container = async {
+        match container {
+            Some(mut ending) => ending.pass().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = both(&near, &far) => return,
+        () = container => {}
+        () = network.come() => {}
+    }
+    let _ = reset_on_close(&near);
+    let _ = reset_on_close(&far);
+}
+
+async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<End> {
+    let mut pipe = None;
+    let mut size = SMALL;
+    loop {
+        let (output, input) = match pipe.take() {
+            Some(ends) => ends,
+            None => {
+                // Not before there is something to carry.
+                from.readable().await?;
+                open()?
+            }
+        };
+        let filled = from.async_io(Interest::READABLE, || move_bytes(from, &input, size)).await;
+        let mut left = match filled {
+            Ok(0) => {
+                // The other end may have closed meanwhile, which is what was to be said.
+                let _ = rustix::net::shutdown(to, Shutdown::Write);
+                return Ok(End::Finished);
+            }
+            Ok(filled) => filled,
+            Err(error) => {
+                let _ = reset_on_close(to);
+                return Err(error);
+            }
+        };
+        let was_full = left >= size;
+        while left > 0 {
+            match to.async_io(Interest::WRITABLE, || move_bytes(&output, to, left)).await {
+                Ok(moved) => left -= moved,
+                Err(_) => return Ok(End::Refused),
+            }
+        }
+        if was_full && size == SMALL && fcntl_setpipe_size(&input, LARGE).is_ok() {
+            size = LARGE;
+        }
+        pipe = Some((output, input));
+    }
+}
+
+fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
+}
+
+fn move_bytes(from: impl std::os::fd::AsFd, to: impl std::os::fd::AsFd, most: usize) -> io::Result<usize> {
+    loop {
+        match splice(&from, None, &to, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Two ends with a carried connection between them.
+    async fn carried() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+            ends.push((near.expect("loopback"), far.expect("loopback").0));
+        }
+        let (right, middle_right) = ends.pop().expect("two");
+        let (left, middle_left) = ends.pop().expect("two");
+        tokio::spawn(async move { both(&middle_left, &middle_right).await });
+        (left, right)
+    }
+
+    #[tokio::test]
+    async fn bytes_and_ends_are_carried_both_ways() {
+        let (mut left, mut right) = carried().await;
+        let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+        let copy = sent.clone();
+        let writer = tokio::spawn(async move {
+            left.write_all(&copy).await.expect("open");
+            left.shutdown().await.expect("open");
+            let mut answer = Vec::new();
+            left.read_to_end(&mut answer).await.expect("the answer after our end");
+            answer
+        });
+        let mut received = Vec::new();
+        right.read_to_end(&mut received).await.expect("all of it");
+        assert!(received == sent, "changed on the way");
+        right.write_all(b"thanks").await.expect("open");
+        drop(right);
+        assert_eq!(writer.await.expect("no panic"), b"thanks");
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_carried_as_a_reset() {
+        let (left, mut right) = carried().await;
+        reset_on_close(&left).expect("the option");
+        drop(left);
+        let error = right.read_u8().await.expect_err("the other end is gone");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn an_answer_survives_that_its_question_was_not_read() {
+        let (mut left, mut right) = carried().await;
+        left.write_all(&[0; 1000]).await.expect("open");
+        right.read_exact(&mut [0; 10]).await.expect("the beginning");
+        right.write_all(b"too long").await.expect("open");
+        let mut answer = [0; 8];
+        let read = tokio::time::timeout(Duration::from_secs(5), left.read_exact(&mut answer)).await;
+        assert_eq!(read.expect("in time").expect("the answer"), 8);
+        assert_eq!(&answer, b"too long");
+    }
+}
