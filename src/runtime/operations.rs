@@ -257,6 +257,11 @@ pub enum Operation {
     },
     /// Becomes the leader of a session, with the terminal if there is one.
     Session,
+    /// Enters the working directory: while still root, as the user where root may not.
+    WorkingDirectory {
+        /// Inside.
+        path: String,
+    },
     /// Gives up privileges and gets an identity.
     Credentials(Credentials),
     /// Runs the program.
@@ -265,8 +270,6 @@ pub enum Operation {
         argv: Vec<String>,
         /// `NAME=value`.
         env: Vec<String>,
-        /// Working directory.
-        cwd: String,
         /// Stay as PID 1, forward signals, reap; the program becomes a child.
         init: bool,
     },
@@ -420,8 +423,9 @@ impl fmt::Display for Operation {
                 if who.no_new_privileges { " no new privileges" } else { "" },
                 if who.seccomp.is_some() { " filtered" } else { "" },
             ),
-            Operation::Exec { argv, cwd, init, .. } => {
-                write!(f, "exec {argv:?} in {cwd}{}", if *init { " under init" } else { "" })
+            Operation::WorkingDirectory { path } => write!(f, "working directory {path}"),
+            Operation::Exec { argv, init, .. } => {
+                write!(f, "exec {argv:?}{}", if *init { " under init" } else { "" })
             }
         }
     }

@@ -285,3 +285,16 @@ pub fn set_foreground(terminal: impl AsFd, group: i32) -> io::Result<()> {
     // SAFETY: tcsetpgrp takes two integers.
     check(unsafe { libc::tcsetpgrp(terminal.as_fd().as_raw_fd(), group) }.into()).map(drop)
 }
+
+/// Ends this process without what the C library does at exit: for a forked child, whose exit handlers and buffers
+/// are its parent's.
+pub fn exit_at_once(code: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes writing to a closed pipe or socket an error (EPIPE) and no signal, as Rust programs start.
+pub fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is no function of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}

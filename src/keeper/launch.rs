@@ -1,0 +1,135 @@
+//! Forking a container or an exec, with the pipes that the keeper holds the other ends of.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::sched::{CloneFlags as Join, setns};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use crate::runtime::init::{self, Streams};
+use crate::runtime::operations::{Launch, Stream};
+use crate::runtime::status::{self, Told};
+use crate::sys::process::{CloneFlags, Forked, clone, exit_at_once, fork, reap};
+
+/// How much a pipe holds while no supervisor reads: the most that an ordinary user may ask for (pipe(7)).
+const PIPE_SIZE: usize = 1 << 20;
+
+/// A process that has been forked and performs its operations.
+#[derive(Debug)]
+pub struct Begun {
+    /// As the host counts; `None` if it could not even be born, for which `status` has the reason.
+    pub pid: Option<i32>,
+    /// Where it tells how it gets on; see [`status::hear`].
+    pub status: OwnedFd,
+    /// Our ends of its pipes: `in`, `out`, `err`.
+    pub ends: Vec<(&'static str, OwnedFd)>,
+}
+
+/// Forks a process that performs `launch`; does not wait for it.
+pub fn begin(launch: &Launch, descriptors: Vec<OwnedFd>) -> io::Result<Begun> {
+    let mut ends = Vec::new();
+    let streams = streams(launch, &descriptors, &mut ends)?;
+    let (near, far) = status::pair()?;
+    let flags = launch.new.iter().fold(0, |flags, namespace| flags | namespace.flag());
+    let pid = match launch.pid_namespace_of {
+        None => match clone(CloneFlags(flags))? {
+            Forked::Child => become_it(launch, descriptors, streams, far),
+            Forked::Parent(pid) => Some(pid),
+        },
+        Some(slot) => born_elsewhere(CloneFlags(flags), slot, launch, descriptors, streams, far)?,
+    };
+    Ok(Begun { pid, status: near, ends })
+}
+
+/// The child. A panic must not unwind into the keeper's loop, which this process is a copy of.
+fn become_it(launch: &Launch, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
+    let _ = catch_unwind(AssertUnwindSafe(|| -> () { init::run(launch, descriptors, streams, status) }));
+    exit_at_once(125)
+}
+
+/// Forks into another's pid namespace.
+///
+/// The keeper cannot go there itself: setns back to the host's pid namespace is EPERM in a user namespace. So a
+/// process in between goes, and has a child that is its parent's (CLONE_PARENT).
+fn born_elsewhere(
+    flags: CloneFlags,
+    slot: usize,
+    launch: &Launch,
+    descriptors: Vec<OwnedFd>,
+    streams: Streams,
+    status: OwnedFd,
+) -> io::Result<Option<i32>> {
+    let (answer, told) = pipe_with(PipeFlags::CLOEXEC)?;
+    match fork()? {
+        Forked::Child => {
+            let born = descriptors
+                .get(slot)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+                .and_then(|process| Ok(setns(process, Join::CLONE_NEWPID)?))
+                .and_then(|()| clone(flags.and(CloneFlags::PARENT)));
+            match born {
+                Ok(Forked::Child) => become_it(launch, descriptors, streams, status),
+                Ok(Forked::Parent(pid)) => {
+                    let _ = rustix::io::write(&told, &pid.to_ne_bytes());
+                    exit_at_once(0)
+                }
+                Err(error) => {
+                    let message = format!("cannot join the pid namespace of the other container: {error}");
+                    status::tell(&status, &Told::Failed { code: 125, message, hints: Vec::new() }, None);
+                    exit_at_once(1)
+                }
+            }
+        }
+        Forked::Parent(between) => {
+            drop((told, status));
+            let mut bytes = [0; 4];
+            let length = rustix::io::retry_on_intr(|| rustix::io::read(&answer, &mut bytes))?;
+            reap(between)?;
+            Ok((length == bytes.len()).then(|| i32::from_ne_bytes(bytes)))
+        }
+    }
+}
+
+fn streams(
+    launch: &Launch,
+    descriptors: &[OwnedFd],
+    ends: &mut Vec<(&'static str, OwnedFd)>,
+) -> io::Result<Streams> {
+    let stdio = &launch.stdio;
+    let mut streams: Streams = [None, None, None];
+    let all = [("in", stdio.stdin), ("out", stdio.stdout), ("err", stdio.stderr)];
+    for (place, (name, stream)) in streams.iter_mut().zip(all) {
+        *place = Some(match stream {
+            Stream::Null => openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
+            Stream::Slot(slot) => descriptors
+                .get(slot)
+                .ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidInput, "a stream without its descriptor")
+                })?
+                .try_clone()?,
+            Stream::Pipe => {
+                let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+                if name == "in" {
+                    ends.push((name, write));
+                    read
+                } else {
+                    // Where this host allows less, it is the usual 64 KiB.
+                    let _ = fcntl_setpipe_size(&read, PIPE_SIZE);
+                    ends.push((name, read));
+                    readable_too(&write)?
+                }
+            }
+        });
+    }
+    Ok(streams)
+}
+
+/// Opens the write end of a pipe again for both ways. Who writes to it counts as a reader, so that when keeper and
+/// supervisor are dead the program waits for the next ones and is not killed by SIGPIPE. Readers still see the end of
+/// file when the last such writer is gone.
+fn readable_too(write: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", write.as_fd().as_raw_fd());
+    Ok(openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}

@@ -1,0 +1,482 @@
+//! The loop: one thread, poll(2), no decision.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, set_child_subreaper};
+
+use super::adopt::{Adopted, Seen};
+use super::channel::{self, Channel};
+use super::error::{Error, failed};
+use super::journal::Journal;
+use super::launch::{Begun, begin};
+use super::message::{Exit, Kind, Notice, Running, Word, key};
+use crate::host::process::Identity;
+use crate::runtime::operations::Launch;
+use crate::runtime::status::{Heard, Told, hear};
+use crate::sys::process::{
+    Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, ignore_broken_pipes, kill,
+    peek_ended_child, put_descriptor_at, reap, reset_signals, take_descriptor,
+};
+
+/// A supervisor that lived shorter is started again only after a while.
+const SHORT_LIFE: Duration = Duration::from_secs(2);
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// What a keeper starts with.
+#[derive(Debug)]
+pub struct Config {
+    /// Where exit statuses go.
+    pub journal: PathBuf,
+    /// Descriptors to keep from the start: the control socket, published ports.
+    pub store: Vec<(String, OwnedFd)>,
+    /// Main processes of containers that an earlier keeper started.
+    pub adopt: Vec<(String, Identity)>,
+    /// Where what should never be said is written; `/dev/null` if `None`.
+    pub log: Option<OwnedFd>,
+}
+
+/// Keeps, until told to leave.
+///
+/// The caller has one thread and is in the outer user namespace; this process gets a mount namespace, a session and
+/// standard streams of its own. `supervisor` is called in a forked process with its end of the channel, for a
+/// [`super::Client`], each time one is needed; that process has no other descriptor but the standard streams.
+pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result<Infallible, Error> {
+    settle(config.log)?;
+    let signals = SigSet::from(Signal::SIGCHLD);
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&signals, flags).map_err(failed("make a signalfd"))?;
+    let mut keeper = Keeper {
+        journal: Journal::open(&config.journal)?,
+        store: config.store.into_iter().collect(),
+        starting: BTreeMap::new(),
+        running: BTreeMap::new(),
+        adopted: Vec::new(),
+        supervisor: None,
+        delay: FIRST_DELAY,
+        not_before: Instant::now(),
+        leaving: false,
+    };
+    for (id, process) in config.adopt {
+        keeper.adopt(id, process);
+    }
+    loop {
+        keeper.ensure_supervisor(&supervisor)?;
+        keeper.wait(&signals)?;
+        // Before reaping: of a child that has ended, what it told comes first.
+        keeper.hear_starting();
+        keeper.reap_children(&signals);
+        keeper.look_after_adopted();
+        keeper.serve();
+        if keeper.leaving && keeper.supervisor.is_none() {
+            std::process::exit(0);
+        }
+    }
+}
+
+/// Makes this process one that has no reason to die: no terminal, no signals, no directory held.
+fn settle(log: Option<OwnedFd>) -> Result<(), Error> {
+    // Fails for the leader of a group, which whoever started us in a group of our own has made us: fine as well.
+    let _ = rustix::process::setsid();
+    block_all_signals();
+    unshare(CloneFlags::CLONE_NEWNS).map_err(failed("make a mount namespace"))?;
+    // Slave, not private: what the host mounts and unmounts later comes and goes here as well.
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(failed("take the mount namespace out of the host's"))?;
+    rustix::process::chdir("/").map_err(failed("enter `/`"))?;
+    let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open `/dev/null`"))?;
+    for (stream, descriptor) in [(0, &null), (1, &null), (2, log.as_ref().unwrap_or(&null))] {
+        put_descriptor_at(descriptor, stream).map_err(failed("replace a standard stream"))?;
+    }
+    // Children of execs and of a dead supervisor come to us and not to the host's init.
+    set_child_subreaper(Some(rustix::process::getpid())).map_err(failed("become a subreaper"))
+}
+
+/// A process that performs its operations.
+struct Starting {
+    id: String,
+    kind: Kind,
+    start_time: u64,
+    status: OwnedFd,
+    ends: Vec<(&'static str, OwnedFd)>,
+    warnings: Vec<String>,
+    failure: Option<(i32, String, Vec<String>)>,
+}
+
+struct Supervisor {
+    pid: i32,
+    channel: Channel<Notice, Word>,
+    since: Instant,
+}
+
+struct Keeper {
+    journal: Journal,
+    store: BTreeMap<String, OwnedFd>,
+    /// By pid.
+    starting: BTreeMap<i32, Starting>,
+    /// By pid.
+    running: BTreeMap<i32, Running>,
+    adopted: Vec<Adopted>,
+    supervisor: Option<Supervisor>,
+    /// Before the next supervisor, if that one is short-lived too.
+    delay: Duration,
+    not_before: Instant,
+    leaving: bool,
+}
+
+impl Keeper {
+    fn ensure_supervisor(&mut self, supervisor: &impl Fn(OwnedFd) -> Infallible) -> Result<(), Error> {
+        if self.supervisor.is_some() || self.leaving || Instant::now() < self.not_before {
+            return Ok(());
+        }
+        let (near, far) = UnixStream::pair().map_err(failed("make a socket pair"))?;
+        match fork().map_err(failed("fork the supervisor"))? {
+            Forked::Child => {
+                reset_signals();
+                ignore_broken_pipes();
+                // All of the keeper's descriptors are closed here, under values that this process never touches again.
+                let socket = put_descriptor_at(&far, 3)
+                    .and_then(|()| close_all_from(4))
+                    .and_then(|()| take_descriptor(3))
+                    .and_then(|socket| {
+                        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+                        Ok(socket)
+                    });
+                let Err(_) = socket.map(supervisor);
+                exit_at_once(1)
+            }
+            Forked::Parent(pid) => {
+                let channel = Channel::new(near.into()).map_err(failed("set up the supervisor's socket"))?;
+                self.supervisor = Some(Supervisor { pid, channel, since: Instant::now() });
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self, signals: &SignalFd) -> Result<(), Error> {
+        let mut sources = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        sources.extend(
+            self.starting
+                .values()
+                .map(|starting| PollFd::from_borrowed_fd(starting.status.as_fd(), PollFlags::IN)),
+        );
+        sources.extend(self.adopted.iter().map(|adopted| {
+            let (pidfd, events) = adopted.poll();
+            PollFd::from_borrowed_fd(pidfd, events)
+        }));
+        if let Some(supervisor) = &self.supervisor {
+            let write = if supervisor.channel.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
+            sources.push(PollFd::from_borrowed_fd(supervisor.channel.as_fd(), PollFlags::IN | write));
+        }
+        let next = self.adopted.iter().filter_map(Adopted::deadline);
+        let restart = (self.supervisor.is_none() && !self.leaving).then_some(self.not_before);
+        let timeout = next.chain(restart).min().map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            // Rounded up, or the last part of a millisecond would be spun away.
+            let nanoseconds = i64::try_from(left.as_nanos()).unwrap_or(i64::MAX).saturating_add(100_000);
+            Timespec { tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000 }
+        });
+        match poll(&mut sources, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(failed("wait")(error)),
+        }
+    }
+
+    /// Reads what children in the making tell.
+    fn hear_starting(&mut self) {
+        let pids: Vec<i32> = self.starting.keys().copied().collect();
+        for pid in pids {
+            self.hear_one(pid, false);
+        }
+    }
+
+    /// Reads what one child tells; with `over`, it has ended and tells no more.
+    fn hear_one(&mut self, pid: i32, over: bool) {
+        let Some(starting) = self.starting.get_mut(&pid) else { return };
+        loop {
+            match hear(&starting.status) {
+                Ok(Heard::Told(Told::Warning(text), _)) => starting.warnings.push(text),
+                Ok(Heard::Told(Told::Terminal, Some(master))) => starting.ends.push(("terminal", master)),
+                Ok(Heard::Told(Told::Terminal, None)) => {}
+                Ok(Heard::Told(Told::Failed { code, message, hints }, _)) => {
+                    starting.failure = Some((code, message, hints));
+                }
+                Ok(Heard::NotYet) if !over => return,
+                Ok(Heard::End | Heard::NotYet) | Err(_) => break,
+            }
+        }
+        // A failed one stays here until it is reaped.
+        if starting.failure.is_none()
+            && let Some(starting) = self.starting.remove(&pid)
+        {
+            self.started(pid, starting);
+        }
+    }
+
+    fn started(&mut self, pid: i32, starting: Starting) {
+        let Starting { id, kind, start_time, ends, warnings, .. } = starting;
+        let mut names = Vec::new();
+        let mut descriptors = Vec::new();
+        // Only we reap it, so the number is still its own.
+        if let Some(pidfd) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
+            names.push("pidfd".to_owned());
+            descriptors.push(pidfd);
+        }
+        for (name, end) in ends {
+            if kind == Kind::Container {
+                let Ok(copy) = end.try_clone() else { continue };
+                self.store.insert(store_key(name, &id), copy);
+            }
+            names.push(name.to_owned());
+            descriptors.push(end);
+        }
+        self.running.insert(pid, Running { id: id.clone(), pid, start_time, kind });
+        self.tell(&Notice::Started { id, pid, start_time, warnings, descriptors: names }, descriptors);
+    }
+
+    /// Writes down, reaps and tells of every child that has ended.
+    fn reap_children(&mut self, signals: &SignalFd) {
+        while let Ok(Some(_)) = signals.read_signal() {}
+        while let Ok(Some((pid, ended))) = peek_ended_child() {
+            self.hear_one(pid, true);
+            if self.supervisor.as_ref().is_some_and(|supervisor| supervisor.pid == pid) {
+                self.supervisor_ended();
+            } else if let Some(starting) = self.starting.remove(&pid) {
+                self.start_failed(pid, starting);
+            } else if let Some(running) = self.running.remove(&pid) {
+                self.ended(running, Some(ended), true);
+            }
+            // After the journal: until here it was a zombie that the next keeper's kernel could tell of.
+            if reap(pid).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn start_failed(&mut self, pid: i32, starting: Starting) {
+        let (code, message, hints) = starting.failure.unwrap_or_default();
+        let exit = Exit {
+            code: Some(code),
+            signal: None,
+            time_ns: now_ns(),
+            pid,
+            start_time: starting.start_time,
+            failure: Some(message.clone()),
+        };
+        if starting.kind == Kind::Container {
+            self.write_down(&starting.id, &exit);
+        }
+        self.tell(&Notice::StartFailed { id: starting.id, code, message, hints }, Vec::new());
+    }
+
+    /// `ours`: it is a child, with its exit code; else what the kernel could say.
+    fn ended(&mut self, running: Running, ended: Option<Ended>, ours: bool) {
+        let (code, signal) = match ended {
+            Some(Ended::Exited(code)) => (Some(code), None),
+            Some(Ended::Signalled(signal)) => (Some(128 + signal), Some(signal)),
+            None => (None, None),
+        };
+        let exit = Exit {
+            code,
+            signal,
+            time_ns: now_ns(),
+            pid: running.pid,
+            start_time: running.start_time,
+            failure: (!ours && code.is_none())
+                .then(|| "its exit status is not known: it ended under no keeper".into()),
+        };
+        if running.kind == Kind::Container {
+            self.write_down(&running.id, &exit);
+        }
+        self.tell(&Notice::Exited { id: running.id, exit }, Vec::new());
+    }
+
+    /// A full disk must not keep a process from being reaped; the supervisor still hears of it.
+    fn write_down(&mut self, id: &str, exit: &Exit) {
+        let _ = self.journal.ended(id, exit);
+    }
+
+    fn supervisor_ended(&mut self) {
+        let Some(supervisor) = self.supervisor.take() else { return };
+        let now = Instant::now();
+        if now - supervisor.since >= SHORT_LIFE {
+            self.delay = FIRST_DELAY;
+            self.not_before = now;
+        } else {
+            self.not_before = now + self.delay;
+            self.delay = (self.delay * 2).min(LONGEST_DELAY);
+        }
+    }
+
+    fn adopt(&mut self, id: String, process: Identity) {
+        let known = self.adopted.iter().any(|adopted| adopted.process == process)
+            || self.running.contains_key(&process.pid);
+        if known {
+            self.tell(&Notice::Adopted { id }, Vec::new());
+            return;
+        }
+        match Adopted::open(id.clone(), process.clone()) {
+            Ok(adopted) => {
+                self.adopted.push(adopted);
+                self.tell(&Notice::Adopted { id }, Vec::new());
+            }
+            Err(_) => {
+                let (pid, start_time) = (process.pid, process.start_time);
+                self.ended(Running { id, pid, start_time, kind: Kind::Container }, None, false);
+            }
+        }
+    }
+
+    fn look_after_adopted(&mut self) {
+        let now = Instant::now();
+        let mut over = Vec::new();
+        self.adopted.retain_mut(|adopted| {
+            let mut told = [PollFd::from_borrowed_fd(adopted.poll().0, adopted.poll().1)];
+            let woke = poll(&mut told, Some(&Timespec::default())).is_ok_and(|count| count > 0);
+            let late = adopted.deadline().is_some_and(|deadline| deadline <= now);
+            if !woke && !late {
+                return true;
+            }
+            match adopted.look(now) {
+                Seen::NotYet => true,
+                Seen::Ended(ended) => {
+                    let (pid, start_time) = (adopted.process.pid, adopted.process.start_time);
+                    over.push((
+                        Running { id: adopted.id.clone(), pid, start_time, kind: Kind::Container },
+                        ended,
+                    ));
+                    false
+                }
+            }
+        });
+        for (running, ended) in over {
+            self.ended(running, ended, false);
+        }
+    }
+
+    /// Does what the supervisor asks.
+    fn serve(&mut self) {
+        loop {
+            let Some(supervisor) = &mut self.supervisor else { return };
+            // A broken channel is the end of the supervisor, which its SIGCHLD tells.
+            let _ = supervisor.channel.flush();
+            match supervisor.channel.try_recv() {
+                Ok(Some((word, descriptors))) => self.obey(word, descriptors),
+                Ok(None) => return,
+                Err(channel::Error::Content(error)) => {
+                    self.tell(&Notice::NotUnderstood { reason: error.to_string() }, Vec::new());
+                }
+                Err(_) => {
+                    // It may still live without its end; a second one beside it must not be.
+                    let pid = supervisor.pid;
+                    let _ = kill(pid, libc::SIGKILL);
+                    let _ = reap(pid);
+                    self.supervisor_ended();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, word: Word, mut descriptors: Vec<OwnedFd>) {
+        match word {
+            Word::Start { id, launch } => self.start(id, Kind::Container, &launch, descriptors),
+            Word::Exec { id, container, launch } => {
+                self.start(id, Kind::Exec { container }, &launch, descriptors);
+            }
+            Word::Put { key } => {
+                if let Some(descriptor) = descriptors.pop() {
+                    self.store.insert(key, descriptor);
+                }
+            }
+            Word::Get { key } => {
+                let copy = self.store.get(&key).and_then(|descriptor| descriptor.try_clone().ok());
+                self.tell(&Notice::Descriptor { key }, copy.into_iter().collect());
+            }
+            Word::Drop { key } => {
+                self.store.remove(&key);
+            }
+            Word::Keys => self.tell(&Notice::Keys { keys: self.store.keys().cloned().collect() }, Vec::new()),
+            Word::List => self.list(),
+            Word::Adopt { id, process } => self.adopt(id, process),
+            Word::Forget { id } => {
+                for key in key::all(&id) {
+                    self.store.remove(&key);
+                }
+                let _ = self.journal.forget(&id);
+            }
+            Word::Leave => self.leaving = true,
+        }
+    }
+
+    fn list(&mut self) {
+        let adopted = self.adopted.iter().map(|adopted| Running {
+            id: adopted.id.clone(),
+            pid: adopted.process.pid,
+            start_time: adopted.process.start_time,
+            kind: Kind::Container,
+        });
+        let processes = self.running.values().cloned().chain(adopted).collect();
+        self.tell(&Notice::Processes { processes }, Vec::new());
+    }
+
+    fn start(&mut self, id: String, kind: Kind, launch: &Launch, descriptors: Vec<OwnedFd>) {
+        let failed =
+            |message: String| Notice::StartFailed { id: id.clone(), code: 125, message, hints: Vec::new() };
+        let busy = self.running.values().any(|running| running.id == id)
+            || self.starting.values().any(|starting| starting.id == id)
+            || self.adopted.iter().any(|adopted| adopted.id == id);
+        if busy {
+            return self.tell(&failed("it is running already".into()), Vec::new());
+        }
+        let Begun { pid, status, ends } = match begin(launch, descriptors) {
+            Ok(begun) => begun,
+            Err(error) => return self.tell(&failed(format!("cannot fork: {error}")), Vec::new()),
+        };
+        let Some(pid) = pid else {
+            let told = match hear(&status) {
+                Ok(Heard::Told(Told::Failed { message, .. }, _)) => message,
+                _ => "cannot fork into the pid namespace of the other container".to_owned(),
+            };
+            return self.tell(&failed(told), Vec::new());
+        };
+        let start_time = Identity::of(pid).map_or(0, |identity| identity.start_time);
+        let starting = Starting { id, kind, start_time, status, ends, warnings: Vec::new(), failure: None };
+        self.starting.insert(pid, starting);
+    }
+
+    /// What cannot be sent is lost with its supervisor: the next one asks.
+    fn tell(&mut self, notice: &Notice, descriptors: Vec<OwnedFd>) {
+        if let Some(supervisor) = &mut self.supervisor {
+            let _ = supervisor.channel.send(notice, descriptors);
+        }
+    }
+}
+
+fn store_key(name: &str, id: &str) -> String {
+    match name {
+        "in" => key::stdin(id),
+        "out" => key::stdout(id),
+        "err" => key::stderr(id),
+        _ => key::terminal(id),
+    }
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,222 @@
+//! What can go wrong between a spec and a running program.
+
+use std::io;
+
+use crate::host::files;
+use crate::report::{Exit, Report};
+
+/// A container or an exec that could not be made. The text is complete: it crosses a process border.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused.
+    #[error("cannot {doing} `{what}`")]
+    System {
+        /// What we were doing: `open`, `join the network namespace of`.
+        doing: &'static str,
+        /// To what.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file system could not be mounted.
+    #[error("cannot mount {file_system} at `{target}`{}", said(detail))]
+    Mount {
+        /// `overlay`, `proc`, `tmpfs`.
+        file_system: &'static str,
+        /// Where, inside.
+        target: String,
+        /// What the kernel said of the parameters, or empty.
+        detail: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the host could not be written.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// A directory was to be mounted onto a file, or the other way round.
+    #[error("cannot mount a {source_kind} onto `{target}`, which is a {target_kind}")]
+    Kinds {
+        /// `file` or `directory`.
+        source_kind: &'static str,
+        /// Inside.
+        target: String,
+        /// Likewise.
+        target_kind: &'static str,
+    },
+    /// A symbolic link stands where only a directory or file of the kernel may be.
+    #[error("`{target}` in the container leads elsewhere by a symbolic link")]
+    Redirected {
+        /// Inside.
+        target: String,
+    },
+    /// A mount whose target lies in /proc, where it could fake what the kernel says.
+    #[error("mount target `{target}` is inside /proc")]
+    InsideProc {
+        /// Inside.
+        target: String,
+    },
+    /// What should be a file of procfs or devpts is something else.
+    #[error("`{path}` in the container is not the kernel's")]
+    NotKernels {
+        /// Inside.
+        path: String,
+    },
+    /// The user is not in the image's /etc/passwd.
+    #[error("no user `{user}` in the image's /etc/passwd")]
+    UnknownUser {
+        /// As written.
+        user: String,
+    },
+    /// The group is not in the image's /etc/group.
+    #[error("no group `{group}` in the image's /etc/group")]
+    UnknownGroup {
+        /// As written.
+        group: String,
+    },
+    /// The user namespace has no such id.
+    #[error("user {uid}:{gid} cannot be used: the id is not mapped on this host")]
+    Unmapped {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
+    /// No such capability.
+    #[error("no capability `{name}`")]
+    UnknownCapability {
+        /// As written.
+        name: String,
+    },
+    /// No such limit.
+    #[error("no resource limit `{name}`")]
+    UnknownLimit {
+        /// As written.
+        name: String,
+    },
+    /// A kernel parameter that belongs to the whole host.
+    #[error("sysctl `{name}` is not the container's own")]
+    SysctlOfHost {
+        /// As written.
+        name: String,
+    },
+    /// The system call filter could not be made.
+    #[error("the seccomp profile cannot be used")]
+    Seccomp(#[source] super::seccomp::Error),
+    /// Nothing to run.
+    #[error("no command to run")]
+    NoCommand,
+    /// The program is not there.
+    #[error("exec: `{program}`: executable file not found in $PATH")]
+    ProgramNotInPath {
+        /// As written.
+        program: String,
+    },
+    /// The program is not there.
+    #[error("exec: `{program}`: no such file or directory")]
+    ProgramMissing {
+        /// As written.
+        program: String,
+    },
+    /// The program is there, what it is run by is not.
+    #[error("exec: `{program}`: its interpreter or loader is missing in the container")]
+    InterpreterMissing {
+        /// As written.
+        program: String,
+    },
+    /// The program is there and does not run.
+    #[error("exec: `{program}`")]
+    ProgramRefused {
+        /// As written.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An argument, a variable or a path holds a zero byte.
+    #[error("`{text}` holds a zero byte")]
+    ZeroByte {
+        /// Up to that byte.
+        text: String,
+    },
+    /// The caller handed over less than the spec needs.
+    #[error("{what} was not handed over")]
+    NoHandle {
+        /// `the network namespace`, `container 1234`.
+        what: String,
+    },
+}
+
+fn said(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
+impl Error {
+    /// Returns what a shell would exit with: 127 no such program, 126 not executable, 125 for what is ours.
+    pub fn code(&self) -> i32 {
+        match self {
+            Error::ProgramNotInPath { .. }
+            | Error::ProgramMissing { .. }
+            | Error::InterpreterMissing { .. } => 127,
+            Error::ProgramRefused { .. } => 126,
+            Error::System { doing: super::program::CHANGE_DIRECTORY, .. } => 126,
+            _ => 125,
+        }
+    }
+
+    /// Returns what to do about it.
+    pub fn hints(&self) -> Vec<String> {
+        let one = |text: &str| vec![text.to_owned()];
+        match self {
+            Error::Mount { file_system: "overlay", source, .. }
+                if source.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                one(
+                    "the state directory must be on a file system that overlayfs can write to (ext4, xfs, btrfs, \
+                     tmpfs since Linux 6.6): put it elsewhere with RCOMPOSE_HOME",
+                )
+            }
+            Error::Mount { file_system: "proc", source, .. }
+                if source.raw_os_error() == Some(libc::EPERM) =>
+            {
+                one("inside another container, start that one with `--security-opt systempaths=unconfined`")
+            }
+            Error::Kinds { .. } => one("check that the source exists and is what the target is"),
+            Error::UnknownUser { .. } | Error::UnknownGroup { .. } => {
+                one("use a number, or a name that the image has")
+            }
+            Error::Unmapped { .. } => {
+                one("subordinate ids make further ids usable: as an administrator, run \
+                 `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`")
+            }
+            Error::SysctlOfHost { .. } => one(
+                "allowed are net.* in a network of the container's own, fs.mqueue.* and kernel.msg*, sem and shm*",
+            ),
+            Error::InterpreterMissing { .. } => {
+                one("a script needs the program of its `#!` line (line ends of DOS \
+                 count), a program its loader: is it made for this image?")
+            }
+            Error::ProgramRefused { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
+                one("is it made for this machine's processor, or a script without a `#!` line?")
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Says what we did to what, for an [`io::Error`] or an error of `rustix` or `nix`.
+pub(super) fn failed<E: Into<io::Error>>(
+    doing: &'static str,
+    what: impl Into<String>,
+) -> impl FnOnce(E) -> Error {
+    let what = what.into();
+    move |source| Error::System { doing, what, source: source.into() }
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Report {
+        let exit = match error.code() {
+            125 => Exit::Service,
+            code => Exit::Code(code as u8),
+        };
+        error.hints().into_iter().fold(Report::from_error(exit, &error), Report::hint)
+    }
+}

@@ -1,0 +1,307 @@
+//! Inside the forked process: performs the operations in order; the last one is exec.
+//!
+//! The keeper has one thread, so its child may allocate and open files like any program. It never returns: it becomes
+//! the container's program, or tells the keeper what failed and exits.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{MountPropagationFlags, mount_change};
+
+use super::devices::{self, Shm};
+use super::error::{Error, failed};
+use super::mounts::{self, Bind, Secret, Secrets};
+use super::operations::{Credentials, Launch, Operation, SharedMemory, Slot, Stream};
+use super::program::CHANGE_DIRECTORY;
+use super::status::{Told, tell};
+use super::target::{Kind, Root};
+use super::users::User;
+use super::{credentials, namespaces, program, pseudo, reaper, rootfs, terminal};
+use crate::sys::process::{exit_at_once, loopback_up, put_descriptor_at};
+
+/// Standard streams as the parent made them: the child's ends of pipes, or what the slots said.
+pub type Streams = [Option<OwnedFd>; 3];
+
+/// Performs a launch. `descriptors` are its slots; `status` is the child's end of [`super::status::pair`].
+pub fn run(launch: &Launch, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
+    let stdio = &launch.stdio;
+    let made = [stdio.stdin, stdio.stdout, stdio.stderr].map(|stream| stream == Stream::Pipe);
+    let mut child = Child {
+        descriptors,
+        status,
+        root: None,
+        secrets: None,
+        terminal: None,
+        user: None,
+        made,
+        retry_directory: None,
+    };
+    let result = put_streams(streams).and_then(|()| {
+        // Modes that are asked for are meant exactly; exec sets the usual mask.
+        rustix::process::umask(Mode::empty());
+        launch.operations.iter().try_for_each(|operation| child.perform(operation))
+    });
+    let error = result.err().unwrap_or(Error::NoCommand);
+    tell(&child.status, &Told::from(&error), None);
+    exit_at_once(error.code())
+}
+
+fn put_streams(streams: Streams) -> Result<(), Error> {
+    for (number, stream) in streams.into_iter().enumerate() {
+        if let Some(stream) = stream {
+            put_descriptor_at(&stream, number as i32).map_err(failed("take", "a standard stream"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What operations leave for later ones.
+struct Child {
+    descriptors: Vec<OwnedFd>,
+    status: OwnedFd,
+    /// The container's root, once it is mounted; of an exec, what it has joined.
+    root: Option<Root>,
+    secrets: Option<Secrets>,
+    /// The program's end of its terminal.
+    terminal: Option<OwnedFd>,
+    user: Option<User>,
+    /// Which standard streams are pipes that were made for this process.
+    made: [bool; 3],
+    /// A working directory that root could not enter, to be tried as the user.
+    retry_directory: Option<String>,
+}
+
+impl Child {
+    fn perform(&mut self, operation: &Operation) -> Result<(), Error> {
+        match operation {
+            Operation::JoinCgroup { .. }
+            | Operation::OomScore(_)
+            | Operation::Undumpable
+            | Operation::Join { .. }
+            | Operation::JoinNetwork { .. }
+            | Operation::NewCgroupNamespace
+            | Operation::LoopbackUp
+            | Operation::HostName(_)
+            | Operation::DomainName(_)
+            | Operation::IsolateMounts => self.place(operation),
+            Operation::OverlayRoot { .. }
+            | Operation::EmptyRoot { .. }
+            | Operation::HostUserland { .. }
+            | Operation::ReadOnlyRoot
+            | Operation::PivotRoot => self.root_directory(operation),
+            Operation::NestUser { .. }
+            | Operation::ResourceLimit { .. }
+            | Operation::Session
+            | Operation::WorkingDirectory { .. }
+            | Operation::Credentials(_)
+            | Operation::Exec { .. } => self.identity(operation),
+            _ => self.fill(operation),
+        }
+    }
+
+    /// Where the process belongs: cgroup, namespaces.
+    fn place(&mut self, operation: &Operation) -> Result<(), Error> {
+        match operation {
+            Operation::JoinCgroup { procs } => {
+                // 0 is the writer itself, in whatever pid namespace it is (cgroups(7)).
+                std::fs::write(procs, "0").map_err(failed("join cgroup", procs.display().to_string()))
+            }
+            Operation::OomScore(score) => {
+                let written = std::fs::write("/proc/self/oom_score_adj", score.to_string());
+                if let Err(error) = written {
+                    // Below the keeper's own value only CAP_SYS_RESOURCE of the first user namespace may go.
+                    self.warn(format!("`oom_score_adj: {score}` cannot be had on this host: {error}"));
+                }
+                Ok(())
+            }
+            Operation::Undumpable => namespaces::undumpable(),
+            Operation::Join { process, namespaces } => namespaces::join(self.slot(*process)?, namespaces),
+            Operation::JoinNetwork { namespace } => namespaces::join_network(self.slot(*namespace)?),
+            Operation::NewCgroupNamespace => namespaces::new_cgroup_namespace(),
+            Operation::LoopbackUp => loopback_up().map_err(failed("bring up", "the loopback interface")),
+            Operation::HostName(name) => {
+                rustix::system::sethostname(name.as_bytes()).map_err(failed("set host name", name.as_str()))
+            }
+            Operation::DomainName(name) => rustix::system::setdomainname(name.as_bytes())
+                .map_err(failed("set domain name", name.as_str())),
+            _ => mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+                .map_err(failed("isolate the mounts below", "/")),
+        }
+    }
+
+    /// The root itself.
+    fn root_directory(&mut self, operation: &Operation) -> Result<(), Error> {
+        match operation {
+            Operation::OverlayRoot { layers, writable } => {
+                self.root = Some(rootfs::overlay(layers, writable)?)
+            }
+            Operation::EmptyRoot { writable } => self.root = Some(rootfs::empty(writable)?),
+            Operation::HostUserland { writable } => self.root = Some(rootfs::host_userland(writable)?),
+            Operation::ReadOnlyRoot => {
+                use crate::sys::mount::{Attributes, Reach, set_attributes};
+                set_attributes(self.root()?, Attributes::READ_ONLY, 0, Reach::This)
+                    .map_err(failed("make read-only", "/"))?;
+            }
+            _ => rootfs::pivot(self.root()?)?,
+        }
+        Ok(())
+    }
+
+    /// What is in the root.
+    fn fill(&mut self, operation: &Operation) -> Result<(), Error> {
+        match operation {
+            Operation::Proc(of) => pseudo::proc(self.root()?, *of),
+            Operation::Sys { of, writable } => pseudo::sys(self.root()?, *of, *writable),
+            Operation::CgroupTree { tree, writable } => pseudo::cgroup_tree(self.root()?, tree, *writable),
+            Operation::Dev { shm, queues } => {
+                let shm = match shm {
+                    SharedMemory::New(size) => Shm::New(*size),
+                    SharedMemory::Of(slot) => {
+                        Shm::Copied(namespaces::shared_memory_of(&self.descriptors[self.checked(*slot)?])?)
+                    }
+                    SharedMemory::Host => Shm::Copied(
+                        mounts::copy(CWD, Path::new("/dev/shm"), false)
+                            .map_err(failed("bind", "/dev/shm"))?,
+                    ),
+                };
+                devices::dev(self.root()?, &shm, *queues)
+            }
+            Operation::Device { source, target } => mounts::device(self.root()?, source, target),
+            Operation::Bind { source, target, read_only, recursive, propagation } => mounts::bind(
+                self.root()?,
+                &Bind {
+                    source,
+                    target,
+                    read_only: *read_only,
+                    recursive: *recursive,
+                    propagation: *propagation,
+                },
+            ),
+            Operation::Tmpfs { target, parameters, attributes } => {
+                mounts::tmpfs(self.root()?, target, parameters, attributes)
+            }
+            Operation::Secret { .. } => self.secret(operation),
+            Operation::Sysctl { name, value, optional } => match pseudo::sysctl(self.root()?, name, value) {
+                Err(_) if *optional => Ok(()),
+                other => other,
+            },
+            Operation::Mask { target } => pseudo::mask(self.root()?, target),
+            Operation::ReadOnly { target } => pseudo::read_only(self.root()?, target),
+            Operation::MakeDirectory { target } => self.root()?.ensure(target, Kind::Directory).map(drop),
+            Operation::Terminal { console } => self.make_terminal(*console),
+            other => unreachable!("`perform` sends no {other} here"),
+        }
+    }
+
+    /// Who the process is, and the end.
+    fn identity(&mut self, operation: &Operation) -> Result<(), Error> {
+        match operation {
+            Operation::NestUser { uid, gid } => namespaces::nest_user(self.root()?, *uid, *gid),
+            Operation::ResourceLimit { name, soft, hard } => {
+                if let Some(warning) = credentials::limit(name, *soft, *hard)? {
+                    self.warn(warning);
+                }
+                Ok(())
+            }
+            Operation::Session => {
+                rustix::process::setsid().map_err(failed("make", "a session"))?;
+                self.terminal.as_ref().map_or(Ok(()), terminal::take)
+            }
+            Operation::WorkingDirectory { path } => match program::enter(self.root()?, path) {
+                // Root of a user namespace may not enter everything that a user of it may.
+                Err(Error::System { doing: CHANGE_DIRECTORY, source, .. })
+                    if source.raw_os_error() == Some(libc::EACCES) =>
+                {
+                    self.retry_directory = Some(path.clone());
+                    Ok(())
+                }
+                other => other,
+            },
+            Operation::Credentials(who) => self.become_user(who),
+            Operation::Exec { argv, env, init } => {
+                if let Some(path) = self.retry_directory.take() {
+                    program::enter(self.root()?, &path)?;
+                }
+                if *init {
+                    reaper::stay_as_init(self.terminal.is_some())?;
+                }
+                let home = self.user.as_ref().map_or("/", |user| user.home.as_str());
+                Err(program::exec(argv, env, home))
+            }
+            other => unreachable!("`perform` sends no {other} here"),
+        }
+    }
+
+    fn become_user(&mut self, who: &Credentials) -> Result<(), Error> {
+        let user = credentials::find_user(self.root()?, &who.user, &who.groups)?;
+        let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        let mut streams: Vec<BorrowedFd<'_>> =
+            standard.into_iter().zip(self.made).filter_map(|(stream, made)| made.then_some(stream)).collect();
+        streams.extend(self.terminal.as_ref().map(AsFd::as_fd));
+        let warnings = credentials::become_user(who, &user, &streams)?;
+        for warning in warnings {
+            self.warn(warning);
+        }
+        self.user = Some(user);
+        Ok(())
+    }
+
+    fn secret(&mut self, operation: &Operation) -> Result<(), Error> {
+        let Operation::Secret { target, content, uid, gid, mode, writable, user } = operation else {
+            unreachable!("`fill` sends only secrets here")
+        };
+        let (uid, gid) = match (uid, gid) {
+            (Some(uid), Some(gid)) => (*uid, *gid),
+            (uid, gid) => {
+                let own = credentials::find_user(self.root()?, user, &[])?;
+                (uid.unwrap_or(own.uid), gid.unwrap_or(own.gid))
+            }
+        };
+        let mut secrets = match self.secrets.take() {
+            Some(secrets) => secrets,
+            None => Secrets::new(writable)?,
+        };
+        let warning = secrets.add(self.root()?, &Secret { target, content, uid, gid, mode: *mode })?;
+        self.secrets = Some(secrets);
+        if let Some(warning) = warning {
+            self.warn(warning);
+        }
+        Ok(())
+    }
+
+    fn make_terminal(&mut self, console: bool) -> Result<(), Error> {
+        let terminal = terminal::open(self.root()?)?;
+        if console {
+            terminal::bind_console(self.root()?, &terminal.slave)?;
+        }
+        tell(&self.status, &Told::Terminal, Some(terminal.master.as_fd()));
+        self.terminal = Some(terminal.slave);
+        Ok(())
+    }
+
+    /// Returns the root: the new one, or after joining a container the one that was joined.
+    fn root(&mut self) -> Result<&Root, Error> {
+        if self.root.is_none() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.root = Some(Root::new(openat(CWD, "/", flags, Mode::empty()).map_err(failed("open", "/"))?));
+        }
+        self.root.as_ref().ok_or_else(|| Error::NoHandle { what: "the root".into() })
+    }
+
+    fn checked(&self, slot: Slot) -> Result<usize, Error> {
+        if slot < self.descriptors.len() {
+            Ok(slot)
+        } else {
+            Err(Error::NoHandle { what: format!("descriptor #{slot}") })
+        }
+    }
+
+    fn slot(&self, slot: Slot) -> Result<&OwnedFd, Error> {
+        Ok(&self.descriptors[self.checked(slot)?])
+    }
+
+    fn warn(&self, text: String) {
+        tell(&self.status, &Told::Warning(text), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! Joining namespaces of others, and the nested user namespace of a container with one id.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use super::error::{Error, failed};
+use super::mounts::copy;
+use super::operations::Namespace;
+use super::target::Root;
+
+/// Joins namespaces of the process behind a pidfd, all in one call (Linux 5.8).
+///
+/// Needs CAP_SYS_ADMIN in the user namespace that owns each of them, which the outer one does.
+pub(super) fn join(process: impl AsFd, namespaces: &[Namespace]) -> Result<(), Error> {
+    let flags = namespaces.iter().fold(0, |flags, namespace| flags | namespace.flag());
+    setns(process, CloneFlags::from_bits_retain(flags as i32))
+        .map_err(failed("join namespaces of", format!("the other container ({namespaces:?})")))
+}
+
+pub(super) fn join_network(namespace: impl AsFd) -> Result<(), Error> {
+    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(failed("join", "the network namespace"))
+}
+
+pub(super) fn new_cgroup_namespace() -> Result<(), Error> {
+    unshare(CloneFlags::CLONE_NEWCGROUP).map_err(failed("make", "a cgroup namespace"))
+}
+
+/// Copies /dev/shm of another container.
+///
+/// The kernel copies a mount only for a process that is in its mount namespace; hence there and back.
+pub(super) fn shared_memory_of(process: &OwnedFd) -> Result<OwnedFd, Error> {
+    const WHAT: &str = "/dev/shm of the other container";
+    let own = openat(CWD, "/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open", "/proc/self/ns/mnt"))?;
+    setns(process, CloneFlags::CLONE_NEWNS).map_err(failed("look for", WHAT))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let found = openat(CWD, "/", flags, Mode::empty())
+        .map_err(failed("open", WHAT))
+        .and_then(|root| Root::new(root).open_plain("/dev/shm", OFlags::PATH | OFlags::DIRECTORY));
+    let tree = match found {
+        Ok(Some(directory)) => copy(&directory, Path::new(""), false).map_err(failed("bind", WHAT)),
+        Ok(None) => Err(failed("find", WHAT)(std::io::Error::from(std::io::ErrorKind::NotFound))),
+        Err(error) => Err(error),
+    };
+    setns(&own, CloneFlags::CLONE_NEWNS).map_err(failed("return from", "the other container"))?;
+    tree
+}
+
+/// Makes a user namespace in which `uid` and `gid` are the only ids and stand for the caller's own.
+///
+/// Last of all namespaces: mounts, /sys and the network belong to the outer one. setgroups(2) is given up, as the
+/// kernel asks of those who map without privilege (user_namespaces(7)).
+pub(super) fn nest_user(root: &Root, uid: u32, gid: u32) -> Result<(), Error> {
+    let (own_uid, own_gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(failed("make", "a nested user namespace"))?;
+    // The files below belong to us only while we are dumpable.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(failed("make dumpable", "this process"))?;
+    let own = rustix::process::getpid().as_raw_nonzero();
+    let lines = [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("{uid} {} 1", own_uid.as_raw())),
+        ("gid_map", format!("{gid} {} 1", own_gid.as_raw())),
+    ];
+    for (name, line) in lines {
+        let path = format!("/proc/{own}/{name}");
+        let file = root.open_of_proc(&path)?;
+        rustix::io::write(file, line.as_bytes()).map_err(failed("write", path))?;
+    }
+    undumpable()
+}
+
+/// Keeps others from looking into this process: its memory, its descriptors, the binary that it runs (CVE-2016-9962,
+/// CVE-2019-5736). Exec of a readable program ends it.
+pub(super) fn undumpable() -> Result<(), Error> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide", "this process"))
+}
