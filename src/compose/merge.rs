@@ -262,10 +262,19 @@ fn identity(item: &Node, rule: Unique, path: &Path<'_>) -> Result<Option<String>
         Unique::Target => match text {
             // The short form of a device differs only in the third section.
             Some(text) => Some(short::mount(text).map_err(bad)?.target),
-            None => item.text_of("target").map(str::to_owned),
+            None if item.as_map().is_none() => None,
+            None => match item.text_of("target").filter(|target| !target.is_empty()) {
+                Some(target) => Some(target.to_owned()),
+                None => {
+                    return Err(bad("is missing a mount target".to_owned()));
+                }
+            },
         },
         Unique::Port => match &item.value {
-            Value::Map(_) => port_identity(item),
+            Value::Map(_) => match item.get("target") {
+                None => return Err(bad("is missing a target port".to_owned())),
+                Some(_) => port_identity(item),
+            },
             _ => item.scalar_text(),
         },
     })

@@ -46,6 +46,8 @@ pub const NUMBER: u8 = 4;
 pub const BOOL: u8 = 8;
 /// Kind of scalar: nothing.
 pub const NULL: u8 = 16;
+/// Not a kind: numbers must not be negative.
+pub const NATURAL: u8 = 32;
 
 /// What names a mapping may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,7 +292,6 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("platform", &STRING),
         key("ports", &List(&Either(&[&STRING_OR_NUMBER, &PORT]), false)).unique(Unique::Port),
         key("post_start", &List(&HOOK, true)),
-        key("pre_start", &List(&PRE_START, true)),
         key("pre_stop", &List(&HOOK, true)),
         key("privileged", &TRUE_OR_FALSE),
         key("profiles", &UNIQUE_STRINGS).unique(Unique::Name),
@@ -359,7 +360,6 @@ static BUILD: Shape = Either(&[
             key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
             key("network", &STRING),
             key("no_cache", &TRUE_OR_FALSE),
-            key("no_cache_filter", &STRING_OR_LIST),
             key("platforms", &STRINGS),
             key("privileged", &TRUE_OR_FALSE),
             key("provenance", &BUILD_TEXT),
@@ -568,18 +568,6 @@ static HOOK_KEYS: [Attribute; 5] = [
     key("user", &STRING),
     key("working_dir", &STRING),
 ];
-static PRE_START: Shape = Shape::Object(&object(
-    "a pre_start hook",
-    &[
-        key("command", &COMMAND),
-        key("environment", &LIST_OR_MAP),
-        key("image", &STRING),
-        key("per_replica", &TRUE_OR_FALSE),
-        key("privileged", &TRUE_OR_FALSE),
-        key("user", &STRING),
-        key("working_dir", &STRING),
-    ],
-));
 
 static LOGGING: Shape = Shape::Object(&object(
     "logging",
@@ -590,10 +578,13 @@ static SERVICE_MODELS: Shape = Either(&[
     &UNIQUE_STRINGS,
     &Map(
         Names::Resource,
-        &Shape::Object(&object(
-            "a model of a service",
-            &[key("endpoint_var", &STRING), key("model_var", &STRING)],
-        )),
+        &Either(&[
+            &Scalar(NULL),
+            &Shape::Object(&object(
+                "a model of a service",
+                &[key("endpoint_var", &STRING), key("model_var", &STRING)],
+            )),
+        ]),
     ),
 ]);
 
@@ -675,7 +666,10 @@ static MOUNT: Shape = Shape::Object(&required(
             key("target", &STRING),
             key(
                 "tmpfs",
-                &Shape::Object(&object("tmpfs", &[key("mode", &STRING_OR_NUMBER), key("size", &WHOLE_SIZE)])),
+                &Shape::Object(&object(
+                    "tmpfs",
+                    &[key("mode", &STRING_OR_NUMBER), key("size", &Size(INT | NATURAL))],
+                )),
             ),
             key("type", &Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
             key(

@@ -286,7 +286,7 @@ impl Builder {
             value.resets = vec![Reset { way: Vec::new(), mark, listed: false }];
         }
         if anchor != 0 {
-            self.anchors.insert(anchor, value.clone());
+            self.anchors.insert(anchor, anchored(&value));
         }
         match self.frames.last_mut().map(|frame| &mut frame.content) {
             None => return Ok(Some(value)),
@@ -299,6 +299,19 @@ impl Builder {
         }
         Ok(None)
     }
+}
+
+/// Returns what aliases stand for. A `!reset` below the anchor has had its effect where it was written: aliases see
+/// neither it nor its value.
+fn anchored(value: &Marked) -> Marked {
+    let mut copy = value.clone();
+    for reset in value.resets.iter().rev() {
+        if reset.mark == Mark::Reset && !reset.way.is_empty() {
+            remove(&mut copy.node, &reset.way);
+        }
+    }
+    copy.resets.retain(|reset| reset.mark != Mark::Reset || reset.way.is_empty());
+    copy
 }
 
 /// What a mapping has gathered beside its entries.
@@ -600,9 +613,12 @@ mod tests {
     #[test]
     fn reset_and_override_are_collected_with_their_ways() {
         let documents =
-            load("x: &x {ports: !reset [1]}\ns:\n  a: !override {k: 1}\n  b: !reset 3\n  c: {<<: *x}\n  d: [1, !reset 2, 3]\n")
+            load("x: &x {ports: !override [1]}\ns:\n  a: !override {k: 1}\n  b: !reset 3\n  c: {<<: *x}\n  d: [1, !reset 2, 3]\n")
                 .expect("yaml");
-        assert_eq!(documents[0].root.to_json().to_string(), r#"{"x":{},"s":{"a":{"k":1},"c":{},"d":[1,3]}}"#);
+        assert_eq!(
+            documents[0].root.to_json().to_string(),
+            r#"{"x":{"ports":[1]},"s":{"a":{"k":1},"c":{"ports":[1]},"d":[1,3]}}"#
+        );
         let ways: Vec<String> = documents[0].resets.iter().map(|way| way.join(".")).collect();
         assert_eq!(ways, ["x.ports", "s.a", "s.b", "s.c.ports"]);
     }
