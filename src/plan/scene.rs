@@ -123,6 +123,7 @@ fn service(words: &[&str]) -> Service {
             .iter()
             .map(|name| VolumesFrom { source: (*name).to_owned(), read_only: false })
             .collect(),
+        must_exist: Vec::new(),
         ports: Vec::new(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
