@@ -1,5 +1,6 @@
 //! This machine: paths, files, locks, id maps, the outer user namespace, and what the kernel offers.
 
+pub mod features;
 pub mod files;
 pub mod idmap;
 pub mod lock;

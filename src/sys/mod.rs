@@ -3,7 +3,6 @@
 //! This is the only folder with `unsafe` code; each block states why it is sound.
 #![allow(unsafe_code, reason = "the one folder where it is allowed")]
 
-#[cfg(test)]
 pub mod alone;
 pub mod fs;
 pub mod mount;

@@ -82,7 +82,7 @@ impl Absence {
 }
 
 impl Controller {
-    /// Finds what this process may use now; after [`super::systemd::ask_for_scope`] that is the scope.
+    /// Finds what this process may use now; after [`super::systemd::Manager::ask_for_scope`] that is the scope.
     pub fn detect() -> Result<Controller, Error> {
         let read = |path: &str| {
             files::read_if_there(Path::new(path))

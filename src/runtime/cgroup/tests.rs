@@ -9,6 +9,15 @@ use crate::runtime::spec::Limits;
 /// Returns a controller, a project name of this test alone, or `None` where the host has none.
 #[expect(clippy::print_stderr, reason = "names what the host lacks")]
 fn controller(test: &str) -> Option<(Controller, String)> {
+    static SCOPE: std::sync::Once = std::sync::Once::new();
+    // With systemd the whole test program goes into a scope, as a keeper would.
+    SCOPE.call_once(|| {
+        if let Some(manager) = systemd::Manager::find() {
+            manager.ask_for_scope("test", std::process::id()).expect("a scope");
+            let own = std::fs::read_to_string("/proc/self/cgroup").expect("proc");
+            assert!(own.contains("/rcompose-test-"), "{own}");
+        }
+    });
     let controller = Controller::detect().expect("proc is readable");
     if let Controller::None { absence } = &controller {
         eprintln!("skipped: no control groups: {absence}");
