@@ -13,6 +13,7 @@ use super::dns;
 use super::error::Error;
 use super::links;
 use super::netlink::{Batch, Socket};
+use super::nftables::Before;
 use super::rules;
 use super::spec::{Attachment, NetworkSpec};
 
@@ -39,14 +40,14 @@ pub fn configure(container: &str, places: &[(&Attachment, &NetworkSpec)]) -> Res
 }
 
 /// Makes the sockets of the container's name server and leads its address to them.
-pub fn open_resolver(container: &str) -> Result<dns::server::Sockets, Error> {
+pub fn open_resolver(container: &str, before: Before) -> Result<dns::server::Sockets, Error> {
     let failed = |source: io::Error| Error::Kernel {
         action: "make the name server's sockets of",
         subject: container.to_owned(),
         source,
     };
     let (sockets, udp, tcp) = bind_resolver(0).map_err(failed)?;
-    match rules::install_resolver(udp, tcp) {
+    match rules::install_resolver(udp, tcp, before) {
         Ok(()) => Ok(sockets),
         // Without rules it must be port 53 itself, which containers that serve DNS then cannot have.
         Err(refusal) if refusal.is_unsupported() => Ok(bind_resolver(53).map_err(failed)?.0),

@@ -13,9 +13,11 @@ use super::error::Error;
 use super::links::{self, BRIDGE, Peer, mac_of, port_prefix};
 use super::namespace::{self, LOOPBACK};
 use super::netlink::{Batch, Socket};
+use super::nftables::Before;
 use super::outbound::{Failure, Sockets};
 use super::rules::{DELIVER, DELIVER_TABLE};
 use super::spec::{Attachment, NetworkSpec};
+use crate::sys::net::settle_link;
 
 /// What is held of a network's namespace, from within.
 pub struct Bridge {
@@ -49,14 +51,14 @@ pub fn make(spec: &NetworkSpec) -> Result<OwnedFd, Error> {
 }
 
 /// Opens what is held of a network's namespace, in which the calling thread stands, and its way out if it has one.
-pub fn open(spec: &NetworkSpec) -> Result<(Bridge, Option<Sockets>), Error> {
+pub fn open(spec: &NetworkSpec, before: Before) -> Result<(Bridge, Option<Sockets>), Error> {
     let route = open_route(spec)?;
     let index = bridge_index(&route, spec)?;
     let bridge = Bridge { route, index, mtu: spec.mtu };
     if spec.internal {
         return Ok((bridge, None));
     }
-    let sockets = Sockets::open(spec, index).map_err(|failure| match failure {
+    let sockets = Sockets::open(spec, index, before).map_err(|failure| match failure {
         Failure::Socket(action, source) => Error::Kernel { action, subject: spec.name.clone(), source },
         Failure::Rules(source) => Error::Netlink { subject: spec.name.clone(), source },
     })?;
@@ -80,24 +82,37 @@ fn bridge_index(route: &Socket, spec: &NetworkSpec) -> Result<u32, Error> {
 }
 
 impl Bridge {
-    /// Connects containers' namespaces to the bridge, in one request to the kernel.
-    pub fn connect(&self, container: BorrowedFd<'_>, attachments: &[&Attachment]) -> Result<(), Error> {
+    /// Connects a container's namespace to the bridge; returns the name of the port.
+    pub fn connect(&self, container: BorrowedFd<'_>, attachment: &Attachment) -> Result<String, Error> {
+        // The port of a former container with that address may still be there, on its way out.
+        let port = format!("{}{:04x}", port_prefix(attachment.address), random() as u16);
+        let peer = Peer {
+            namespace: container,
+            interface: &attachment.interface,
+            mac: attachment.mac.unwrap_or_else(|| mac_of(attachment.address)),
+        };
         let mut batch = Batch::new();
-        for attachment in attachments {
-            // The port of a former container with that address may still be there, on its way out.
-            let port = format!("{}{:04x}", port_prefix(attachment.address), random() as u16);
-            let peer = Peer {
-                namespace: container,
-                interface: &attachment.interface,
-                mac: attachment.mac.unwrap_or_else(|| mac_of(attachment.address)),
-            };
-            links::make_pair(&mut batch, self.index, &port, self.mtu, &peer);
-        }
+        links::make_pair(&mut batch, self.index, &port, self.mtu, &peer);
         batch.acknowledge_last();
-        self.route.send(&batch).map_err(|source| Error::Netlink {
-            subject: attachments.first().map(|attachment| attachment.network.clone()).unwrap_or_default(),
-            source,
-        })
+        let refused = |source| Error::Netlink { subject: attachment.network.clone(), source };
+        self.route.send(&batch).map_err(refused)?;
+        Ok(port)
+    }
+
+    /// Makes sure that what a container sends through its port is not dropped, once its own end is up.
+    ///
+    /// A port forwards, and a bridge sends, only after the kernel's link watch has seen that they are up. That takes
+    /// it a few milliseconds, and a container's first packet would be lost in them: an ARP request or a SYN that it
+    /// sends again only after a second.
+    pub fn settle(&self, port: &str, network: &str) -> Result<(), Error> {
+        for link in [port, BRIDGE] {
+            settle_link(&self.route, link).map_err(|source| Error::Kernel {
+                action: "bring up a port of",
+                subject: network.to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// Lets nothing through to addresses of containers that are gone; the calling thread stands in the namespace.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ipnet::Ipv4Net;
@@ -11,13 +11,14 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::attach;
 use super::bridge::{self, Bridge};
+use super::dns::HostResolv;
 use super::dns::forward::Forwarder;
 use super::dns::names::Names;
-use super::dns::resolv::HostResolv;
 use super::dns::server::{Resolver, Sockets as ResolverSockets};
 use super::error::Error;
 use super::hopper::{Hopper, enter};
 use super::life::{Life, Lives, Task};
+use super::nftables::Before;
 use super::outbound::datagrams::Datagrams;
 use super::outbound::gate::Gate;
 use super::outbound::{self, Context};
@@ -102,16 +103,21 @@ impl Networks {
         let wanted = spec.clone();
         let namespace = self.inner.hopper.run(move || bridge::make(&wanted)).await?;
         let kept = duplicate(&namespace, &spec.name)?;
-        self.adopt(spec, namespace).await?;
+        self.open(spec, namespace, Before::Nothing).await?;
         Ok(kept)
     }
 
     /// Takes over a network that an earlier process made: all that needs a living process is made anew.
     pub async fn adopt(&self, spec: NetworkSpec, namespace: OwnedFd) -> Result<(), Error> {
+        self.open(spec, namespace, Before::Anything).await
+    }
+
+    async fn open(&self, spec: NetworkSpec, namespace: OwnedFd, before: Before) -> Result<(), Error> {
         let namespace = Arc::new(namespace);
         let spec = Arc::new(spec);
         let wanted = Arc::clone(&spec);
-        let (bridge, sockets) = self.inner.hopper.inside(&namespace, move || bridge::open(&wanted)).await?;
+        let (bridge, sockets) =
+            self.inner.hopper.inside(&namespace, move || bridge::open(&wanted, before)).await?;
         let life = Life::default();
         let context = Context {
             spec: Arc::clone(&spec),
@@ -200,8 +206,9 @@ impl Networks {
         let (id, places) = (container.to_owned(), attachments.to_vec());
         let inside = Arc::clone(&namespace);
         let job = move || {
+            let mut ports = Vec::new();
             for (attachment, network) in places.iter().zip(&networks) {
-                network.bridge.connect(std::os::fd::AsFd::as_fd(&*inside), &[attachment])?;
+                ports.push(network.bridge.connect(inside.as_fd(), attachment)?);
             }
             enter(&*inside).map_err(|source| Error::Kernel {
                 action: "enter the network of",
@@ -214,7 +221,10 @@ impl Networks {
                 .map(|(attachment, network)| (attachment, &*network.spec))
                 .collect();
             attach::configure(&id, &specs)?;
-            dns.then(|| attach::open_resolver(&id)).transpose()
+            for (port, network) in ports.iter().zip(&networks) {
+                network.bridge.settle(port, &network.spec.name)?;
+            }
+            dns.then(|| attach::open_resolver(&id, Before::Nothing)).transpose()
         };
         let sockets = self.inner.hopper.run(job).await?;
         self.register(container, attachments, sockets)
@@ -232,7 +242,7 @@ impl Networks {
             self.network(&attachment.network)?;
         }
         let id = container.to_owned();
-        let job = move || dns.then(|| attach::open_resolver(&id)).transpose();
+        let job = move || dns.then(|| attach::open_resolver(&id, Before::Anything)).transpose();
         let sockets = self.inner.hopper.inside(&Arc::new(namespace), job).await?;
         self.register(container, attachments, sockets)
     }
@@ -255,7 +265,10 @@ impl Networks {
             }
             None => None,
         };
-        let has_way_out = attachments.iter().any(|attachment| attachment.default_route);
+        let has_way_out = attachments.iter().any(|attachment| {
+            attachment.default_route
+                && self.network(&attachment.network).is_ok_and(|network| !network.spec.internal)
+        });
         self.names_mut(|names| names.add(container, attachments, has_way_out));
         self.inner.lives.begin(container);
         let attached =
@@ -294,7 +307,7 @@ impl Networks {
         self.names_mut(|names| names.set_host_access(container, allowed));
     }
 
-    /// Leads a bound port of the host, see [`publish::bind`], into a container.
+    /// Leads a bound port of the host, see [`publish::bind()`], into a container.
     ///
     /// By the network of its default route, or else its first.
     pub async fn publish(
@@ -325,6 +338,8 @@ impl Networks {
             subject: container.to_owned(),
             source,
         };
+        // Whoever bound it: one that waits would hold up the runtime.
+        rustix::io::ioctl_fionbio(&listener, true).map_err(|error| failed(error.into()))?;
         match port.protocol {
             Protocol::Tcp => {
                 let listener = TcpListener::from_std(listener.into()).map_err(failed)?;
@@ -365,7 +380,7 @@ impl Networks {
     }
 }
 
-fn duplicate(fd: &impl std::os::fd::AsFd, subject: &str) -> Result<OwnedFd, Error> {
+fn duplicate(fd: &impl AsFd, subject: &str) -> Result<OwnedFd, Error> {
     fd.as_fd().try_clone_to_owned().map_err(|source| Error::Kernel {
         action: "keep the namespace of",
         subject: subject.to_owned(),

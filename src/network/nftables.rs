@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::netlink::{APPEND, Attributes, Batch, CREATE, Refusal, Socket};
+use super::netlink::{APPEND, Attributes, Batch, CREATE, EXCLUSIVE, Refusal, Socket};
 
 /// Which packets a table sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,39 +131,46 @@ const DELTABLE: u16 = SUBSYSTEM | 2;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
 const NEWRULE: u16 = SUBSYSTEM | 6;
 
-/// Puts these tables in the place of those that a former call made, in one transaction.
-///
-/// In the network namespace where the calling thread stands; needs CAP_NET_ADMIN over it.
-pub fn replace(tables: &[Table]) -> Result<(), Refusal> {
-    let socket =
-        Socket::netfilter().map_err(|source| Refusal { action: "speak to nf_tables", text: None, source })?;
-    socket.send(&encode(tables))
+/// What a namespace has of our tables already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// None; they are refused otherwise.
+    Nothing,
+    /// Perhaps those of an earlier process, whose place ours take.
+    Anything,
 }
 
-fn encode(tables: &[Table]) -> Batch {
+/// Writes tables in one transaction.
+///
+/// In the network namespace where the calling thread stands; needs CAP_NET_ADMIN over it.
+pub fn write(tables: &[Table], before: Before) -> Result<(), Refusal> {
+    let socket =
+        Socket::netfilter().map_err(|source| Refusal { action: "speak to nf_tables", text: None, source })?;
+    let result = socket.send(&encode(tables, before));
+    if before == Before::Anything {
+        // Closing waits until the kernel has disposed of what was replaced, which takes some 10 ms: elsewhere. Where
+        // no thread can be had, the closure is dropped here, and the socket with it.
+        let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(move || drop(socket));
+    }
+    result
+}
+
+fn encode(tables: &[Table], before: Before) -> Batch {
     let mut batch = Batch::new();
     let subsystem = [0, 0, 0, 10];
     batch.request("begin a transaction", BATCH_BEGIN, 0, &subsystem, |_| {});
     for table in tables {
         let header = [table.family as u8, 0, 0, 0];
-        // Deleting what is not there is refused: so it is made first.
-        batch.request("make a table", NEWTABLE, CREATE, &header, |attributes| attributes.text(1, TABLE));
-        batch.request("delete a table", DELTABLE, 0, &header, |attributes| attributes.text(1, TABLE));
-        batch.request("make a table", NEWTABLE, CREATE, &header, |attributes| attributes.text(1, TABLE));
+        if before == Before::Anything {
+            // Deleting what is not there is refused: so it is made first.
+            batch.request("make a table", NEWTABLE, CREATE, &header, |attributes| attributes.text(1, TABLE));
+            batch.request("delete a table", DELTABLE, 0, &header, |attributes| attributes.text(1, TABLE));
+        }
+        batch.request("make a table", NEWTABLE, CREATE | EXCLUSIVE, &header, |attributes| {
+            attributes.text(1, TABLE)
+        });
         for chain in &table.chains {
-            batch.request("make a chain", NEWCHAIN, CREATE, &header, |attributes| {
-                attributes.text(1, TABLE);
-                attributes.text(3, chain.name);
-                let (kind, number, priority, device) = chain.hook.parts();
-                attributes.nest(4, |hook| {
-                    hook.big_endian(1, number);
-                    hook.big_endian(2, priority as u32);
-                    if let Some(device) = device {
-                        hook.text(3, device);
-                    }
-                });
-                attributes.text(7, kind);
-            });
+            batch.request("make a chain", NEWCHAIN, CREATE, &header, |attributes| chain.encode(attributes));
         }
         for chain in &table.chains {
             for rule in &chain.rules {
@@ -178,6 +185,22 @@ fn encode(tables: &[Table]) -> Batch {
     batch.acknowledge_last();
     batch.request("end a transaction", BATCH_END, 0, &subsystem, |_| {});
     batch
+}
+
+impl Chain {
+    fn encode(&self, attributes: &mut Attributes<'_>) {
+        attributes.text(1, TABLE);
+        attributes.text(3, self.name);
+        let (kind, number, priority, device) = self.hook.parts();
+        attributes.nest(4, |hook| {
+            hook.big_endian(1, number);
+            hook.big_endian(2, priority as u32);
+            if let Some(device) = device {
+                hook.text(3, device);
+            }
+        });
+        attributes.text(7, kind);
+    }
 }
 
 impl Hook {

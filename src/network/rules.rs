@@ -4,8 +4,9 @@ use super::dns;
 use super::links::BRIDGE;
 use super::netlink::Refusal;
 use super::nftables::{
-    Chain, DESTINATION, DESTINATION_PORT, Expression, Family, Field, Hook, SOURCE, SOURCE_PORT, TCP_FLAGS,
-    Table, address_is, destination_outside, input_is, mark, replace, rewrite_port, target, transport_is,
+    Before, Chain, DESTINATION, DESTINATION_PORT, Expression, Family, Field, Hook, SOURCE, SOURCE_PORT,
+    TCP_FLAGS, Table, address_is, destination_outside, input_is, mark, rewrite_port, target, transport_is,
+    write,
 };
 use super::spec::NetworkSpec;
 
@@ -42,8 +43,8 @@ pub struct Ports {
 }
 
 /// Sets the rules of a network in its namespace, as far as the kernel has what they need; returns how far that is.
-pub fn install_network(spec: &NetworkSpec, ports: Ports) -> Result<Features, Refusal> {
-    let whole = match replace(&network(spec, ports, Features::ALL)) {
+pub fn install_network(spec: &NetworkSpec, ports: Ports, before: Before) -> Result<Features, Refusal> {
+    let whole = match write(&network(spec, ports, Features::ALL), before) {
         Ok(()) => return Ok(Features::ALL),
         Err(refusal) if refusal.is_unsupported() => refusal,
         Err(refusal) => return Err(refusal),
@@ -53,13 +54,14 @@ pub fn install_network(spec: &NetworkSpec, ports: Ports) -> Result<Features, Ref
         Features { udp: true, ..Features::NONE },
         Features { transparent: true, ..Features::NONE },
     ];
-    let [tcp, udp, transparent] = single.map(|feature| replace(&network(spec, ports, feature)).is_ok());
+    let [tcp, udp, transparent] =
+        single.map(|feature| write(&network(spec, ports, feature), Before::Anything).is_ok());
     let found = Features { tcp, udp, transparent };
     if found == Features::NONE {
         // No nf_tables at all is a host that we know; that tables of no use remain is not.
         return if whole.is_unsupported() { Ok(found) } else { Err(whole) };
     }
-    replace(&network(spec, ports, found))?;
+    write(&network(spec, ports, found), Before::Anything)?;
     Ok(found)
 }
 
@@ -124,7 +126,7 @@ fn outside(spec: &NetworkSpec) -> [Vec<Expression>; 2] {
 /// Leads port 53 of the name server's address to the ports where it really is, and its answers back.
 ///
 /// In the namespace of a container. Without state, so that a busy client fills no table of connections.
-pub fn install_resolver(udp: u16, tcp: u16) -> Result<(), Refusal> {
+pub fn install_resolver(udp: u16, tcp: u16, before: Before) -> Result<(), Refusal> {
     let lead = |protocol: i32, matched: Field, address: Field, from: u16, to: u16| {
         rule(&[
             &address_is(address, dns::ADDRESS),
@@ -139,7 +141,7 @@ pub fn install_resolver(udp: u16, tcp: u16) -> Result<(), Refusal> {
         rules.push(lead(protocol, SOURCE_PORT, SOURCE, port, 53));
     }
     let chain = Chain { name: "resolver", hook: Hook::RawOutput, rules };
-    replace(&[Table { family: Family::Ip, chains: vec![chain] }])
+    write(&[Table { family: Family::Ip, chains: vec![chain] }], before)
 }
 
 fn rule(parts: &[&[Expression]]) -> Vec<Expression> {

@@ -96,6 +96,34 @@ pub fn bind_packets(socket: impl AsFd, interface: u32) -> io::Result<()> {
     })
 }
 
+/// Has the kernel finish what a link's coming up entails, and says whether the link is up (ETHTOOL_GLINK).
+///
+/// In the network namespace of the socket, which may be of any kind. The kernel finishes it by and by in any case, and
+/// until then drops what is sent through the link.
+pub fn settle_link(socket: impl AsFd, name: &str) -> io::Result<bool> {
+    /// include/uapi/linux/ethtool.h
+    const ETHTOOL_GLINK: u32 = 0x0a;
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    let mut value = Value { command: ETHTOOL_GLINK, data: 0 };
+    // SAFETY: all-zero bytes are a valid ifreq: an empty name and a null pointer.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: SIOCETHTOOL takes an ifreq with a pointer to a struct of the command that stands in it, here two
+    // numbers; both outlive the call and nobody else looks at them.
+    check(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) })?;
+    Ok(value.data != 0)
+}
+
 /// Lets the runtime of the caller wait for a descriptor; it should be non-blocking.
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd names the same open descriptor from its first to its last moment, and the AsyncFd owns it.

@@ -32,6 +32,7 @@ use self::packet::Unreachable;
 use super::dns::names::Names;
 use super::life::{Ending, Lives};
 use super::netlink::Refusal;
+use super::nftables::Before;
 use super::rules::{self, Features, Ports, RELEASED};
 use super::spec::NetworkSpec;
 use crate::sys::net::{
@@ -68,7 +69,7 @@ pub enum Failure {
 
 impl Sockets {
     /// Opens a way out; the calling thread stands in the network's namespace.
-    pub fn open(spec: &NetworkSpec, bridge: u32) -> Result<Sockets, Failure> {
+    pub fn open(spec: &NetworkSpec, bridge: u32, before: Before) -> Result<Sockets, Failure> {
         let failed =
             |action: &'static str| move |error: rustix::io::Errno| Failure::Socket(action, error.into());
         let at_gateway = SocketAddr::from((spec.gateway, 0));
@@ -110,7 +111,7 @@ impl Sockets {
             address.map(|address| address.port()).map_err(failed("ask for the port of a socket on"))
         };
         let ports = Ports { tcp: port(&listener)?, udp: port(&datagrams)? };
-        let features = rules::install_network(spec, ports).map_err(Failure::Rules)?;
+        let features = rules::install_network(spec, ports, before).map_err(Failure::Rules)?;
         Ok(Sockets { requests, release, refuse, listener, datagrams, undeliverable, features })
     }
 }

@@ -125,8 +125,10 @@ fn refused_attachments_are_errors() {
         let networks = start();
         let namespace = networks.container_namespace().await.expect("a namespace");
         let place = on("edge", "10.1.0.2", &["web"], true);
-        let error =
-            networks.attach("web", namespace.as_fd(), &[place.clone()], true).await.expect_err("unknown");
+        let error = networks
+            .attach("web", namespace.as_fd(), std::slice::from_ref(&place), true)
+            .await
+            .expect_err("unknown");
         assert_eq!(error.to_string(), "network `edge` is not set up");
         networks.create(network("edge", "10.1.0.0/24")).await.expect("a network");
         let mut twice = vec![place.clone(), place];
