@@ -196,12 +196,9 @@ fn hints(error: &Error) -> Vec<String> {
             available.join(", ")
         )),
         Error::NoSuchName { known, .. } if !known.is_empty() => one(format!("it holds {}", known.join(", "))),
-        Error::Ambiguous { known, place } => one(format!(
-            "it holds {}; name one after a colon: `{}:{}`",
-            known.join(", "),
-            place.display(),
-            known.first().map_or("", String::as_str)
-        )),
+        Error::Ambiguous { known, .. } => {
+            one(format!("it holds {}; name one of them behind the path, after a colon", known.join(", ")))
+        }
         Error::InUse { .. } => one("stop and remove the container, or add `--force`".to_owned()),
         Error::SeveralNames { .. } => one("remove it by name, or add `--force`".to_owned()),
         Error::AmbiguousId { .. } => one("type more of its digits".to_owned()),
