@@ -290,7 +290,10 @@ mod tests {
         let extra = Extra { env: vec!["A=3".into()], user: Some("ada".into()), ..Extra::default() };
         let process = changed(&main, vec!["id".into()], &extra);
         assert_eq!(process.env, ["B=2", "A=3"]);
-        assert_eq!((process.argv, process.user, process.cwd), (vec!["id".to_owned()], "ada".into(), "/".into()));
+        assert_eq!(
+            (process.argv, process.user, process.cwd),
+            (vec!["id".to_owned()], "ada".into(), "/".into())
+        );
         assert_eq!(process.seccomp, Seccomp::Default);
     }
 }
