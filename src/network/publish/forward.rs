@@ -18,6 +18,7 @@ pub async fn serve(listener: TcpListener, target: Target) {
     let mut publication = target.publication.clone();
     loop {
         let accepted = tokio::select! {
+            biased;
             () = publication.come() => return,
             accepted = listener.accept() => accepted,
         };

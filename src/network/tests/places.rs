@@ -140,6 +140,28 @@ fn refused_attachments_are_errors() {
     });
 }
 
+#[test]
+fn rules_are_taken_whichever_the_kernel_lacks() {
+    in_namespaces("places::rules_are_taken_whichever_the_kernel_lacks", || async {
+        use super::super::nftables::{Before, write};
+        use super::super::rules::{Ports, of_features};
+        let networks = start();
+        let spec = network("edge", "10.1.0.0/24");
+        let namespace = Arc::new(networks.create(spec.clone()).await.expect("a network"));
+        for tables in of_features(&spec, Ports { tcp: 1, udp: 2 }) {
+            let result = inside(&namespace, move || {
+                write(&tables, Before::Anything).map_err(|refusal| format!("{refusal}: {tables:?}"))
+            });
+            assert_eq!(result.await, Ok(()));
+        }
+        // What is there already is seen.
+        let tables = of_features(&spec, Ports { tcp: 1, udp: 2 }).remove(7);
+        let refusal =
+            inside(&namespace, move || write(&tables, Before::Nothing)).await.expect_err("it is there");
+        assert_eq!(refusal.source.raw_os_error(), Some(libc::EEXIST), "{refusal}");
+    });
+}
+
 /// Numbers, on demand: `RCOMPOSE_BENCH=1 RCOMPOSE_TEST_SHOW=1 cargo test --release network::tests::places::speed`.
 #[test]
 #[expect(clippy::print_stderr, reason = "it is asked for its numbers")]
