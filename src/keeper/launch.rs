@@ -76,7 +76,7 @@ impl Birth<'_> {
     fn become_it(self, first: usize) -> ! {
         let Birth { launch, descriptors, streams, status, files } = self;
         // The keeper's own is higher.
-        let _ = setrlimit(Resource::Nofile, files.clone());
+        let _ = setrlimit(Resource::Nofile, *files);
         let _ = catch_unwind(AssertUnwindSafe(|| -> () {
             init::run(launch, first, descriptors, streams, status)
         }));

@@ -175,10 +175,9 @@ fn layers_lie_over_each_other_and_a_layer_may_come_twice() {
 fn nothing_of_ours_is_open_and_privileges_are_gone() {
     // `ls` itself opens the directory as 3.
     check(as_usual, "ls /proc/self/fd", ("0\n1\n2\n3\n", 0));
-    let status =
-        "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs)' /proc/self/status | tr '\\n\\t' '; '";
+    let status = "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\n\\t' '; '";
     let usual = "CapInh: 0000000000000000;CapPrm: 00000000a80425fb;CapEff: 00000000a80425fb;\
-                 CapBnd: 00000000a80425fb;CapAmb: 0000000000000000;NoNewPrivs: 0;";
+                 CapBnd: 00000000a80425fb;CapAmb: 0000000000000000;NoNewPrivs: 0;Seccomp: 2;";
     check(as_usual, status, (usual, 0));
     check(|spec| spec.init = true, &status.replace("self", "1"), (usual, 0));
     check(
@@ -189,7 +188,7 @@ fn nothing_of_ours_is_open_and_privileges_are_gone() {
         status,
         (
             "CapInh: 0000000000000000;CapPrm: 0000000000002000;CapEff: 0000000000002000;\
-             CapBnd: 0000000000002000;CapAmb: 0000000000000000;NoNewPrivs: 1;",
+             CapBnd: 0000000000002000;CapAmb: 0000000000000000;NoNewPrivs: 1;Seccomp: 2;",
             0,
         ),
     );
