@@ -263,7 +263,7 @@ impl<'a> Loader<'a> {
         let lookup = |name: &str| context.environment.get(name).cloned();
         interpolate::tree(root, &Way::Root, &lookup, &mut findings);
         for (name, _) in findings.unset {
-            self.warn(format!("The \"{name}\" variable is not set. Defaulting to a blank string."));
+            self.warn(interpolate::unset_warning(&name));
         }
         if findings.problems.is_empty() {
             return Ok(());
@@ -291,7 +291,8 @@ impl<'a> Loader<'a> {
         if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
     }
 
-    fn warn(&mut self, warning: String) {
+    /// Says something once.
+    pub fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }

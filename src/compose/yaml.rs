@@ -159,6 +159,15 @@ impl Builder {
         }
     }
 
+    /// Returns the way from an open list or mapping to where the parser is.
+    fn way(&self, from: usize) -> Vec<String> {
+        let step = |frame: &Frame| match &frame.content {
+            Open::List(items) => Some(items.len().to_string()),
+            Open::Map { key, .. } => key.as_ref().map(|(name, ..)| name.clone()),
+        };
+        self.frames[from..].iter().filter_map(step).collect()
+    }
+
     /// Takes an event; returns the root of a document when it is complete.
     fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<Option<Marked>, Fault> {
         let at = self.span(span);
@@ -172,8 +181,10 @@ impl Builder {
                     let merges = plain && text == "<<" && tag.is_none();
                     if plain && !matches!(resolve_plain(&text), Value::Text(_)) {
                         let shown = if text.is_empty() { "nothing" } else { &text };
+                        let place = self.way(0).join(".");
+                        let place = if place.is_empty() { "the top level" } else { &place };
                         return Err(Box::new(
-                            Problem::at(at, format!("`{shown}` is no text, and a key must be text"))
+                            Problem::at(at, format!("non-string key at {place}: `{shown}` is no text"))
                                 .hint(format!("write it in quotes: \"{text}\"")),
                         ));
                     }
@@ -197,11 +208,12 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(id) => {
-                if self.frames.iter().any(|frame| frame.anchor == id && id != 0) {
-                    return Err(Box::new(Problem::at(
-                        at,
-                        "cycle detected: this alias stands inside its own anchor",
-                    )));
+                if let Some(anchored) = self.frames.iter().position(|frame| frame.anchor == id && id != 0) {
+                    let (here, below) = (self.way(0).join("."), self.way(anchored).join("."));
+                    let message = format!(
+                        "cycle detected: {here} stands inside its own anchor, and so would {here}.{below}"
+                    );
+                    return Err(Box::new(Problem::at(at, message)));
                 }
                 let Some(copy) = self.anchors.get(&id) else {
                     return Err(Box::new(Problem::at(at, "this alias names no anchor")));
@@ -626,9 +638,10 @@ mod tests {
     #[test]
     fn errors_name_the_place() {
         check_error("a: 1\nb:\n  c: 1\n  c: 2\n", 4, 3, "already defined at line 3");
-        check_error("services:\n  1: x\n", 2, 3, "must be text");
+        check_error("services:\n  1: x\n", 2, 3, "non-string key at services");
         check_error("? [a]\n: 1\n", 1, 3, "must be text");
         check_error("a: &a [*a]", 1, 8, "cycle");
+        check_error("a: &a\n  b: {c: *a}\n", 2, 10, "cycle detected: a.b.c");
         check_error("a: *b", 1, 4, "");
         assert!(load("a: \"x\n").is_err());
         assert!(load("a:\n\t- x\n").is_err());
