@@ -2,6 +2,7 @@
 //! check → long form; after all: defaults → semantics → paths → names → profiles → references → env files → model.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -307,6 +308,10 @@ impl<'a> Loader<'a> {
                 source,
             })?,
         };
+        if bytes.len() > yaml::LARGEST {
+            let source = io::Error::new(io::ErrorKind::FileTooLarge, "it is too large for a Compose file");
+            return Err(Error::Read { what: "Compose file", path: path.to_owned(), source }.into());
+        }
         let name = self.shown(path);
         let file = match yaml::decode(&bytes) {
             Ok(text) => self.sources.add(name, text),

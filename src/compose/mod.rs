@@ -60,6 +60,8 @@ mod resolve;
 mod schema;
 mod select;
 mod short;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod words;
 mod yaml;

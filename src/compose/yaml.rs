@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use base64::Engine as _;
-use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle, Tag};
 
 use super::diagnostic::{Fault, Problem, Sources};
 use super::node::{Map, Node, Span, Value};
@@ -81,7 +81,12 @@ pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
             let at = Span { file, line: marker.line() as u32, column: marker.col() as u32 + 1, width: 1 };
-            Box::new(Problem::at(at, format!("this is not YAML: {}", error.info())))
+            let problem = Problem::at(at, format!("this is not YAML: {}", error.info()));
+            // A bracket that stays open is noticed only lines later.
+            Box::new(match builder.frames.iter().rfind(|frame| frame.flow && frame.at.line < at.line) {
+                Some(open) => problem.also(open.at, "opened here; is its end missing?"),
+                None => problem,
+            })
         })?;
         match event {
             Event::DocumentStart(..) => builder.anchors.clear(),
@@ -103,6 +108,8 @@ struct Frame {
     anchor: usize,
     mark: Mark,
     at: Span,
+    /// It is written with brackets.
+    flow: bool,
     content: Open,
 }
 
@@ -200,13 +207,15 @@ impl Builder {
                 let marked = Marked { node: Node { value, at, key: at }, resets: Vec::new(), size: 1 };
                 self.complete(marked, anchor, mark)
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                self.open(anchor, tag.as_deref(), at, Open::List(Vec::new()))
+            Event::SequenceStart(style, anchor, tag) => {
+                let flow = style == StructureStyle::Flow;
+                self.open(anchor, tag.as_deref(), at, flow, Open::List(Vec::new()))
             }
-            Event::MappingStart(_, anchor, tag) => {
-                self.open(anchor, tag.as_deref(), at, Open::Map { entries: Vec::new(), key: None })
+            Event::MappingStart(style, anchor, tag) => {
+                let flow = style == StructureStyle::Flow;
+                self.open(anchor, tag.as_deref(), at, flow, Open::Map { entries: Vec::new(), key: None })
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => {
                 if let Some(anchored) = self.frames.iter().position(|frame| frame.anchor == id && id != 0) {
                     let (here, below) = (self.way(0).join("."), self.way(anchored).join("."));
@@ -248,6 +257,7 @@ impl Builder {
         anchor: usize,
         tag: Option<&Tag>,
         at: Span,
+        flow: bool,
         content: Open,
     ) -> Result<Option<Marked>, Fault> {
         self.written += 1;
@@ -260,12 +270,15 @@ impl Builder {
                 format!("lists and mappings are nested more than {DEPTH} deep"),
             )));
         }
-        self.frames.push(Frame { anchor, mark: mark(tag), at, content });
+        self.frames.push(Frame { anchor, mark: mark(tag), at, flow, content });
         Ok(None)
     }
 
-    fn close(&mut self) -> Result<Option<Marked>, Fault> {
-        let Some(frame) = self.frames.pop() else { return Ok(None) };
+    fn close(&mut self, end: granit_parser::Span) -> Result<Option<Marked>, Fault> {
+        let Some(mut frame) = self.frames.pop() else { return Ok(None) };
+        if frame.flow && end.end.line() == frame.at.line as usize {
+            frame.at.width = (end.end.col() as u32 + 1).saturating_sub(frame.at.column).max(1);
+        }
         let mut resets = Vec::new();
         let mut size = 1;
         let value = match frame.content {
