@@ -14,8 +14,8 @@ use super::files::{Read, Request, Setting, Switches, normalized_name};
 use super::model::{Project, Service};
 use super::node::{Map, Node, Path as Way, Span, Value};
 use super::{
-    bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, validate,
-    yaml,
+    bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, text,
+    validate, yaml,
 };
 
 /// Everything that phases share.
@@ -313,7 +313,7 @@ impl<'a> Loader<'a> {
             return Err(Error::Read { what: "Compose file", path: path.to_owned(), source }.into());
         }
         let name = self.shown(path);
-        let file = match yaml::decode(&bytes) {
+        let file = match text::decode(&bytes) {
             Ok(text) => self.sources.add(name, text),
             Err((message, line, column)) => {
                 let file = self.sources.add(name, String::from_utf8_lossy(&bytes).into_owned());
