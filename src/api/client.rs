@@ -61,7 +61,8 @@ impl Client {
     ///
     /// [`Error::Gone`] when the supervisor was about to leave: there is none now.
     pub fn greet(stream: UnixStream, who: &str) -> Result<Client, Error> {
-        let channel = Channel::new(stream.into()).map_err(|error| Error::Channel(channel::Error::Socket(error)))?;
+        let channel =
+            Channel::new(stream.into()).map_err(|error| Error::Channel(channel::Error::Socket(error)))?;
         let mut client = Client { channel };
         let who = format!("{who} (pid {})", std::process::id());
         client.say(&Word::Hello(Hello { version: VERSION, who }), Vec::new())?;
@@ -101,7 +102,10 @@ impl Client {
     }
 
     /// Waits for the next notice.
-    #[expect(clippy::should_implement_trait, reason = "an iterator could not tell a broken line from its end")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator could not tell a broken line from its end"
+    )]
     pub fn next(&mut self) -> Result<(Notice, Vec<OwnedFd>), Error> {
         loop {
             if let Some(found) = self.try_next()? {

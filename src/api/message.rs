@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Event;
 pub use crate::engine::request::{BoundSocket, Exec, Run};
+use crate::event::Event;
 use crate::plan::desired::Desired;
 use crate::plan::observed::Observed;
 pub use crate::plan::reconcile::{Options as ApplyOptions, Recreate};

@@ -10,9 +10,9 @@ use super::turn::Patience;
 use super::{Engine, Error};
 use crate::plan::desired::Desired;
 use crate::plan::observed::{Observed, State};
+use crate::plan::reconcile;
 use crate::plan::reconcile::Options;
 use crate::plan::steps::{Action, Plan};
-use crate::plan::reconcile;
 use crate::progress;
 use crate::report::Report;
 

@@ -174,12 +174,14 @@ impl Work<'_> {
                 self.step(true, format!("Volume {volume}"), ["Removing", "Removed"], work).await?;
             }
             Action::CreateContainer { service, number, name, replaces } => {
-                let words = if replaces.is_some() { ["Recreate", "Recreated"] } else { ["Creating", "Created"] };
+                let words =
+                    if replaces.is_some() { ["Recreate", "Recreated"] } else { ["Creating", "Created"] };
                 let work = self.create_container(service, *number, name, replaces.as_ref());
                 self.step(true, format!("Container {name}"), words, work).await?;
             }
             Action::StartContainer { service, number, name } => {
-                let id = engine.project.borrow().replica(service, *number).map(|entry| entry.record.id.clone());
+                let id =
+                    engine.project.borrow().replica(service, *number).map(|entry| entry.record.id.clone());
                 let id = id.ok_or_else(|| Error::NoContainer { container: name.clone() })?;
                 let words = match self.wording {
                     Wording::Usual => ["Starting", "Started"],
@@ -234,7 +236,9 @@ impl Work<'_> {
     fn create_volume(&self, name: &str) -> Result<(), Error> {
         let project = self.engine.project.borrow();
         let volumes = project.desired.iter().flat_map(|desired| &desired.volumes);
-        let wish = volumes.filter(|(key, volume)| *key == name || volume.spec.name == *name).map(|(_, volume)| volume);
+        let wish = volumes
+            .filter(|(key, volume)| *key == name || volume.spec.name == *name)
+            .map(|(_, volume)| volume);
         for volume in wish {
             volume::create(self.engine.store.paths(), &volume.spec)?;
         }
@@ -248,7 +252,8 @@ impl Work<'_> {
         name: &str,
         replaces: Option<&ContainerId>,
     ) -> Result<(), Error> {
-        let wish = self.engine.project.borrow().desired.as_ref().and_then(|all| all.services.get(service).cloned());
+        let wish =
+            self.engine.project.borrow().desired.as_ref().and_then(|all| all.services.get(service).cloned());
         let wish = wish.ok_or_else(|| Error::NoService { service: service.to_owned() })?;
         let old = replaces.and_then(|id| self.before.containers.iter().find(|container| container.id == *id));
         let mut inherited = old.map(|old| old.anonymous_volumes.clone()).unwrap_or_default();

@@ -68,11 +68,7 @@ impl Wires {
     }
 
     /// Notes a network and who has which address on it, after a restart of this process.
-    pub fn remember(
-        &self,
-        spec: &NetworkSpec,
-        containers: &[observed::Container],
-    ) -> Result<(), Error> {
+    pub fn remember(&self, spec: &NetworkSpec, containers: &[observed::Container]) -> Result<(), Error> {
         let mut leases = Leases::new(spec.subnet, None, Some(spec.gateway))?;
         for container in containers {
             for attachment in container.attachments.iter().filter(|place| place.network == spec.name) {
@@ -88,7 +84,8 @@ impl Engine {
     /// Makes a network of the wish, or gives one that is only remembered its namespace back.
     pub(super) async fn create_network(self: &Rc<Self>, name: &str) -> Result<(), Error> {
         let known = self.project.borrow().networks.get(name).cloned();
-        let wish = self.project.borrow().desired.as_ref().and_then(|desired| desired.networks.get(name).cloned());
+        let wish =
+            self.project.borrow().desired.as_ref().and_then(|desired| desired.networks.get(name).cloned());
         let (network, is_new) = match (known, wish) {
             (Some(known), _) if known.alive => return Ok(()),
             (Some(known), _) => (known, false),
@@ -222,9 +219,12 @@ impl Engine {
 
     /// Takes a container that has ended off its networks.
     pub(super) async fn disconnect(&self, id: &ContainerId) -> Result<(), Error> {
-        let own = self.project.borrow().entries.get(id).is_some_and(|entry| {
-            entry.config.spec.namespaces.network == Network::Own
-        });
+        let own = self
+            .project
+            .borrow()
+            .entries
+            .get(id)
+            .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
         if !own {
             return Ok(());
         }

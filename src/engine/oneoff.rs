@@ -146,7 +146,8 @@ impl Engine {
         needed.retain(|name| desired.services.contains_key(name));
         let mut stored = desired.clone();
         // The flags of this command have changed it: it is no wish for the service itself.
-        let known = self.project.borrow().desired.as_ref().and_then(|old| old.services.get(&service.name).cloned());
+        let known =
+            self.project.borrow().desired.as_ref().and_then(|old| old.services.get(&service.name).cloned());
         match known {
             Some(known) => drop(stored.services.insert(service.name.clone(), known)),
             None => drop(stored.services.shift_remove(&service.name)),
@@ -154,14 +155,15 @@ impl Engine {
         self.remember(stored)?;
         if !needed.is_empty() {
             let before = self.observed()?;
-            let options = Options {
-                services: needed,
-                ignore_orphans: true,
-                no_dependencies,
-                ..Options::default()
-            };
+            let options =
+                Options { services: needed, ignore_orphans: true, no_dependencies, ..Options::default() };
             let plan = reconcile::reconcile(desired, &before, &options).map_err(Error::from)?;
-            super::apply::tell_untouched(caller, &plan, &before, &reconcile::services(desired, &before, &options));
+            super::apply::tell_untouched(
+                caller,
+                &plan,
+                &before,
+                &reconcile::services(desired, &before, &options),
+            );
             self.execute(caller, &plan, &before, turn.called_off(), Wording::Usual).await?;
             let mut called_off = turn.called_off();
             if !no_dependencies {

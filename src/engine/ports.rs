@@ -38,7 +38,8 @@ impl Spare {
         let mut found: Vec<Socket> = Vec::new();
         // One port is one socket for each family; a second replica's stay.
         while let Some(at) = self.sockets.iter().position(|spare| {
-            spare.port == *port && !found.iter().any(|taken| taken.address.is_ipv4() == spare.address.is_ipv4())
+            spare.port == *port
+                && !found.iter().any(|taken| taken.address.is_ipv4() == spare.address.is_ipv4())
         }) {
             found.push(self.sockets.remove(at));
         }
@@ -122,7 +123,10 @@ impl Engine {
             let Some(entry) = project.entries.get(id) else { return Ok(()) };
             let copies = entry.sockets.iter().map(|socket| {
                 let copy = socket.socket.as_fd().try_clone_to_owned();
-                Ok((socket.port.clone(), copy.map_err(|error| Error::Link(super::link::Error::Watch(error)))?))
+                Ok((
+                    socket.port.clone(),
+                    copy.map_err(|error| Error::Link(super::link::Error::Watch(error)))?,
+                ))
             });
             copies.collect::<Result<Vec<_>, Error>>()?
         };
@@ -180,14 +184,11 @@ mod tests {
             address: address.parse().expect("an address"),
             socket: std::fs::File::open("/dev/null").expect("null").into(),
         };
-        let sockets = vec![
-            socket(1, "0.0.0.0:1"),
-            socket(2, "0.0.0.0:2"),
-            socket(1, "[::]:1"),
-            socket(1, "0.0.0.0:9"),
-        ];
+        let sockets =
+            vec![socket(1, "0.0.0.0:1"), socket(2, "0.0.0.0:2"), socket(1, "[::]:1"), socket(1, "0.0.0.0:9")];
         let mut spare = Spare { sockets, holders: 1 };
-        let taken: Vec<String> = spare.take(&port(1)).iter().map(|socket| socket.address.to_string()).collect();
+        let taken: Vec<String> =
+            spare.take(&port(1)).iter().map(|socket| socket.address.to_string()).collect();
         assert_eq!(taken, ["0.0.0.0:1", "[::]:1"]);
         assert_eq!(spare.sockets.len(), 2);
         assert!(spare.take(&port(3)).is_empty());

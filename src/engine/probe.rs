@@ -89,7 +89,9 @@ impl Engine {
     /// Keeps what the last probe said, for those who ask why.
     fn note_probe(&self, id: &ContainerId, result: Result<super::exec::Outcome, super::Error>) {
         let said = match result {
-            Ok(outcome) if outcome.code == TIMED_OUT => vec!["its probe took too long and was killed".to_owned()],
+            Ok(outcome) if outcome.code == TIMED_OUT => {
+                vec!["its probe took too long and was killed".to_owned()]
+            }
             Ok(outcome) => {
                 let mut said = vec![format!("its probe exited with code {}", outcome.code)];
                 said.extend(super::hooks::evidence(&outcome.output));

@@ -212,7 +212,8 @@ impl Engine {
             ("terminal", key::terminal(&id.0)),
         ] {
             if keys.contains(&key) {
-                descriptors.extend(self.link.get(&key).await?.map(|descriptor| (name.to_owned(), descriptor)));
+                descriptors
+                    .extend(self.link.get(&key).await?.map(|descriptor| (name.to_owned(), descriptor)));
             }
         }
         // Gone already: its exit is in the journal, or comes.
@@ -229,7 +230,8 @@ impl Engine {
             // The record is the truth: since when it runs, how its health was.
             State::Running { .. } => {
                 let output = self.capture(id, &mut descriptors);
-                if let Some(live) = self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.live.as_mut())
+                if let Some(live) =
+                    self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.live.as_mut())
                 {
                     live.process = pidfd;
                     live.output = output;
@@ -251,10 +253,14 @@ impl Engine {
                 self.started(id, Started { pid, start_time, warnings: Vec::new(), descriptors });
             }
         }
-        let own = self.project.borrow().entries.get(id).is_some_and(|entry| {
-            entry.config.spec.namespaces.network == Network::Own
-        });
-        if own && keys.contains(&namespace_key(id))
+        let own = self
+            .project
+            .borrow()
+            .entries
+            .get(id)
+            .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
+        if own
+            && keys.contains(&namespace_key(id))
             && let Some(namespace) = self.link.get(&namespace_key(id)).await?
         {
             let networks = self.wires.networks()?;
@@ -269,7 +275,11 @@ impl Engine {
     async fn recover_ports(&self, record: &Container, keys: &[String]) -> Result<(), Error> {
         let ports = {
             let project = self.project.borrow();
-            project.entries.get(&record.id).map(|entry| entry.config.service.ports.clone()).unwrap_or_default()
+            project
+                .entries
+                .get(&record.id)
+                .map(|entry| entry.config.service.ports.clone())
+                .unwrap_or_default()
         };
         for (number, bound) in record.ports.iter().enumerate() {
             let key = port_key(&record.id, number);

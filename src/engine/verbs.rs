@@ -87,8 +87,9 @@ impl Engine {
         grace: Option<Duration>,
     ) -> Result<(), Report> {
         let turn = self.turns.take(caller, Patience::CallsOff).await;
-        let work =
-            |present: &Observed, wish: Option<&Desired>| plan::stop(present, wish, services, milliseconds(grace));
+        let work = |present: &Observed, wish: Option<&Desired>| {
+            plan::stop(present, wish, services, milliseconds(grace))
+        };
         self.perform(caller, &turn, Wording::Usual, work).await
     }
 
@@ -112,8 +113,7 @@ impl Engine {
     /// Removes stopped containers.
     pub async fn remove_services(self: &Rc<Self>, caller: &Caller, what: &Remove) -> Result<(), Report> {
         let turn = self.turns.take(caller, Patience::Waits).await;
-        let what =
-            plan::Remove { services: &what.services, stop: what.stop, volumes: what.volumes };
+        let what = plan::Remove { services: &what.services, stop: what.stop, volumes: what.volumes };
         let work = |present: &Observed, wish: Option<&Desired>| plan::remove(present, wish, &what);
         self.perform(caller, &turn, Wording::Usual, work).await
     }
@@ -193,7 +193,11 @@ impl Engine {
     }
 
     /// Lets frozen containers go on.
-    pub async fn unpause_services(self: &Rc<Self>, caller: &Caller, services: &[String]) -> Result<(), Report> {
+    pub async fn unpause_services(
+        self: &Rc<Self>,
+        caller: &Caller,
+        services: &[String],
+    ) -> Result<(), Report> {
         self.freeze_or_thaw(caller, services, false).await
     }
 

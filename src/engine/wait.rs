@@ -85,22 +85,29 @@ impl Engine {
             (Condition::ServiceHealthy, State::Running { .. }) => match container.health {
                 Some(Health::Healthy) => Standing::Good("Healthy"),
                 Some(Health::Starting) => Standing::Pending,
-                Some(Health::Unhealthy) => {
-                    Standing::Bad(Error::Unhealthy { container: name, evidence: self.why_unhealthy(container) })
-                }
+                Some(Health::Unhealthy) => Standing::Bad(Error::Unhealthy {
+                    container: name,
+                    evidence: self.why_unhealthy(container),
+                }),
                 None => Standing::Bad(Error::NoHealthcheck { container: name }),
             },
             (Condition::ServiceCompletedSuccessfully, State::Running { .. }) => Standing::Pending,
             (Condition::ServiceCompletedSuccessfully, State::Exited { code: Some(0), .. }) => {
                 Standing::Good("Exited")
             }
-            (Condition::ServiceCompletedSuccessfully, State::Exited { code, .. }) => Standing::Bad(Error::Job {
-                service: container.service.clone(),
-                code: *code,
-                evidence: self.last_lines(container),
-            }),
+            (Condition::ServiceCompletedSuccessfully, State::Exited { code, .. }) => {
+                Standing::Bad(Error::Job {
+                    service: container.service.clone(),
+                    code: *code,
+                    evidence: self.last_lines(container),
+                })
+            }
             (Condition::ServiceStarted | Condition::ServiceHealthy, State::Exited { code, .. }) => {
-                Standing::Bad(Error::Exited { container: name, code: *code, evidence: self.last_lines(container) })
+                Standing::Bad(Error::Exited {
+                    container: name,
+                    code: *code,
+                    evidence: self.last_lines(container),
+                })
             }
         }
     }
@@ -172,7 +179,9 @@ impl Engine {
         match &container.state {
             State::Running { .. } if self.is_job(&container.service) => Standing::Pending,
             State::Running { .. } if container.health.is_none() => Standing::Good("Healthy"),
-            State::Running { .. } if container.health == Some(Health::Unhealthy) && patient => Standing::Pending,
+            State::Running { .. } if container.health == Some(Health::Unhealthy) && patient => {
+                Standing::Pending
+            }
             State::Exited { code: Some(0), .. } => Standing::Good("Exited"),
             State::Exited { .. } if self.is_job(&container.service) => {
                 self.standing(container, Condition::ServiceCompletedSuccessfully)

@@ -17,12 +17,7 @@ pub(super) struct Shares {
 }
 
 /// Finds the containers whose namespaces a replica shares.
-pub(super) fn shares(
-    project: &Project,
-    service: &Service,
-    number: u32,
-    name: &str,
-) -> Result<Shares, Error> {
+pub(super) fn shares(project: &Project, service: &Service, number: u32, name: &str) -> Result<Shares, Error> {
     let mut uses = Vec::new();
     let mut find = |other: &str, what: &'static str, container: Option<&Container>| {
         let missing = || Error::Share {
@@ -60,7 +55,11 @@ pub(super) fn shares(
 }
 
 /// The container of a service with the same number, or its first one.
-pub(super) fn replica_or_first<'a>(project: &'a Project, service: &str, number: u32) -> Option<&'a Container> {
+pub(super) fn replica_or_first<'a>(
+    project: &'a Project,
+    service: &str,
+    number: u32,
+) -> Option<&'a Container> {
     let entry = project.replica(service, number).or_else(|| project.of_service(service).into_iter().next());
     entry.map(|entry| &entry.record)
 }

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 use crate::engine::caller::Caller;
+use crate::engine::lifecycle::{Action as Next, Event as Happened};
 use crate::engine::link::{NotStarted, Started};
 use crate::engine::project::Live;
-use crate::engine::lifecycle::{Action as Next, Event as Happened};
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::host::process::boot_id;
@@ -96,15 +96,19 @@ impl Engine {
         Ok(error)
     }
 
-    async fn launch(self: &Rc<Self>, id: &ContainerId, streams: Streams, caller: &Caller) -> Result<(), Failed> {
+    async fn launch(
+        self: &Rc<Self>,
+        id: &ContainerId,
+        streams: Streams,
+        caller: &Caller,
+    ) -> Result<(), Failed> {
         let config = match self.project.borrow().entries.get(id) {
             Some(entry) => entry.config.clone(),
             None => return Err(Error::NoContainer { container: id.to_string() }.into()),
         };
         let spec = &config.spec;
         self.bind_ports(id)?;
-        let (group, warnings) =
-            self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
+        let (group, warnings) = self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
         for warning in warnings {
             caller.warn(format!("service `{}`: {warning}", config.service.name));
         }
@@ -136,7 +140,9 @@ impl Engine {
     }
 
     fn keep_group(&self, id: &ContainerId, group: cgroup::Handle) {
-        if let Some(live) = self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.live.as_mut()) {
+        if let Some(live) =
+            self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.live.as_mut())
+        {
             live.cgroup = group;
         }
     }
@@ -174,7 +180,9 @@ impl Engine {
             let entry = entry.ok_or_else(|| refuse("is gone"))?;
             let process = entry.live.as_ref().and_then(|live| live.process.as_ref());
             let process = process.ok_or_else(|| refuse("is not running"))?;
-            let copy = process.try_clone().map_err(|source| Error::Link(crate::engine::link::Error::Watch(source)))?;
+            let copy = process
+                .try_clone()
+                .map_err(|source| Error::Link(crate::engine::link::Error::Watch(source)))?;
             found.insert(other.clone(), copy);
         }
         Ok(found)

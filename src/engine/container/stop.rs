@@ -7,8 +7,8 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::caller::Caller;
-use crate::engine::{Engine, Error, now_ns};
 use crate::engine::lifecycle::Event;
+use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::plan::observed::State;
 use crate::runtime::spec::ContainerId;
@@ -18,7 +18,10 @@ const DEATH: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Waits until nobody else starts, stops or removes a container; `None` if it is gone.
-    pub(in crate::engine) async fn busy(&self, id: &ContainerId) -> Result<Option<OwnedMutexGuard<()>>, Error> {
+    pub(in crate::engine) async fn busy(
+        &self,
+        id: &ContainerId,
+    ) -> Result<Option<OwnedMutexGuard<()>>, Error> {
         let lock = match self.project.borrow().entries.get(id) {
             Some(entry) => entry.busy.clone(),
             None => return Ok(None),
@@ -125,7 +128,10 @@ impl Engine {
         if let Some(group) = group.filter(|group| !group.is_empty()) {
             // Processes outside of its pid namespace (`pid: host`, execs) are in the group.
             let _ = group.kill();
-            if self.record(id).is_some_and(|record| matches!(record.state, State::Running { paused: true, .. })) {
+            if self
+                .record(id)
+                .is_some_and(|record| matches!(record.state, State::Running { paused: true, .. }))
+            {
                 let _ = group.thaw();
             }
         }
@@ -182,7 +188,11 @@ impl Engine {
                 return Err(Error::WrongState { container: name, state });
             }
             let group = entry.live.as_ref().map(|live| live.cgroup.clone()).unwrap_or_default();
-            if wanted { group.freeze()? } else { group.thaw()? }
+            if wanted {
+                group.freeze()?
+            } else {
+                group.thaw()?
+            }
             *paused = wanted;
         }
         self.save(id)

@@ -61,7 +61,12 @@ impl Engine {
         Ok(found)
     }
 
-    async fn prepare_volume(&self, wish: &VolumeUse, name: &str, spec: &ContainerSpec) -> Result<PathBuf, Error> {
+    async fn prepare_volume(
+        &self,
+        wish: &VolumeUse,
+        name: &str,
+        spec: &ContainerSpec,
+    ) -> Result<PathBuf, Error> {
         let paths = self.store.paths().clone();
         let wished = self.project.borrow().desired.as_ref().and_then(|desired| {
             let volume = desired.volumes.values().find(|volume| volume.spec.name == name)?;
