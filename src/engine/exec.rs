@@ -7,8 +7,6 @@ use std::time::Duration;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::termios::{Winsize, tcsetwinsize};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::caller::{Caller, Say};
@@ -19,6 +17,7 @@ use crate::event::Action;
 use crate::plan::observed::State;
 use crate::runtime::exec::{Talk, Target, operations};
 use crate::runtime::spec::{ContainerId, Process, Seccomp};
+use crate::sys::net;
 
 /// So much of a probe's or hook's output is kept, as Docker does.
 const KEPT: usize = 4096;
@@ -147,7 +146,7 @@ impl Engine {
         let watch = |error: std::io::Error| Error::Link(link::Error::Watch(error));
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| watch(error.into()))?;
         rustix::io::ioctl_fionbio(&read, true).map_err(|error| watch(error.into()))?;
-        let read = AsyncFd::with_interest(read, Interest::READABLE).map_err(watch)?;
+        let read = net::watch(read).map_err(watch)?;
         let program = argv.first().cloned().unwrap_or_default();
         let talk = Talk::Descriptors([None, Some(write.try_clone().map_err(watch)?), Some(write)]);
         let mut line = self.run(id, argv, extra, talk)?;

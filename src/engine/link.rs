@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +13,7 @@ use crate::keeper::Client;
 use crate::keeper::channel;
 use crate::keeper::message::{Exit, Notice, Running, Word};
 use crate::runtime::operations::Launch;
+use crate::sys::net;
 
 /// The keeper cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +99,7 @@ impl Link {
     pub fn new(socket: OwnedFd) -> Result<(Rc<Link>, mpsc::UnboundedReceiver<Told>), Error> {
         let copy = socket.try_clone().map_err(Error::Watch)?;
         let channel = Client::new(socket).map_err(Error::Watch)?;
-        let ready =
-            AsyncFd::with_interest(copy, Interest::READABLE | Interest::WRITABLE).map_err(Error::Watch)?;
+        let ready = net::watch(copy).map_err(Error::Watch)?;
         let (told, receiver) = mpsc::unbounded_channel();
         let link = Link { channel: RefCell::new(channel), ready, waiting: RefCell::default(), told };
         Ok((Rc::new(link), receiver))

@@ -41,6 +41,7 @@ mod wait;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use tokio::sync::{broadcast, watch};
@@ -55,6 +56,7 @@ use self::project::Project;
 use self::state::Store;
 use self::turn::Turns;
 use crate::event::{Action, Event, Kind};
+use crate::keeper::message::Word;
 use crate::plan::observed::{Container, Observed};
 use crate::runtime::cgroup::Controller;
 use crate::runtime::spec::ContainerId;
@@ -108,6 +110,22 @@ impl Engine {
     /// needed, all that it knows is on disk.
     pub fn is_idle(&self) -> bool {
         self.turns.is_free() && !self.project.borrow().needs_us()
+    }
+
+    /// Fetches a descriptor from the keeper's store.
+    pub async fn stored(&self, key: &str) -> Result<Option<OwnedFd>, Error> {
+        Ok(self.link.get(key).await?)
+    }
+
+    /// Tells the keeper to go when this process has gone.
+    pub fn dismiss_keeper(&self) {
+        // One that cannot be told has gone.
+        let _ = self.link.send(&Word::Leave, Vec::new());
+    }
+
+    /// Returns whether nothing is left of the project that is worth a record.
+    pub fn is_empty(&self) -> bool {
+        self.project.borrow().is_empty()
     }
 
     /// Returns whether nothing is left of the project that is worth a record, and forgets it then.

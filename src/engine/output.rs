@@ -8,7 +8,6 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +17,7 @@ use super::logs::capture::{Capture, Limits, Moved};
 use super::{Engine, now_ns};
 use crate::host::files;
 use crate::runtime::spec::ContainerId;
+use crate::sys::net;
 
 /// So much is moved before other tasks get a turn: a container that prints without end must not stop the rest.
 const AT_A_TIME: usize = 8 << 20;
@@ -48,14 +48,19 @@ enum Sink {
 }
 
 impl Sink {
-    fn take_in(&mut self, stream: Stream, source: &Source) -> Result<Moved, files::Error> {
+    fn take_in(
+        &mut self,
+        stream: Stream,
+        source: Source,
+        descriptor: &OwnedFd,
+    ) -> Result<Moved, files::Error> {
         match (self, source) {
-            (Sink::Log(capture), Source::Pipe(pipe)) => capture.splice(stream, pipe.as_fd(), now_ns()),
-            (Sink::Nowhere(null), Source::Pipe(pipe)) => Ok(discard(pipe, null)),
-            (sink, Source::Terminal(terminal)) => {
+            (Sink::Log(capture), Source::Pipe) => capture.splice(stream, descriptor.as_fd(), now_ns()),
+            (Sink::Nowhere(null), Source::Pipe) => Ok(discard(descriptor, null)),
+            (sink, Source::Terminal) => {
                 // A terminal cannot be spliced into a file.
                 let mut bytes = [0; 16 << 10];
-                match rustix::io::read(terminal, &mut bytes) {
+                match rustix::io::read(descriptor, &mut bytes) {
                     Ok(count) if count > 0 => {
                         if let Sink::Log(capture) = sink {
                             capture.write(stream, &bytes[..count], now_ns())?;
@@ -81,23 +86,10 @@ fn discard(pipe: &OwnedFd, null: &std::fs::File) -> Moved {
 }
 
 /// Where output comes from.
+#[derive(Clone, Copy, Debug)]
 enum Source {
-    Pipe(OwnedFd),
-    Terminal(OwnedFd),
-}
-
-impl Source {
-    fn descriptor(&self) -> &OwnedFd {
-        match self {
-            Source::Pipe(fd) | Source::Terminal(fd) => fd,
-        }
-    }
-}
-
-impl std::os::fd::AsRawFd for Source {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.descriptor().as_raw_fd()
-    }
+    Pipe,
+    Terminal,
 }
 
 impl Engine {
@@ -121,17 +113,18 @@ impl Engine {
         let nowhere = || OpenOptions::new().write(true).open("/dev/null").ok().map(Sink::Nowhere);
         let sink = Rc::new(RefCell::new(log.or_else(nowhere)?));
         let mut sources = Vec::new();
-        sources.extend(descriptors.remove("out").map(|pipe| (Stream::Stdout, Source::Pipe(pipe))));
-        sources.extend(descriptors.remove("err").map(|pipe| (Stream::Stderr, Source::Pipe(pipe))));
+        sources.extend(descriptors.remove("out").map(|pipe| (Stream::Stdout, Source::Pipe, pipe)));
+        sources.extend(descriptors.remove("err").map(|pipe| (Stream::Stderr, Source::Pipe, pipe)));
         let terminal = descriptors.get("terminal").and_then(|terminal| terminal.try_clone().ok());
-        sources.extend(terminal.map(|terminal| (Stream::Stdout, Source::Terminal(terminal))));
+        sources.extend(terminal.map(|terminal| (Stream::Stdout, Source::Terminal, terminal)));
         let (ended, has_ended) = watch::channel(false);
         let tasks = sources
             .into_iter()
-            .filter_map(|(stream, source)| {
-                rustix::io::ioctl_fionbio(source.descriptor(), true).ok()?;
-                let source = AsyncFd::with_interest(source, Interest::READABLE).ok()?;
-                Some(tokio::task::spawn_local(bring(stream, source, sink.clone(), has_ended.clone())))
+            .filter_map(|(stream, source, descriptor)| {
+                rustix::io::ioctl_fionbio(&descriptor, true).ok()?;
+                let descriptor = net::watch(descriptor).ok()?;
+                let work = bring(stream, source, descriptor, sink.clone(), has_ended.clone());
+                Some(tokio::task::spawn_local(work))
             })
             .collect();
         Some(Output { ended, tasks })
@@ -141,13 +134,14 @@ impl Engine {
 /// Brings one stream in until it ends, or until nothing is left after the process has ended.
 async fn bring(
     stream: Stream,
-    source: AsyncFd<Source>,
+    source: Source,
+    descriptor: AsyncFd<OwnedFd>,
     sink: Rc<RefCell<Sink>>,
     mut ended: watch::Receiver<bool>,
 ) {
     loop {
         let last = tokio::select! {
-            guard = source.readable() => match guard {
+            guard = descriptor.readable() => match guard {
                 // Before the moving: what comes after the last move makes it ready again.
                 Ok(mut guard) => {
                     guard.clear_ready();
@@ -159,7 +153,7 @@ async fn bring(
         };
         let mut since_turn = 0;
         loop {
-            let moved = sink.borrow_mut().take_in(stream, source.get_ref());
+            let moved = sink.borrow_mut().take_in(stream, source, descriptor.get_ref());
             match moved {
                 Ok(Moved::Bytes(count)) => {
                     since_turn += count;

@@ -99,6 +99,7 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::sync::mpsc;
 
     use super::super::caller::Say;
@@ -115,7 +116,7 @@ mod tests {
         let second = caller("stop");
         let waits = turns.take(&second, Patience::CallsOff);
         tokio::pin!(waits);
-        assert!(futures_util::poll!(&mut waits).is_pending());
+        assert!((&mut waits).now_or_never().is_none());
         assert!(matches!(said.try_recv(), Ok(Say::Warning(text)) if text == "waiting for `up`"));
         assert_eq!(called_off.by().await, "stop");
         drop(first);
