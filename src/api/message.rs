@@ -3,21 +3,24 @@
 //! ```text
 //! command                         supervisor
 //!    │  Hello{version}  ───────────▶ │   refused when the versions differ
-//!    │  Request (+ descriptors) ───▶ │   one request a connection
+//!    │ ◀───────────────── Welcome    │   a command that is not welcomed in time says so instead of waiting for ever
+//!    │  Ask{Request} + descriptors ▶ │   one request a connection
+//!    │  Signal …  ─────────────────▶ │   to what Exec or Run has started
 //!    │ ◀───────────── Notice …       │   progress, events, warnings, started, a terminal's descriptor
 //!    │ ◀───────────── Done | Failed  │   then the supervisor closes
 //! ```
 //!
-//! A frame is a length (u32, little endian) and that many bytes of JSON; descriptors travel beside the first byte of
-//! their frame. A connection that the command closes early takes nothing back: what was asked is carried out.
+//! Frames are those of [`crate::keeper::channel`]. A connection that the command closes early takes nothing back: what
+//! was asked is carried out. The exceptions are requests that only look (`Wait`, `Events`) and an attached `Run`, whose
+//! container is stopped.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::engine::request::{BoundSocket, Exec, Run};
 use crate::event::Event;
-use crate::network::spec::PublishedPort;
-use crate::plan::desired::{Desired, VolumeUse};
+use crate::plan::desired::Desired;
 use crate::plan::observed::Observed;
 pub use crate::plan::reconcile::{Options as ApplyOptions, Recreate};
 use crate::plan::steps::Plan;
@@ -34,6 +37,21 @@ pub struct Hello {
     pub version: u32,
     /// Who asks, for messages to others: `rcompose up (pid 4711)`.
     pub who: String,
+}
+
+/// Everything that a command says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// The first frame.
+    Hello(Hello),
+    /// The second frame.
+    Ask(Request),
+    /// A signal for the process that the request has started.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
 }
 
 /// What a command asks for.
@@ -128,81 +146,19 @@ pub enum Request {
     Events,
     /// What exists, as the supervisor sees it.
     Status,
-}
-
-/// A port that the command has bound and listens on, whose descriptor travels beside the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BoundSocket {
-    /// The service that it is for.
-    pub service: String,
-    /// The replica.
-    pub number: u32,
-    /// What was asked for.
-    pub port: PublishedPort,
-    /// What was bound.
-    pub address: std::net::SocketAddr,
-}
-
-/// A command in a running container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Exec {
-    /// The service.
-    pub service: String,
-    /// The replica; `None` is the first that runs.
-    pub index: Option<u32>,
-    /// Program and arguments.
-    pub argv: Vec<String>,
-    /// Further environment, `NAME=value`.
-    pub env: Vec<String>,
-    /// Instead of the container's user.
-    pub user: Option<String>,
-    /// Instead of the container's directory.
-    pub working_dir: Option<String>,
-    /// With all capabilities and no filter.
-    pub privileged: bool,
-    /// With a terminal: its master comes back beside a [`Notice::Terminal`].
-    pub tty: bool,
-    /// Do not wait for its end.
-    pub detach: bool,
-    /// Rows and columns of the caller's terminal.
-    pub window: Option<(u16, u16)>,
-}
-
-/// A one-off container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// The wish of which the service is part; already changed by the command's flags (entrypoint, env, volumes …).
-    pub desired: Desired,
-    /// The service.
-    pub service: String,
-    /// The container's name; `None` is `PROJECT-SERVICE-run-HEX`.
-    pub name: Option<String>,
-    /// Do not start dependencies.
-    pub no_dependencies: bool,
-    /// Remove it after its end.
-    pub remove: bool,
-    /// Ports are published (the service's own, or those of the flags).
-    pub publish: bool,
-    /// It answers to the service's name.
-    pub use_aliases: bool,
-    /// With a terminal.
-    pub tty: bool,
-    /// Standard input is passed on.
-    pub interactive: bool,
-    /// Do not wait for its end; its output goes to its log.
-    pub detach: bool,
-    /// Rows and columns of the caller's terminal.
-    pub window: Option<(u16, u16)>,
-    /// Volumes of the flags.
-    pub volumes: Vec<VolumeUse>,
-    /// Ports that the command has bound, whose descriptors stand before those of the streams.
-    pub ports: Vec<BoundSocket>,
+    /// Wait until all containers of the named services have ended; answered by `Exits`.
+    Ended {
+        /// Which services; empty is all.
+        services: Vec<String>,
+    },
 }
 
 /// What comes back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "notice")]
 pub enum Notice {
+    /// The versions agree; ask.
+    Welcome,
     /// How far something is.
     Progress(Progress),
     /// What happened.

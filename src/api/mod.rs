@@ -1,3 +1,6 @@
-//! The words between a command and a project's supervisor, and both ends of the line.
+//! The words between a command and a project's supervisor, both ends of the line, and what can be read without one.
 
+pub mod client;
 pub mod message;
+pub mod read;
+pub mod server;

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+pub mod commands;
+
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    ExitCode::from(2)
+    commands::hidden::run(std::env::args_os(), &[]).unwrap_or(ExitCode::from(2))
 }

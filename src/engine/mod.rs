@@ -1,7 +1,186 @@
-//! The one loop that owns a running project: requests, exits, timers and probes in; steps done and events out.
+//! The one owner of a running project: requests, exits, timers and probes in; steps done and events out.
+//!
+//! ```text
+//! request ─▶ turn ─▶ observe ─▶ plan (pure) ─▶ execute ─▶ container/{create,start,stop,remove}
+//!                                                              │  ▲
+//! keeper  ─▶ Started, Ended ─▶ exit ─▶ lifecycle (pure) ───────┘  └── restart timer, probes
+//! ```
+//!
+//! Everything runs as local tasks on one thread. State is read and changed between two awaits, never across one, so
+//! that each change is whole; who waits for a change (a dependent, `up --wait`, `stop`) waits on [`Engine::changed`]
+//! and looks again. What must survive this process is on disk (`state`), in the keeper's store (descriptors) or can be
+//! asked again (processes): it may be killed at any instant, and the next one goes on (`recover`).
 
+mod apply;
+mod bytes;
+pub mod caller;
+mod container;
+pub mod error;
+mod exec;
+mod execute;
+mod exit;
 pub mod health;
+mod hooks;
+pub mod journal;
 pub mod lifecycle;
+pub mod link;
 pub mod logs;
+mod networks;
 pub mod observe;
+mod oneoff;
+mod output;
+mod ports;
+mod probe;
+mod project;
+mod recover;
+pub mod request;
 pub mod state;
+pub mod turn;
+mod verbs;
+mod wait;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tokio::sync::{broadcast, watch};
+
+pub use caller::{Caller, Say};
+pub use error::Error;
+pub use verbs::{Down, Remove};
+
+use self::link::Link;
+use self::networks::Wires;
+use self::project::Project;
+use self::state::Store;
+use self::turn::Turns;
+use crate::event::{Action, Event, Kind};
+use crate::keeper::message::Word;
+use crate::plan::observed::{Container, Observed};
+use crate::runtime::cgroup::Controller;
+use crate::runtime::spec::ContainerId;
+
+/// A project in this process.
+pub struct Engine {
+    store: Store,
+    link: Rc<Link>,
+    cgroups: Controller,
+    wires: Wires,
+    project: RefCell<Project>,
+    turns: Turns,
+    events: broadcast::Sender<Event>,
+    changes: watch::Sender<u64>,
+    execs: Cell<u64>,
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn now_ns() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Engine {
+    /// The project's name.
+    pub fn name(&self) -> &str {
+        self.store.project()
+    }
+
+    /// Every event from now on. A receiver that is too slow misses some and is told so.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Turns over whenever something changes. Take it before looking.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// What exists of the project, volumes included.
+    pub fn observed(&self) -> Result<Observed, Error> {
+        let project = self.project.borrow();
+        Ok(Observed {
+            containers: project.records(),
+            networks: project.networks.clone(),
+            volumes: observe::volumes(self.store.paths())?,
+        })
+    }
+
+    /// Returns whether nothing runs, nothing waits for its restart and nobody changes anything: this process is not
+    /// needed, all that it knows is on disk.
+    pub fn is_idle(&self) -> bool {
+        self.turns.is_free() && !self.project.borrow().needs_us()
+    }
+
+    /// Fetches a descriptor from the keeper's store.
+    pub async fn stored(&self, key: &str) -> Result<Option<OwnedFd>, Error> {
+        Ok(self.link.get(key).await?)
+    }
+
+    /// Tells the keeper to go when this process has gone.
+    pub fn dismiss_keeper(&self) {
+        // One that cannot be told has gone.
+        let _ = self.link.send(&Word::Leave, Vec::new());
+    }
+
+    /// Returns whether nothing is left of the project that is worth a record.
+    pub fn is_empty(&self) -> bool {
+        self.project.borrow().is_empty()
+    }
+
+    /// Returns whether nothing is left of the project that is worth a record, and forgets it then.
+    pub fn forget_if_empty(&self) -> Result<bool, Error> {
+        let empty = self.project.borrow().is_empty();
+        if empty {
+            self.store.forget()?;
+            self.cgroups.remove_project(self.name());
+        }
+        Ok(empty)
+    }
+
+    /// Makes those who wait look again.
+    fn touch(&self) {
+        self.changes.send_modify(|turn| *turn += 1);
+    }
+
+    /// Writes a container's record and makes those who wait look again.
+    fn save(&self, id: &ContainerId) -> Result<(), Error> {
+        let record = self.record(id);
+        if let Some(record) = record {
+            self.store.write_container(&record)?;
+        }
+        self.touch();
+        Ok(())
+    }
+
+    fn record(&self, id: &ContainerId) -> Option<Container> {
+        self.project.borrow().entries.get(id).map(|entry| entry.record.clone())
+    }
+
+    fn record_or_gone(&self, id: &ContainerId) -> Result<Container, Error> {
+        self.record(id).ok_or_else(|| Error::NoContainer { container: id.to_string() })
+    }
+
+    /// Publishes what happened to a container.
+    fn tell(&self, container: &Container, action: Action, attributes: &[(&str, String)]) {
+        let mut all = BTreeMap::from([
+            ("image".to_owned(), container.image.clone()),
+            ("name".to_owned(), container.name.clone()),
+        ]);
+        all.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.publish(Event {
+            time_ns: now_ns(),
+            kind: Kind::Container,
+            id: container.id.0.clone(),
+            name: container.name.clone(),
+            service: Some(container.service.clone()),
+            action,
+            attributes: all,
+        });
+    }
+
+    fn publish(&self, event: Event) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}

@@ -37,6 +37,9 @@ pub struct Config {
     /// Its output goes to a terminal or to pipes that a command holds, not to its log.
     #[serde(default)]
     pub attached: bool,
+    /// Its ports are not published (`run` without `--service-ports`).
+    #[serde(default)]
+    pub without_ports: bool,
     /// Remove it when it has ended (`run --rm`).
     #[serde(default)]
     pub remove: bool,

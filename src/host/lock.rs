@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::files::{self, failed};
@@ -37,7 +37,7 @@ pub enum Mode {
 /// A held lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -72,7 +72,16 @@ impl Lock {
                 .and_then(|()| file.rewind())
                 .and_then(|()| write!(file, "{owner} (pid {})", std::process::id()));
         }
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+
+    /// Returns whether the lock's file is still the one at `path`. Where it may be removed by who holds it, a taker
+    /// that has waited may hold a file that nobody else will ever find.
+    pub fn is_at(&self, path: &Path) -> bool {
+        match (self.file.metadata(), std::fs::metadata(path)) {
+            (Ok(held), Ok(found)) => held.ino() == found.ino() && held.dev() == found.dev(),
+            _ => false,
+        }
     }
 }
 

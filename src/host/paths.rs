@@ -6,7 +6,7 @@
 //! | `DATA/volumes/NAME/` | `volume` | `data/` and `volume.json` |
 //! | `STATE/projects/NAME/` | `engine` | `desired.json`, `lock`, `journal`, `containers/ID/` |
 //! | `STATE/projects/NAME/containers/ID/` | `engine`, `runtime` | `state.json`, `stdout`, `stderr`, `index`, `upper/`, `work/`, `files/` |
-//! | `RUN/NAME/` | `supervisor` | `control.sock`, `keeper.json` (gone after a reboot) |
+//! | `RUN/NAME/` | `supervisor` | `lock`, `control.sock`, `keeper.json`, `keeper.log` (gone after a reboot) |
 //! | `RUN/userns.lock` | `host` | taken while a keeper is started |
 //! | `RUN/networks/NAME/` | `network` | leases and names of a network that projects share |
 //!
@@ -18,7 +18,7 @@
 use std::path::{Path, PathBuf};
 
 /// The three roots below which everything is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Paths {
     data: PathBuf,
     state: PathBuf,
@@ -120,6 +120,11 @@ impl Paths {
     /// The supervisor's socket. Its path must stay below the 108 bytes of `sun_path`; see `supervisor::spawn`.
     pub fn control_socket(&self, name: &str) -> PathBuf {
         self.run_project(name).join("control.sock")
+    }
+
+    /// What keeper and supervisor say when they fail.
+    pub fn keeper_log(&self, name: &str) -> PathBuf {
+        self.run_project(name).join("keeper.log")
     }
 
     /// Who the keeper is: pid, start time, boot id.

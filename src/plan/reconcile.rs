@@ -109,6 +109,12 @@ pub fn reconcile(wish: &Desired, present: &Observed, options: &Options) -> Resul
     Ok(work.builder.plan)
 }
 
+/// Returns the services that a request is about: those named with what they depend on, or all.
+pub fn services(wish: &Desired, present: &Observed, options: &Options) -> BTreeSet<String> {
+    let graph = Graph::new(Some(wish), present);
+    taking_part(wish, &graph, options).into_iter().map(str::to_owned).collect()
+}
+
 /// The services that the request is about.
 fn taking_part<'a>(wish: &'a Desired, graph: &'a Graph, options: &Options) -> BTreeSet<&'a str> {
     let named = |name: &&str| options.services.iter().any(|service| service == name);

@@ -24,8 +24,11 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("supervisor", &["api", "engine", "keeper", "host"]),
-    ("api", &["engine", "plan", "image", "network", "event", "progress"]),
-    ("engine", &["plan", "image", "runtime", "network", "volume", "keeper", "host", "event", "progress"]),
+    ("api", &["engine", "keeper", "plan", "image", "network", "host", "event", "progress"]),
+    (
+        "engine",
+        &["plan", "image", "runtime", "network", "volume", "keeper", "host", "sys", "event", "progress"],
+    ),
     ("keeper", &["runtime", "host", "sys"]),
     ("build", &["image", "runtime", "network", "host", "progress"]),
     ("plan", &["image", "runtime", "network", "volume", "compose"]),

@@ -1,0 +1,56 @@
+//! What can be known of a project without its supervisor: from the records, checked against living processes. `ps`,
+//! `ls`, `port` and `logs` start nothing.
+
+use std::collections::BTreeMap;
+
+pub use crate::engine::logs::{Filter, Follow, Line, Stream, Window};
+pub use crate::engine::observe::{Summary, word};
+use crate::engine::{journal, observe, state};
+use crate::host::files;
+use crate::host::paths::Paths;
+use crate::plan::desired::Desired;
+use crate::plan::observed::Observed;
+use crate::report::{Exit, Report};
+
+fn report(error: files::Error) -> Report {
+    Report::from_error(Exit::Failure, &error)
+}
+
+/// Reads what exists of a project; an unknown project is an empty one.
+pub fn observed(paths: &Paths, project: &str) -> Result<Observed, Report> {
+    let store = state::Store::new(paths.clone(), project);
+    observe::observe(&store, journal::endings(paths, project)).map_err(report)
+}
+
+/// Reads the last wish of a project.
+pub fn desired(paths: &Paths, project: &str) -> Result<Option<Desired>, Report> {
+    state::Store::new(paths.clone(), project).desired().map_err(report)
+}
+
+/// Lists all projects that have containers.
+pub fn projects(paths: &Paths) -> Result<Vec<Summary>, Report> {
+    let mut found = Vec::new();
+    for name in state::projects(paths).map_err(report)? {
+        let observed = observed(paths, &name)?;
+        let mut states = BTreeMap::new();
+        for container in &observed.containers {
+            *states.entry(word(&container.state)).or_default() += 1;
+        }
+        if !states.is_empty() {
+            let config_files = desired(paths, &name)?.map(|desired| desired.config_files).unwrap_or_default();
+            found.push(Summary { name, states, config_files });
+        }
+    }
+    Ok(found)
+}
+
+/// Opens the logs of the containers that `filter` chooses; with `follow` it goes on with what comes later.
+pub fn logs(
+    paths: &Paths,
+    project: &str,
+    filter: Filter,
+    window: Window,
+    follow: bool,
+) -> Result<Follow, Report> {
+    Follow::open(state::Store::new(paths.clone(), project), filter, window, follow).map_err(report)
+}

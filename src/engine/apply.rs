@@ -1,0 +1,90 @@
+//! `up` and `create`: a new wish, and the way there.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::caller::Caller;
+use super::execute::Wording;
+use super::request::HandedPort;
+use super::turn::Patience;
+use super::{Engine, Error};
+use crate::plan::desired::Desired;
+use crate::plan::observed::{Observed, State};
+use crate::plan::reconcile;
+use crate::plan::reconcile::Options;
+use crate::plan::steps::{Action, Plan};
+use crate::progress;
+use crate::report::Report;
+
+impl Engine {
+    /// Makes a wish true; returns what was done, or with `dry_run` what would be.
+    pub async fn apply(
+        self: &Rc<Self>,
+        caller: &Caller,
+        desired: Desired,
+        options: &Options,
+        ports: Vec<HandedPort>,
+    ) -> Result<Plan, Report> {
+        let turn = self.turns.take(caller, Patience::Waits).await;
+        let before = self.observed()?;
+        let plan = reconcile::reconcile(&desired, &before, options).map_err(Error::from)?;
+        for warning in &plan.warnings {
+            caller.warn(warning.clone());
+        }
+        if options.dry_run {
+            return Ok(plan);
+        }
+        let services = reconcile::services(&desired, &before, options);
+        self.remember(desired)?;
+        let _spare = self.keep_spare(ports);
+        tell_untouched(caller, &plan, &before, &services);
+        self.execute(caller, &plan, &before, turn.called_off(), Wording::Usual).await?;
+        Ok(plan)
+    }
+
+    /// Stores a wish. Services of the last one that take no part now but are still declared are kept: `stop` and
+    /// `restart` need their dependencies.
+    pub(super) fn remember(&self, mut desired: Desired) -> Result<(), Error> {
+        {
+            let project = self.project.borrow();
+            let old = project.desired.iter().flat_map(|old| old.services.values());
+            for service in old {
+                let has_containers = !project.of_service(&service.name).is_empty();
+                if (desired.declared.contains(&service.name) || has_containers)
+                    && !desired.services.contains_key(&service.name)
+                {
+                    desired.services.insert(service.name.clone(), service.clone());
+                }
+            }
+            for old in &project.desired {
+                for (name, network) in &old.networks {
+                    desired.networks.entry(name.clone()).or_insert_with(|| network.clone());
+                }
+                for (name, volume) in &old.volumes {
+                    desired.volumes.entry(name.clone()).or_insert_with(|| volume.clone());
+                }
+            }
+        }
+        self.store.prepare()?;
+        self.store.write_desired(&desired)?;
+        self.project.borrow_mut().desired = Some(desired);
+        Ok(())
+    }
+}
+
+/// Names the containers that run already and stay as they are.
+pub(super) fn tell_untouched(caller: &Caller, plan: &Plan, before: &Observed, services: &BTreeSet<String>) {
+    for container in &before.containers {
+        let touched = plan.steps.iter().any(|step| match &step.action {
+            Action::StopContainer { container: id, .. } | Action::RemoveContainer { container: id, .. } => {
+                *id == container.id
+            }
+            Action::StartContainer { name, .. } => *name == container.name,
+            _ => false,
+        });
+        let runs = matches!(container.state, State::Running { .. });
+        if !container.oneoff && !touched && runs && services.contains(&container.service) {
+            caller.progress(format!("Container {}", container.name), progress::State::Done, "Running");
+        }
+    }
+}

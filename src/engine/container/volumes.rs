@@ -1,0 +1,146 @@
+//! The volumes of a container that is made: named, anonymous, and those of other containers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::complete::replica_or_first;
+use super::create::Making;
+use crate::engine::bytes::random_hex;
+use crate::engine::{Engine, Error};
+use crate::host::files::failed;
+use crate::plan::desired::VolumeUse;
+use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
+use crate::volume::{self, spec::VolumeSpec};
+
+/// Label with which a volume remembers its project.
+const PROJECT: &str = "com.docker.compose.project";
+
+/// What a container mounts of volumes.
+#[derive(Debug, Default)]
+pub(super) struct Volumes {
+    /// Target, path on the host, read-only.
+    pub mounts: Vec<(String, PathBuf, bool)>,
+    /// Names of anonymous volumes by target.
+    pub anonymous: BTreeMap<String, String>,
+    /// Names of the others.
+    pub named: Vec<String>,
+    /// Containers whose volumes are mounted.
+    pub uses: Vec<ContainerId>,
+}
+
+impl Engine {
+    /// Makes what is missing, fills what is new with the image's content, and says what to mount.
+    pub(super) async fn prepare_volumes(
+        self: &Rc<Self>,
+        making: &Making<'_>,
+        spec: &ContainerSpec,
+    ) -> Result<Volumes, Error> {
+        let mut found = Volumes::default();
+        for wish in &making.service.volumes {
+            let name = match (&wish.volume, making.inherited.get(&wish.target)) {
+                (Some(name), _) => {
+                    found.named.push(name.clone());
+                    name.clone()
+                }
+                (None, inherited) => {
+                    let name = match inherited {
+                        Some(name) => name.clone(),
+                        None => random_hex(32)?,
+                    };
+                    found.anonymous.insert(wish.target.clone(), name.clone());
+                    name
+                }
+            };
+            let path = self.prepare_volume(wish, &name, spec).await?;
+            found.mounts.push((wish.target.clone(), path, wish.read_only));
+        }
+        for from in &making.service.volumes_from {
+            self.mount_volumes_of(making, &from.source, from.read_only, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    async fn prepare_volume(
+        &self,
+        wish: &VolumeUse,
+        name: &str,
+        spec: &ContainerSpec,
+    ) -> Result<PathBuf, Error> {
+        let paths = self.store.paths().clone();
+        let wished = self.project.borrow().desired.as_ref().and_then(|desired| {
+            let volume = desired.volumes.values().find(|volume| volume.spec.name == name)?;
+            Some(volume.spec.clone())
+        });
+        let volume = wished.unwrap_or_else(|| VolumeSpec {
+            name: name.to_owned(),
+            labels: BTreeMap::from([(PROJECT.to_owned(), self.name().to_owned())]),
+            bind: None,
+            anonymous: wish.volume.is_none(),
+        });
+        let layers = match wish.nocopy || spec.rootfs.host_userland {
+            true => Vec::new(),
+            false => spec.rootfs.layers.clone(),
+        };
+        let target = wish.target.clone();
+        let subpath = wish.subpath.clone();
+        // Copying may take long; other tasks go on meanwhile.
+        let work = tokio::task::spawn_blocking(move || {
+            let volume = volume::create(&paths, &volume)?;
+            let path = volume.path(&paths);
+            if !layers.is_empty() {
+                volume::populate(&paths, &volume, &layers, Path::new(&target))?;
+            }
+            Ok::<_, Error>(match subpath {
+                Some(subpath) => path.join(subpath),
+                None => path,
+            })
+        });
+        work.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// `volumes_from`: the volumes and binds of another container, at the same places.
+    fn mount_volumes_of(
+        &self,
+        making: &Making<'_>,
+        source: &str,
+        read_only: bool,
+        found: &mut Volumes,
+    ) -> Result<(), Error> {
+        let project = self.project.borrow();
+        let other = match source.strip_prefix("container:") {
+            Some(name) => project.by_name(name).map(|entry| &entry.record),
+            None => replica_or_first(&project, source, making.number),
+        };
+        let missing = || Error::Share {
+            container: making.name.clone(),
+            what: "the volumes",
+            other: source.to_owned(),
+            reason: "has no container",
+        };
+        let other = project.entries.get(&other.ok_or_else(missing)?.id).ok_or_else(missing)?;
+        for mount in &other.config.spec.mounts {
+            let taken = found.mounts.iter().any(|(target, ..)| *target == mount.target);
+            if let (MountSource::Bind { path, .. }, false) = (&mount.source, taken) {
+                found.mounts.push((mount.target.clone(), path.clone(), mount.read_only || read_only));
+            }
+        }
+        found.uses.push(other.record.id.clone());
+        found.named.extend(other.record.named_volumes.iter().cloned());
+        Ok(())
+    }
+
+    /// Makes directories that are bound and missing, as the user (`create_host_path`; where it is false the command has
+    /// looked before).
+    pub(super) fn bind_sources(&self, mounts: &[Mount]) -> Result<(), Error> {
+        for mount in mounts {
+            if let MountSource::Bind { path, .. } = &mount.source
+                && let Err(error) = std::fs::metadata(path)
+                && error.kind() == std::io::ErrorKind::NotFound
+            {
+                std::fs::create_dir_all(path).map_err(failed("create directory", path))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! What can go wrong with a project, each as one kind of thing that can happen.
+
+use super::link::{self, NotStarted};
+use crate::host::files;
+use crate::report::{Exit, Report};
+use crate::{network, plan, runtime, volume};
+
+/// A step or request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A record, log or other file of ours.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The keeper.
+    #[error(transparent)]
+    Link(#[from] link::Error),
+    /// What a container is made of.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// Its control groups.
+    #[error(transparent)]
+    Cgroup(#[from] runtime::cgroup::Error),
+    /// Its networks.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// Its volumes.
+    #[error(transparent)]
+    Volume(#[from] volume::Error),
+    /// The plan cannot be made.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// The main process could not be started.
+    #[error("cannot start container `{container}`")]
+    NotStarted {
+        /// Its name.
+        container: String,
+        /// Why.
+        source: NotStarted,
+    },
+    /// A further process could not be started.
+    #[error("cannot run `{program}` in container `{container}`")]
+    NotExecuted {
+        /// The container's name.
+        container: String,
+        /// What was to run.
+        program: String,
+        /// Why.
+        source: NotStarted,
+    },
+    /// Someone asked for a container that is not there.
+    #[error("no such container: {container}")]
+    NoContainer {
+        /// Name, id or service.
+        container: String,
+    },
+    /// A service that must have a running container has none.
+    #[error("service \"{service}\" is not running")]
+    NotRunning {
+        /// The service.
+        service: String,
+    },
+    /// A service that is not in the wish.
+    #[error("no such service: {service}")]
+    NoService {
+        /// The service.
+        service: String,
+    },
+    /// A network that the wish has not and that was never made.
+    #[error("no such network: {network}")]
+    NoNetwork {
+        /// Its full name.
+        network: String,
+    },
+    /// An image's own user with subordinate ids not mapped, a signal that cannot be sent and the like.
+    #[error("cannot send signal {signal} to container `{container}`")]
+    Signal {
+        /// The number.
+        signal: i32,
+        /// The container's name.
+        container: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It did not end although it was killed.
+    #[error("container `{container}` does not end although it was killed")]
+    Immortal {
+        /// Its name.
+        container: String,
+    },
+    /// Health was waited for where there is none.
+    #[error("container {container} has no healthcheck configured")]
+    NoHealthcheck {
+        /// Its name.
+        container: String,
+    },
+    /// It turned unhealthy.
+    #[error("container {container} is unhealthy")]
+    Unhealthy {
+        /// Its name.
+        container: String,
+        /// The end of its log, or what the probe said.
+        evidence: Vec<String>,
+    },
+    /// It ended while it was expected to run.
+    #[error("container {container} exited ({})", code_text(*code))]
+    Exited {
+        /// Its name.
+        container: String,
+        /// Its code, where known.
+        code: Option<i32>,
+        /// The end of its log.
+        evidence: Vec<String>,
+    },
+    /// A job failed.
+    #[error("service \"{service}\" didn't complete successfully: exit {}", code_text(*code))]
+    Job {
+        /// The service.
+        service: String,
+        /// Its code, where known.
+        code: Option<i32>,
+        /// The end of its log.
+        evidence: Vec<String>,
+    },
+    /// The time that the user allowed is over.
+    #[error("{} did not come to run in time (waited {} s)", list(containers), waited.as_secs_f64())]
+    Timeout {
+        /// Names of containers that are not as wanted.
+        containers: Vec<String>,
+        /// How long.
+        waited: std::time::Duration,
+    },
+    /// Another command wants to go on.
+    #[error("called off by `{who}`")]
+    CalledOff {
+        /// Who.
+        who: String,
+    },
+    /// A lifecycle hook failed.
+    #[error("{when} hook `{program}` of container `{container}` exited with code {code}")]
+    Hook {
+        /// `post_start` or `pre_stop`.
+        when: &'static str,
+        /// The command.
+        program: String,
+        /// The container's name.
+        container: String,
+        /// Its exit code.
+        code: i32,
+        /// What it printed last.
+        evidence: Vec<String>,
+    },
+    /// It cannot be paused, or let go on.
+    #[error("container `{container}` is {state}")]
+    WrongState {
+        /// Its name.
+        container: String,
+        /// What it is, against what was asked.
+        state: &'static str,
+    },
+    /// A namespace or volume of a container that is not there.
+    #[error("container `{container}` cannot use {what} of `{other}`, which {reason}")]
+    Share {
+        /// The container's name.
+        container: String,
+        /// `the network`, `the volumes` …
+        what: &'static str,
+        /// Whose.
+        other: String,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+fn code_text(code: Option<i32>) -> String {
+    code.map_or("unknown".to_owned(), |code| code.to_string())
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [one] => format!("container {one}"),
+        many => format!("containers {}", many.join(", ")),
+    }
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Report {
+        let exit = match &error {
+            Error::Exited { .. } | Error::NotStarted { .. } | Error::Hook { .. } => Exit::Service,
+            Error::Job { .. } => Exit::Job,
+            Error::Unhealthy { .. } => Exit::Unhealthy,
+            Error::Timeout { .. } => Exit::Timeout,
+            _ => Exit::Failure,
+        };
+        match error {
+            Error::Runtime(error) => error.into(),
+            Error::Cgroup(error) => error.into(),
+            Error::Network(error) => error.into(),
+            Error::Volume(error) => error.into(),
+            Error::Plan(error) => error.into(),
+            Error::Unhealthy { ref evidence, .. }
+            | Error::Exited { ref evidence, .. }
+            | Error::Job { ref evidence, .. }
+            | Error::Hook { ref evidence, .. } => {
+                let mut report = Report::new(exit, error.to_string());
+                report.causes = evidence.clone();
+                report
+            }
+            Error::NotStarted { ref source, .. } | Error::NotExecuted { ref source, .. } => {
+                let exit = match &error {
+                    Error::NotExecuted { .. } => Exit::Code(u8::try_from(source.code).unwrap_or(1)),
+                    _ => exit,
+                };
+                let mut report = Report::from_error(exit, &error);
+                report.hints = source.hints.clone();
+                report
+            }
+            Error::Share { what: "the network" | "the process ids", .. } => {
+                Report::from_error(exit, &error).hint("start that service first, or let `up` start both")
+            }
+            error => Report::from_error(exit, &error),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Further processes in a running container: of users, hooks and probes.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, pidfd_send_signal};
+use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::sync::mpsc;
+
+use super::caller::{Caller, Say};
+use super::link::{self, Process as Line};
+use super::request::Exec;
+use super::{Engine, Error};
+use crate::event::Action;
+use crate::plan::observed::State;
+use crate::runtime::exec::{Talk, Target, operations};
+use crate::runtime::spec::{ContainerId, Process, Seccomp};
+use crate::sys::net;
+
+/// So much of a probe's or hook's output is kept, as Docker does.
+const KEPT: usize = 4096;
+
+/// Exit code of a process that was killed for taking too long.
+pub(super) const TIMED_OUT: i32 = -1;
+
+/// What differs from the container's main process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extra {
+    pub env: Vec<String>,
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub privileged: bool,
+}
+
+/// How a process ended whose output was taken.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub code: i32,
+    /// The end of what it printed.
+    pub output: Vec<u8>,
+}
+
+impl Engine {
+    /// Runs a command for a user; returns its exit code.
+    ///
+    /// `streams` are its standard ones, none with a terminal; `signals` go to it.
+    pub async fn exec(
+        self: &Rc<Self>,
+        caller: &Caller,
+        exec: Exec,
+        streams: Vec<OwnedFd>,
+        mut signals: mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Error> {
+        let id = self.target(&exec)?;
+        let record = self.record_or_gone(&id)?;
+        let extra = Extra {
+            env: exec.env,
+            user: exec.user,
+            working_dir: exec.working_dir,
+            privileged: exec.privileged,
+        };
+        let talk = match exec.tty {
+            true => Talk::Terminal,
+            false => {
+                let mut streams = streams.into_iter();
+                Talk::Descriptors([streams.next(), streams.next(), streams.next()])
+            }
+        };
+        let program = exec.argv.first().cloned().unwrap_or_default();
+        let mut line = self.run(&id, exec.argv, &extra, talk)?;
+        let gone = || Error::Link(link::Error::Gone);
+        let started = (&mut line.started).await.map_err(|_| gone())?;
+        let mut started = started.map_err(|source| Error::NotExecuted {
+            container: record.name.clone(),
+            program: program.clone(),
+            source,
+        })?;
+        self.tell(&record, Action::ExecStart, &[]);
+        if let Some(terminal) = started.descriptors.remove("terminal") {
+            set_window(&terminal, exec.window);
+            caller.say(Say::Terminal(terminal));
+        }
+        caller.say(Say::Started { container: id.0.clone(), name: record.name.clone() });
+        if exec.detach {
+            return Ok(0);
+        }
+        let process = started.descriptors.remove("pidfd");
+        let exit = loop {
+            tokio::select! {
+                exit = &mut line.ended => break exit.map_err(|_| gone())?,
+                Some(number) = signals.recv() => {
+                    if let (Some(process), Some(signal)) = (&process, Signal::from_named_raw(number)) {
+                        // It may have ended in this moment.
+                        let _ = pidfd_send_signal(process, signal);
+                    }
+                }
+            }
+        };
+        let code = exit.code.unwrap_or(255);
+        self.tell(&record, Action::ExecDie { code }, &[("exitCode", code.to_string())]);
+        Ok(code)
+    }
+
+    /// The container in which a user's command runs.
+    fn target(&self, exec: &Exec) -> Result<ContainerId, Error> {
+        let project = self.project.borrow();
+        let runs = |state: &State| matches!(state, State::Running { .. });
+        let found = match exec.index {
+            Some(index) => project.replica(&exec.service, index),
+            None => {
+                let of_service = project.of_service(&exec.service);
+                let oneoff = project.entries.values().find(|entry| {
+                    entry.record.service == exec.service && entry.record.oneoff && runs(&entry.record.state)
+                });
+                of_service
+                    .iter()
+                    .find(|entry| runs(&entry.record.state))
+                    .or(of_service.first())
+                    .copied()
+                    .filter(|entry| runs(&entry.record.state) || oneoff.is_none())
+                    .or(oneoff)
+            }
+        };
+        let missing = || Error::NotRunning { service: exec.service.clone() };
+        let record = &found.ok_or_else(missing)?.record;
+        match &record.state {
+            State::Running { paused: true, .. } => {
+                Err(Error::WrongState { container: record.name.clone(), state: "paused" })
+            }
+            state if runs(state) => Ok(record.id.clone()),
+            _ => Err(missing()),
+        }
+    }
+
+    /// Runs a command to its end and keeps the end of its output. Beyond `timeout` it is killed and its code is
+    /// [`TIMED_OUT`].
+    pub(super) async fn run_inside(
+        self: &Rc<Self>,
+        id: &ContainerId,
+        argv: Vec<String>,
+        extra: &Extra,
+        timeout: Option<Duration>,
+    ) -> Result<Outcome, Error> {
+        let watch = |error: std::io::Error| Error::Link(link::Error::Watch(error));
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| watch(error.into()))?;
+        rustix::io::ioctl_fionbio(&read, true).map_err(|error| watch(error.into()))?;
+        let read = net::watch(read).map_err(watch)?;
+        let program = argv.first().cloned().unwrap_or_default();
+        let talk = Talk::Descriptors([None, Some(write.try_clone().map_err(watch)?), Some(write)]);
+        let mut line = self.run(id, argv, extra, talk)?;
+        let gone = || Error::Link(link::Error::Gone);
+        let started = (&mut line.started).await.map_err(|_| gone())?;
+        let mut started = started.map_err(|source| Error::NotExecuted {
+            container: self.record(id).map(|record| record.name).unwrap_or_default(),
+            program,
+            source,
+        })?;
+        let process = started.descriptors.remove("pidfd");
+        let mut output = Vec::new();
+        let mut late = false;
+        let time = timeout.unwrap_or(Duration::from_secs(u32::MAX.into()));
+        let timer = tokio::time::sleep(time);
+        tokio::pin!(timer);
+        let mut open = true;
+        let exit = loop {
+            tokio::select! {
+                exit = &mut line.ended => break exit.map_err(|_| gone())?,
+                guard = read.readable(), if open => {
+                    let mut guard = guard.map_err(watch)?;
+                    guard.clear_ready();
+                    open = take(read.get_ref(), &mut output);
+                }
+                () = &mut timer, if !late => {
+                    late = true;
+                    if let Some(process) = &process {
+                        // It may have ended in this moment.
+                        let _ = pidfd_send_signal(process, Signal::KILL);
+                    }
+                }
+            }
+        };
+        take(read.get_ref(), &mut output);
+        let code = if late { TIMED_OUT } else { exit.code.unwrap_or(255) };
+        Ok(Outcome { code, output })
+    }
+
+    /// Sends an exec to the keeper.
+    fn run(
+        self: &Rc<Self>,
+        id: &ContainerId,
+        argv: Vec<String>,
+        extra: &Extra,
+        talk: Talk,
+    ) -> Result<Line, Error> {
+        let (config, group) = {
+            let project = self.project.borrow();
+            let missing = || Error::NoContainer { container: id.to_string() };
+            let entry = project.entries.get(id).ok_or_else(missing)?;
+            let group = entry.live.as_ref().map(|live| live.cgroup.clone()).unwrap_or_default();
+            (entry.config.clone(), group)
+        };
+        let not_running = || Error::NotRunning { service: config.service.name.clone() };
+        let target = Target {
+            process: self.process(id).ok_or_else(not_running)?,
+            namespaces: &config.spec.namespaces,
+            user_namespace: &config.spec.user_namespace,
+            cgroup: &group.procs(),
+            privileged: config.spec.privileged || extra.privileged,
+        };
+        let process = changed(&config.spec.process, argv, extra);
+        let prepared = operations(&process, target, talk)?;
+        let number = self.execs.get() + 1;
+        self.execs.set(number);
+        // Numbers begin again with the next supervisor, while execs of this one may still run.
+        let name = format!("{}-{number}-{}", std::process::id(), id.short());
+        Ok(self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?)
+    }
+}
+
+/// The container's main process with another command.
+fn changed(main: &Process, argv: Vec<String>, extra: &Extra) -> Process {
+    let mut process = Process { argv, ..main.clone() };
+    let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
+    for variable in &extra.env {
+        process.env.retain(|other| name(other) != name(variable));
+        process.env.push(variable.clone());
+    }
+    if let Some(user) = &extra.user {
+        process.user.clone_from(user);
+        // HOME follows the user unless somebody set it; the runtime fills it in where it is missing.
+        process.env.retain(|variable| !variable.starts_with("HOME=") || extra.env.contains(variable));
+    }
+    if let Some(directory) = &extra.working_dir {
+        process.cwd.clone_from(directory);
+    }
+    if extra.privileged {
+        process.seccomp = Seccomp::Unconfined;
+    }
+    process
+}
+
+/// Gives a terminal the size of the user's.
+pub(super) fn set_window(terminal: &OwnedFd, window: Option<(u16, u16)>) {
+    if let Some((rows, columns)) = window {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // A terminal of the default size is still a terminal.
+        let _ = tcsetwinsize(terminal.as_fd(), size);
+    }
+}
+
+/// Reads what is there; false at the end.
+fn take(pipe: &OwnedFd, output: &mut Vec<u8>) -> bool {
+    let mut bytes = [0; 4096];
+    loop {
+        match rustix::io::read(pipe, &mut bytes) {
+            Ok(0) => return false,
+            Ok(count) => {
+                output.extend_from_slice(&bytes[..count]);
+                let excess = output.len().saturating_sub(KEPT);
+                output.drain(..excess);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_keeps_what_is_not_said_and_variables_are_replaced() {
+        let main = Process {
+            argv: vec!["main".into()],
+            env: vec!["A=1".into(), "HOME=/root".into(), "B=2".into()],
+            cwd: "/".into(),
+            user: "0".into(),
+            group_add: Vec::new(),
+            capabilities: Vec::new(),
+            no_new_privileges: false,
+            seccomp: Seccomp::Default,
+            rlimits: Vec::new(),
+            oom_score_adj: None,
+        };
+        let extra = Extra { env: vec!["A=3".into()], user: Some("ada".into()), ..Extra::default() };
+        let process = changed(&main, vec!["id".into()], &extra);
+        assert_eq!(process.env, ["B=2", "A=3"]);
+        assert_eq!(
+            (process.argv, process.user, process.cwd),
+            (vec!["id".to_owned()], "ada".into(), "/".into())
+        );
+        assert_eq!(process.seccomp, Seccomp::Default);
+    }
+}

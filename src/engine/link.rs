@@ -1,0 +1,255 @@
+//! The line to the keeper, for tasks: a word goes out, its answer comes back to the one who waits for it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::keeper::Client;
+use crate::keeper::channel;
+use crate::keeper::message::{Exit, Notice, Running, Word};
+use crate::runtime::operations::Launch;
+use crate::sys::net;
+
+/// The keeper cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The keeper has died.
+    #[error("the keeper has gone")]
+    Gone,
+    /// What it said makes no sense.
+    #[error("the keeper's words are not understood")]
+    Channel(#[from] channel::Error),
+    /// The socket cannot be watched.
+    #[error("cannot watch the keeper's socket")]
+    Watch(#[source] io::Error),
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// As the host counts.
+    pub pid: i32,
+    /// Field 22 of proc_pid_stat(5).
+    pub start_time: u64,
+    /// What was done without, each a sentence.
+    pub warnings: Vec<String>,
+    /// Its descriptors by name: `pidfd`, `in`, `out`, `err`, `terminal`.
+    pub descriptors: HashMap<String, OwnedFd>,
+}
+
+/// A process that could not be started.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct NotStarted {
+    /// What a shell would say.
+    pub code: i32,
+    /// What failed and why.
+    pub message: String,
+    /// What to do about it.
+    pub hints: Vec<String>,
+}
+
+/// What the keeper says of containers, in its order.
+#[derive(Debug)]
+pub enum Told {
+    /// A container runs.
+    Started(String, Started),
+    /// A container could not be started.
+    NotStarted(String, NotStarted),
+    /// A container has ended.
+    Ended(String, Exit),
+    /// The keeper has died. The last word.
+    Lost,
+}
+
+/// An exec under way.
+#[derive(Debug)]
+pub struct Process {
+    /// It runs, or could not be started.
+    pub started: oneshot::Receiver<Result<Started, NotStarted>>,
+    /// It has ended.
+    pub ended: oneshot::Receiver<Exit>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    starts: HashMap<String, oneshot::Sender<Result<Started, NotStarted>>>,
+    ends: HashMap<String, oneshot::Sender<Exit>>,
+    descriptors: HashMap<String, Vec<oneshot::Sender<Option<OwnedFd>>>>,
+    keys: Vec<oneshot::Sender<Vec<String>>>,
+    processes: Vec<oneshot::Sender<Vec<Running>>>,
+}
+
+/// The line. One reader task feeds it ([`Link::run`]).
+pub struct Link {
+    channel: RefCell<Client>,
+    /// The same socket, for waiting.
+    ready: AsyncFd<OwnedFd>,
+    waiting: RefCell<Waiting>,
+    told: mpsc::UnboundedSender<Told>,
+}
+
+impl Link {
+    /// Takes the socket to the keeper. What it says of containers comes out of the receiver, in its order.
+    pub fn new(socket: OwnedFd) -> Result<(Rc<Link>, mpsc::UnboundedReceiver<Told>), Error> {
+        let copy = socket.try_clone().map_err(Error::Watch)?;
+        let channel = Client::new(socket).map_err(Error::Watch)?;
+        let ready = net::watch(copy).map_err(Error::Watch)?;
+        let (told, receiver) = mpsc::unbounded_channel();
+        let link = Link { channel: RefCell::new(channel), ready, waiting: RefCell::default(), told };
+        Ok((Rc::new(link), receiver))
+    }
+
+    /// Reads until the keeper dies.
+    pub async fn run(self: Rc<Link>) {
+        loop {
+            let Ok(mut guard) = self.ready.readable().await else { break };
+            // Before the last read: what comes after it makes the socket ready again.
+            guard.clear_ready();
+            loop {
+                let received = self.channel.borrow_mut().try_recv();
+                match received {
+                    Ok(Some((notice, descriptors))) => self.hear(notice, descriptors),
+                    Ok(None) => break,
+                    // A notice of a newer keeper; the line is whole.
+                    Err(channel::Error::Content(_)) => {}
+                    Err(_) => {
+                        *self.waiting.borrow_mut() = Waiting::default();
+                        let _ = self.told.send(Told::Lost);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&self, notice: Notice, descriptors: Vec<OwnedFd>) {
+        let mut waiting = self.waiting.borrow_mut();
+        match notice {
+            Notice::Started { id, pid, start_time, warnings, descriptors: names } => {
+                let descriptors = names.into_iter().zip(descriptors).collect();
+                let started = Started { pid, start_time, warnings, descriptors };
+                match waiting.starts.remove(&id) {
+                    Some(waiter) => drop(waiter.send(Ok(started))),
+                    None => drop(self.told.send(Told::Started(id, started))),
+                }
+            }
+            Notice::StartFailed { id, code, message, hints } => {
+                let failed = NotStarted { code, message, hints };
+                waiting.ends.remove(&id);
+                match waiting.starts.remove(&id) {
+                    Some(waiter) => drop(waiter.send(Err(failed))),
+                    None => drop(self.told.send(Told::NotStarted(id, failed))),
+                }
+            }
+            Notice::Exited { id, exit } => match waiting.ends.remove(&id) {
+                Some(waiter) => drop(waiter.send(exit)),
+                None => drop(self.told.send(Told::Ended(id, exit))),
+            },
+            Notice::Descriptor { key } => {
+                let waiters = waiting.descriptors.get_mut(&key);
+                if let Some(waiter) =
+                    waiters.filter(|waiters| !waiters.is_empty()).map(|waiters| waiters.remove(0))
+                {
+                    drop(waiter.send(descriptors.into_iter().next()));
+                }
+            }
+            Notice::Keys { keys } => {
+                if !waiting.keys.is_empty() {
+                    drop(waiting.keys.remove(0).send(keys));
+                }
+            }
+            Notice::Processes { processes } => {
+                if !waiting.processes.is_empty() {
+                    drop(waiting.processes.remove(0).send(processes));
+                }
+            }
+            Notice::Adopted { .. } | Notice::NotUnderstood { .. } => {}
+        }
+    }
+
+    /// Sends a word; what the socket does not take at once follows.
+    pub fn send(self: &Rc<Link>, word: &Word, descriptors: Vec<OwnedFd>) -> Result<(), Error> {
+        let mut channel = self.channel.borrow_mut();
+        let waited = channel.wants_write();
+        channel.send(word, descriptors).map_err(gone)?;
+        if channel.wants_write() && !waited {
+            tokio::task::spawn_local(self.clone().flush());
+        }
+        Ok(())
+    }
+
+    async fn flush(self: Rc<Link>) {
+        loop {
+            let Ok(mut guard) = self.ready.writable().await else { return };
+            guard.clear_ready_matching(tokio::io::Ready::WRITABLE);
+            let mut channel = self.channel.borrow_mut();
+            // A broken line is noticed by the reader.
+            if channel.flush().is_err() || !channel.wants_write() {
+                return;
+            }
+        }
+    }
+
+    /// Starts a further process in a container. Both answers come to the caller.
+    pub fn exec(
+        self: &Rc<Link>,
+        id: &str,
+        container: &str,
+        launch: Launch,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Process, Error> {
+        let (start, started) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.starts.insert(id.to_owned(), start);
+            waiting.ends.insert(id.to_owned(), end);
+        }
+        let word = Word::Exec { id: id.to_owned(), container: container.to_owned(), launch };
+        self.send(&word, descriptors)?;
+        Ok(Process { started, ended })
+    }
+
+    /// Fetches a duplicate of a stored descriptor.
+    pub async fn get(self: &Rc<Link>, key: &str) -> Result<Option<OwnedFd>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.borrow_mut().descriptors.entry(key.to_owned()).or_default().push(answer);
+        self.send(&Word::Get { key: key.to_owned() }, Vec::new())?;
+        answered.await.map_err(|_| Error::Gone)
+    }
+
+    /// Stores a duplicate of a descriptor.
+    pub fn put(self: &Rc<Link>, key: &str, descriptor: impl AsFd) -> Result<(), Error> {
+        let copy = descriptor.as_fd().try_clone_to_owned().map_err(Error::Watch)?;
+        self.send(&Word::Put { key: key.to_owned() }, vec![copy])
+    }
+
+    /// Which keys there are.
+    pub async fn keys(self: &Rc<Link>) -> Result<Vec<String>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.borrow_mut().keys.push(answer);
+        self.send(&Word::Keys, Vec::new())?;
+        answered.await.map_err(|_| Error::Gone)
+    }
+
+    /// Which processes run.
+    pub async fn processes(self: &Rc<Link>) -> Result<Vec<Running>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.borrow_mut().processes.push(answer);
+        self.send(&Word::List, Vec::new())?;
+        answered.await.map_err(|_| Error::Gone)
+    }
+}
+
+fn gone(error: channel::Error) -> Error {
+    match error {
+        channel::Error::Closed => Error::Gone,
+        error => Error::Channel(error),
+    }
+}

@@ -1,0 +1,205 @@
+//! `run`: a container for one command, beside those of its service.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tokio::sync::mpsc;
+
+use super::bytes::random_hex;
+use super::caller::{Caller, Say};
+use super::container::{Making, Streams};
+use super::exec::set_window;
+use super::execute::Wording;
+use super::request::{HandedPort, Run};
+use super::turn::{Patience, Turn};
+use super::{Engine, Error};
+use crate::plan::desired::{Desired, NetworkWish, RestartPolicy, Service, ShareWish};
+use crate::plan::observed::State;
+use crate::plan::reconcile::{self, Options};
+use crate::report::Report;
+use crate::runtime::spec::ContainerId;
+
+impl Engine {
+    /// Makes and runs a one-off container; returns its exit code, or 0 at once when it is detached.
+    ///
+    /// `streams` are its standard ones, none with a terminal or detached; `signals` go to it. When the caller goes
+    /// away, the container is stopped.
+    pub async fn run_oneoff(
+        self: &Rc<Self>,
+        caller: &Caller,
+        run: Run,
+        ports: Vec<HandedPort>,
+        streams: Vec<OwnedFd>,
+        mut signals: mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Report> {
+        let turn = self.turns.take(caller, Patience::Waits).await;
+        let Run { service: name, no_dependencies, tty, interactive, detach, window, remove, .. } = run;
+        let mut service = run
+            .desired
+            .services
+            .get(&name)
+            .cloned()
+            .ok_or_else(|| Error::NoService { service: name.clone() })?;
+        self.prepare_ground(caller, &turn, &run.desired, &service, no_dependencies).await?;
+        let _spare = self.keep_spare(ports);
+        service.spec.tty = tty;
+        service.spec.stdin_open = interactive && tty;
+        service.volumes.extend(run.volumes);
+        if !detach {
+            service.restart = RestartPolicy::No;
+        }
+        let container_name = match run.name {
+            Some(name) => name,
+            None => format!("{}-{}-run-{}", self.name(), service.name, random_hex(6).map_err(Error::from)?),
+        };
+        let making = Making {
+            service: &service,
+            number: 0,
+            name: container_name.clone(),
+            inherited: Default::default(),
+            oneoff: true,
+            aliases: run.use_aliases,
+            attached: !detach,
+            without_ports: !run.publish,
+            remove,
+        };
+        let id = self.create(making).await?;
+        if let Some(entry) = self.project.borrow_mut().entries.get_mut(&id) {
+            entry.awaited = !detach;
+        }
+        let streams: Streams = match (detach, tty) {
+            (false, false) => {
+                let mut streams = streams.into_iter();
+                [streams.next().filter(|_| interactive), streams.next(), streams.next()]
+            }
+            _ => Streams::default(),
+        };
+        let started = self.start(&id, streams, caller).await;
+        drop(turn);
+        if let Err(error) = started {
+            if remove {
+                self.remove(&id, true, caller).await?;
+            }
+            return Err(error.into());
+        }
+        if let Some(terminal) = self.take_terminal(&id, tty && !detach) {
+            set_window(&terminal, window);
+            caller.say(Say::Terminal(terminal));
+        }
+        caller.say(Say::Started { container: id.0.clone(), name: container_name });
+        if detach {
+            return Ok(0);
+        }
+        let code = self.attend(&id, caller, &mut signals).await?;
+        if remove {
+            self.remove(&id, true, caller).await?;
+        }
+        Ok(code)
+    }
+
+    /// Waits for the end of a one-off container and passes signals on.
+    async fn attend(
+        self: &Rc<Self>,
+        id: &ContainerId,
+        caller: &Caller,
+        signals: &mut mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Error> {
+        let ended = self.ended(id);
+        tokio::pin!(ended);
+        let mut here = true;
+        loop {
+            tokio::select! {
+                () = &mut ended => break,
+                Some(signal) = signals.recv() => self.signal(id, signal)?,
+                () = caller.gone(), if here => {
+                    here = false;
+                    self.stop(id, None, caller).await?;
+                }
+            }
+        }
+        Ok(match self.record_or_gone(id)?.state {
+            State::Exited { code, .. } => code.unwrap_or(255),
+            _ => 255,
+        })
+    }
+
+    fn take_terminal(&self, id: &ContainerId, wanted: bool) -> Option<OwnedFd> {
+        let mut project = self.project.borrow_mut();
+        let live = project.entries.get_mut(id)?.live.as_mut()?;
+        wanted.then(|| live.descriptors.remove("terminal")).flatten()
+    }
+
+    /// Starts what a one-off needs, and makes its networks.
+    async fn prepare_ground(
+        self: &Rc<Self>,
+        caller: &Caller,
+        turn: &Turn,
+        desired: &Desired,
+        service: &Service,
+        no_dependencies: bool,
+    ) -> Result<(), Report> {
+        let mut needed = needs(service);
+        if no_dependencies {
+            // Whose namespaces it joins must run all the same.
+            needed.retain(|name| !service.depends_on.contains_key(name));
+        }
+        needed.retain(|name| desired.services.contains_key(name));
+        let mut stored = desired.clone();
+        // The flags of this command have changed it: it is no wish for the service itself.
+        let known =
+            self.project.borrow().desired.as_ref().and_then(|old| old.services.get(&service.name).cloned());
+        match known {
+            Some(known) => drop(stored.services.insert(service.name.clone(), known)),
+            None => drop(stored.services.shift_remove(&service.name)),
+        }
+        self.remember(stored)?;
+        if !needed.is_empty() {
+            let before = self.observed()?;
+            let options =
+                Options { services: needed, ignore_orphans: true, no_dependencies, ..Options::default() };
+            let plan = reconcile::reconcile(desired, &before, &options).map_err(Error::from)?;
+            super::apply::tell_untouched(
+                caller,
+                &plan,
+                &before,
+                &reconcile::services(desired, &before, &options),
+            );
+            self.execute(caller, &plan, &before, turn.called_off(), Wording::Usual).await?;
+            let mut called_off = turn.called_off();
+            if !no_dependencies {
+                for (name, dependency) in &service.depends_on {
+                    let wait = self.wait_condition(name, dependency.condition, caller, &mut called_off).await;
+                    match wait {
+                        Err(error) if dependency.required => return Err(error.into()),
+                        Err(error) => caller.warn(Report::from(error).to_string()),
+                        Ok(()) => {}
+                    }
+                }
+            }
+        }
+        if let NetworkWish::Networks(uses) = &service.network {
+            for wish in uses {
+                self.create_network(&wish.network).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Services whose containers a container of this one needs.
+fn needs(service: &Service) -> Vec<String> {
+    let mut needed: Vec<String> = service.depends_on.keys().cloned().collect();
+    if let NetworkWish::Service(other) = &service.network {
+        needed.push(other.clone());
+    }
+    for share in [&service.pid, &service.ipc] {
+        if let ShareWish::Service(other) = share {
+            needed.push(other.clone());
+        }
+    }
+    let from = service.volumes_from.iter().map(|from| &from.source);
+    needed.extend(from.filter(|source| !source.starts_with("container:")).cloned());
+    needed.sort();
+    needed.dedup();
+    needed
+}

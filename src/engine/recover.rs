@@ -1,0 +1,324 @@
+//! Takes a project up where an earlier process of ours left it: records from disk, descriptors and processes from the
+//! keeper, exits that nobody has heard of from its journal.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::link::{Link, Started, Told};
+use super::networks::{Wires, namespace_key, network_key};
+use super::ports::{Socket, port_key};
+use super::project::{Entry, Live, Project};
+use super::state::Store;
+use super::{Engine, Error, journal, observe};
+use crate::host::paths::Paths;
+use crate::host::process::{Identity, boot_id};
+use crate::keeper::journal as keeper_journal;
+use crate::keeper::message::{Exit, Running, Word, key};
+use crate::plan::observed::{Container, State};
+use crate::runtime::cgroup::Controller;
+use crate::runtime::spec::{ContainerId, Network};
+
+/// How many events a slow listener may be behind.
+const EVENTS: usize = 4096;
+
+impl Engine {
+    /// Takes a project up. `keeper` is our end of the line to it; must run in a `LocalSet`.
+    ///
+    /// Returns a task that ends when the keeper has died, beside the engine.
+    pub async fn open(
+        paths: Paths,
+        name: &str,
+        keeper: OwnedFd,
+    ) -> Result<(Rc<Engine>, tokio::task::JoinHandle<()>), Error> {
+        let (link, told) = Link::new(keeper)?;
+        tokio::task::spawn_local(link.clone().run());
+        let engine = Rc::new(Engine {
+            store: Store::new(paths, name),
+            link,
+            cgroups: Controller::detect()?,
+            wires: Wires::default(),
+            project: RefCell::new(Project::default()),
+            turns: Default::default(),
+            events: broadcast::channel(EVENTS).0,
+            changes: watch::channel(0).0,
+            execs: Cell::new(0),
+        });
+        engine.recover().await?;
+        // From here on; what was told meanwhile waits in the channel.
+        let listener = tokio::task::spawn_local(engine.clone().listen(told));
+        Ok((engine, listener))
+    }
+
+    async fn listen(self: Rc<Self>, mut told: mpsc::UnboundedReceiver<Told>) {
+        while let Some(told) = told.recv().await {
+            match told {
+                Told::Started(id, started) => self.started(&ContainerId(id), started),
+                Told::NotStarted(id, why) => self.not_started(&ContainerId(id), why),
+                Told::Ended(id, exit) => {
+                    tokio::task::spawn_local(self.clone().take_in_exit(ContainerId(id), exit));
+                }
+                Told::Lost => return,
+            }
+        }
+    }
+
+    async fn recover(self: &Rc<Self>) -> Result<(), Error> {
+        self.store.sweep()?;
+        let records = self.store.containers()?;
+        let networks = self.store.networks()?;
+        let keys = self.link.keys().await?;
+        let processes = self.link.processes().await?;
+        {
+            let mut project = self.project.borrow_mut();
+            project.desired = self.store.desired()?;
+            for record in &records {
+                if let Some(config) = self.store.config(&record.id)? {
+                    project.entries.insert(record.id.clone(), Entry::new(record.clone(), config));
+                }
+            }
+            project.networks = networks;
+        }
+        self.recover_networks(&records, &keys).await?;
+        let exits = keeper_journal::read(&self.store.paths().journal(self.name())).unwrap_or_default();
+        for record in records {
+            self.recover_container(record, &keys, &processes, &exits).await?;
+        }
+        self.drop_litter(&keys)?;
+        self.touch();
+        Ok(())
+    }
+
+    async fn recover_networks(self: &Rc<Self>, records: &[Container], keys: &[String]) -> Result<(), Error> {
+        let known = self.project.borrow().networks.clone();
+        for (name, mut network) in known {
+            self.wires.remember(&network.spec, records)?;
+            let key = network_key(&name);
+            let namespace = match keys.contains(&key) {
+                true => self.link.get(&key).await?,
+                false => None,
+            };
+            network.alive = namespace.is_some();
+            if let Some(namespace) = namespace {
+                self.wires.networks()?.adopt(network.spec.clone(), namespace).await?;
+            }
+            self.project.borrow_mut().networks.insert(name, network);
+        }
+        Ok(())
+    }
+
+    /// Finds out what has become of one container.
+    async fn recover_container(
+        self: &Rc<Self>,
+        record: Container,
+        keys: &[String],
+        processes: &[Running],
+        exits: &BTreeMap<String, Exit>,
+    ) -> Result<(), Error> {
+        let id = record.id.clone();
+        let runs = processes.iter().find(|process| process.id == id.0);
+        match (&record.state, runs) {
+            (_, Some(process)) => {
+                self.take_over(&record, process, keys).await?;
+            }
+            (State::Running { pid, start_time, boot_id, .. }, None) => {
+                let identity = Identity { pid: *pid, start_time: *start_time, boot_id: boot_id.clone() };
+                let exit = exits.get(&id.0).filter(|exit| journal::is_of(exit, &record)).cloned();
+                match exit {
+                    None if identity.is_alive() => {
+                        // Its keeper has died; the new one watches it from now on.
+                        let process = Running {
+                            id: id.0.clone(),
+                            pid: *pid,
+                            start_time: *start_time,
+                            kind: crate::keeper::message::Kind::Container,
+                        };
+                        self.link.send(&Word::Adopt { id: id.0.clone(), process: identity }, Vec::new())?;
+                        self.take_over(&record, &process, keys).await?;
+                    }
+                    None => self.settle_unknown(&id, &record)?,
+                    Some(exit) => {
+                        let process = Running {
+                            id: id.0.clone(),
+                            pid: *pid,
+                            start_time: *start_time,
+                            kind: crate::keeper::message::Kind::Container,
+                        };
+                        self.take_over(&record, &process, keys).await?;
+                        self.clone().take_in_exit(id, exit).await;
+                    }
+                }
+            }
+            // Started and ended while nobody was there to write either down.
+            (State::Created | State::Exited { .. } | State::Restarting { .. }, None)
+                if exits.contains_key(&id.0) =>
+            {
+                let exit = exits[&id.0].clone();
+                let process = Running {
+                    id: id.0.clone(),
+                    pid: exit.pid,
+                    start_time: exit.start_time,
+                    kind: crate::keeper::message::Kind::Container,
+                };
+                self.take_over(&record, &process, keys).await?;
+                self.clone().take_in_exit(id, exit).await;
+            }
+            (State::Restarting { .. }, None) => {
+                let due = {
+                    let project = self.project.borrow();
+                    project.entries.get(&id).and_then(|entry| entry.lifecycle.due_ns())
+                };
+                if let Some(due) = due {
+                    let timer = self.arm(&id, due);
+                    if let Some(entry) = self.project.borrow_mut().entries.get_mut(&id) {
+                        entry.timer = Some(timer);
+                    }
+                }
+            }
+            (State::Removing, None) => self.remove(&id, false, &super::Caller::nobody()).await?,
+            (State::Created | State::Exited { .. }, None) => {}
+        }
+        Ok(())
+    }
+
+    /// It ended, and nobody knows how: the keeper died before, or the machine was restarted.
+    fn settle_unknown(&self, id: &ContainerId, record: &Container) -> Result<(), Error> {
+        let mut settled = record.clone();
+        observe::settle(&mut settled, None);
+        settled.ports.clear();
+        if let Some(entry) = self.project.borrow_mut().entries.get_mut(id) {
+            *entry = Entry::new(settled, (*entry.config).clone());
+        }
+        self.save(id)
+    }
+
+    /// Goes on with a container that runs, or has just ended and left output behind.
+    async fn take_over(
+        self: &Rc<Self>,
+        record: &Container,
+        process: &Running,
+        keys: &[String],
+    ) -> Result<(), Error> {
+        let id = &record.id;
+        let mut descriptors = HashMap::new();
+        for (name, key) in [
+            ("in", key::stdin(&id.0)),
+            ("out", key::stdout(&id.0)),
+            ("err", key::stderr(&id.0)),
+            ("terminal", key::terminal(&id.0)),
+        ] {
+            if keys.contains(&key) {
+                descriptors
+                    .extend(self.link.get(&key).await?.map(|descriptor| (name.to_owned(), descriptor)));
+            }
+        }
+        // Gone already: its exit is in the journal, or comes.
+        let pidfd = Pid::from_raw(process.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let boot_id = boot_id().unwrap_or_default();
+        let identity =
+            Identity { pid: process.pid, start_time: process.start_time, boot_id: boot_id.clone() };
+        let pidfd = pidfd.filter(|_| identity.is_alive());
+        if let Some(entry) = self.project.borrow_mut().entries.get_mut(id) {
+            entry.live = Some(Live { cgroup: self.cgroups.open(self.name(), &id.0), ..Live::default() });
+        }
+        self.recover_ports(record, keys).await?;
+        match record.state {
+            // The record is the truth: since when it runs, how its health was.
+            State::Running { .. } => {
+                let output = self.capture(id, &mut descriptors);
+                if let Some(live) =
+                    self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.live.as_mut())
+                {
+                    live.process = pidfd;
+                    live.output = output;
+                    live.descriptors = descriptors;
+                }
+            }
+            // It came to run after our predecessor had died.
+            _ => {
+                descriptors.extend(pidfd.map(|pidfd| ("pidfd".to_owned(), pidfd)));
+                let (pid, start_time) = (process.pid, process.start_time);
+                {
+                    let mut project = self.project.borrow_mut();
+                    if let Some(entry) = project.entries.get_mut(id) {
+                        use super::lifecycle::Event;
+                        let policy = entry.config.service.restart;
+                        (entry.lifecycle, _) = entry.lifecycle.next(Event::Start, policy, super::now_ns());
+                    }
+                }
+                self.started(id, Started { pid, start_time, warnings: Vec::new(), descriptors });
+            }
+        }
+        let own = self
+            .project
+            .borrow()
+            .entries
+            .get(id)
+            .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
+        if own
+            && keys.contains(&namespace_key(id))
+            && let Some(namespace) = self.link.get(&namespace_key(id)).await?
+        {
+            let networks = self.wires.networks()?;
+            networks.adopt_container(&id.0, namespace, &record.attachments, true).await?;
+            networks.set_names_active(&id.0, true);
+            self.publish_ports(id).await?;
+        }
+        self.resume_probing(id);
+        Ok(())
+    }
+
+    async fn recover_ports(&self, record: &Container, keys: &[String]) -> Result<(), Error> {
+        let ports = {
+            let project = self.project.borrow();
+            project
+                .entries
+                .get(&record.id)
+                .map(|entry| entry.config.service.ports.clone())
+                .unwrap_or_default()
+        };
+        for (number, bound) in record.ports.iter().enumerate() {
+            let key = port_key(&record.id, number);
+            if !keys.contains(&key) {
+                continue;
+            }
+            let Some(socket) = self.link.get(&key).await? else { continue };
+            let port = ports.iter().find(|port| {
+                port.container_port == bound.container_port
+                    && port.protocol == bound.protocol
+                    && port.host_ip == bound.asked_ip
+                    && (port.host_port == 0
+                        || (port.host_port..=port.host_port_end).contains(&bound.host.port()))
+            });
+            if let (Some(port), Some(entry)) = (port, self.project.borrow_mut().entries.get_mut(&record.id)) {
+                entry.sockets.push(Socket { port: port.clone(), address: bound.host, socket });
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes descriptors in the keeper that belong to nothing any more.
+    fn drop_litter(self: &Rc<Self>, keys: &[String]) -> Result<(), Error> {
+        let project = self.project.borrow();
+        for key in keys {
+            let Some((kind, rest)) = key.split_once('/') else { continue };
+            let id = ContainerId(rest.split('/').next().unwrap_or(rest).to_owned());
+            let wanted = match kind {
+                "net" => project.networks.contains_key(rest),
+                "port" => project.entries.get(&id).is_some_and(|entry| !entry.sockets.is_empty()),
+                "netns" | "in" | "out" | "err" | "tty" => {
+                    project.entries.get(&id).is_some_and(|entry| entry.live.is_some())
+                }
+                _ => true,
+            };
+            if !wanted {
+                self.link.send(&Word::Drop { key: key.clone() }, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+}

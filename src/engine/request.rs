@@ -1,0 +1,87 @@
+//! What the engine is asked for, where a few words do not do.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::spec::PublishedPort;
+use crate::plan::desired::{Desired, VolumeUse};
+
+/// A port that the command has bound and listens on, whose descriptor travels beside the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundSocket {
+    /// The service that it is for.
+    pub service: String,
+    /// The replica.
+    pub number: u32,
+    /// What was asked for.
+    pub port: PublishedPort,
+    /// What was bound.
+    pub address: SocketAddr,
+}
+
+/// A bound port with its socket.
+#[derive(Debug)]
+pub struct HandedPort {
+    /// For whom.
+    pub bound: BoundSocket,
+    /// The socket, bound and listening.
+    pub socket: OwnedFd,
+}
+
+/// A command in a running container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The service.
+    pub service: String,
+    /// The replica; `None` is the first that runs.
+    pub index: Option<u32>,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Further environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// Instead of the container's user.
+    pub user: Option<String>,
+    /// Instead of the container's directory.
+    pub working_dir: Option<String>,
+    /// With all capabilities and no filter.
+    pub privileged: bool,
+    /// With a terminal: its master comes back beside a [`Notice::Terminal`].
+    pub tty: bool,
+    /// Do not wait for its end.
+    pub detach: bool,
+    /// Rows and columns of the caller's terminal.
+    pub window: Option<(u16, u16)>,
+}
+
+/// A one-off container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The wish of which the service is part; already changed by the command's flags (entrypoint, env, volumes …).
+    pub desired: Desired,
+    /// The service.
+    pub service: String,
+    /// The container's name; `None` is `PROJECT-SERVICE-run-HEX`.
+    pub name: Option<String>,
+    /// Do not start dependencies.
+    pub no_dependencies: bool,
+    /// Remove it after its end.
+    pub remove: bool,
+    /// Ports are published (the service's own, or those of the flags).
+    pub publish: bool,
+    /// It answers to the service's name.
+    pub use_aliases: bool,
+    /// With a terminal.
+    pub tty: bool,
+    /// Standard input is passed on.
+    pub interactive: bool,
+    /// Do not wait for its end; its output goes to its log.
+    pub detach: bool,
+    /// Rows and columns of the caller's terminal.
+    pub window: Option<(u16, u16)>,
+    /// Volumes of the flags.
+    pub volumes: Vec<VolumeUse>,
+    /// Ports that the command has bound, whose descriptors stand before those of the streams.
+    pub ports: Vec<BoundSocket>,
+}

@@ -1,0 +1,129 @@
+//! One request at a time changes a project; the others wait and are told for whom. Those that put an end to things
+//! (stop, kill, down) do not wait until an `up` has seen everybody healthy: they call its waiting off.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+
+use super::caller::Caller;
+
+/// Whether a request waits patiently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It waits until the one before has done everything.
+    Waits,
+    /// It calls off what the one before waits for; steps under way are finished.
+    CallsOff,
+}
+
+/// Who has the turn, for the others.
+#[derive(Debug, Default)]
+struct Holder {
+    who: Option<(String, watch::Sender<Option<String>>)>,
+}
+
+/// The turns of one project.
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    lock: std::sync::Arc<Mutex<()>>,
+    holder: Rc<RefCell<Holder>>,
+}
+
+/// A turn; ends when dropped.
+#[derive(Debug)]
+pub struct Turn {
+    holder: Rc<RefCell<Holder>>,
+    called_off: CalledOff,
+    _guard: OwnedMutexGuard<()>,
+}
+
+/// Tells the one who has the turn that somebody wants it to end.
+#[derive(Clone, Debug)]
+pub struct CalledOff(watch::Receiver<Option<String>>);
+
+impl CalledOff {
+    /// Returns who called it off, once somebody has.
+    pub async fn by(&mut self) -> String {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(who) => who.clone().unwrap_or_default(),
+            // The turn is over, so nobody can call it off any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Returns who called it off, if somebody has.
+    pub fn now(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
+}
+
+impl Turns {
+    /// Waits for a turn.
+    pub async fn take(&self, caller: &Caller, patience: Patience) -> Turn {
+        let guard = match self.lock.clone().try_lock_owned() {
+            Ok(guard) => guard,
+            Err(_) => {
+                if let Some((who, call_off)) = &self.holder.borrow().who {
+                    caller.warn(format!("waiting for `{who}`"));
+                    if patience == Patience::CallsOff {
+                        call_off.send_replace(Some(caller.who.clone()));
+                    }
+                }
+                self.lock.clone().lock_owned().await
+            }
+        };
+        let (sender, receiver) = watch::channel(None);
+        self.holder.borrow_mut().who = Some((caller.who.clone(), sender));
+        Turn { holder: self.holder.clone(), called_off: CalledOff(receiver), _guard: guard }
+    }
+
+    /// Returns whether nobody has or wants the turn.
+    pub fn is_free(&self) -> bool {
+        self.lock.try_lock().is_ok()
+    }
+}
+
+impl Turn {
+    /// For those who wait during this turn.
+    pub fn called_off(&self) -> CalledOff {
+        self.called_off.clone()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.holder.borrow_mut().who = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::mpsc;
+
+    use super::super::caller::Say;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_second_waits_and_is_told_for_whom_and_may_call_the_first_off() {
+        let (say, mut said) = mpsc::unbounded_channel();
+        let (_here, gone) = watch::channel(false);
+        let caller = |who: &str| Caller::new(who.into(), say.clone(), gone.clone());
+        let turns = Turns::default();
+        let first = turns.take(&caller("up"), Patience::Waits).await;
+        let mut called_off = first.called_off();
+        let second = caller("stop");
+        let waits = turns.take(&second, Patience::CallsOff);
+        tokio::pin!(waits);
+        assert!((&mut waits).now_or_never().is_none());
+        assert!(matches!(said.try_recv(), Ok(Say::Warning(text)) if text == "waiting for `up`"));
+        assert_eq!(called_off.by().await, "stop");
+        drop(first);
+        let second = waits.await;
+        assert_eq!(second.called_off().now(), None);
+        assert!(!turns.is_free());
+        drop(second);
+        assert!(turns.is_free());
+    }
+}

@@ -1,0 +1,125 @@
+//! The supervisor's process: recover, serve, leave when idle.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener as StdListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::net::UnixListener;
+
+use super::keep::{CONTROL, complain};
+use crate::api::server::{self, Connections};
+use crate::engine::{self, Engine};
+use crate::host::lock::{Lock, Mode};
+use crate::host::paths::Paths;
+
+/// How long a supervisor stays for the next command when nothing runs but something is remembered.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// How long until it looks again whether it may leave, while somebody is starting a command.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A supervisor that cannot supervise.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// The project cannot be taken up.
+    #[error("cannot take up project `{project}`")]
+    Recover { project: String, source: engine::Error },
+    /// The control socket is not in the keeper's store.
+    #[error("the keeper of project `{project}` has no control socket")]
+    NoSocket { project: String },
+    /// The runtime or the socket failed.
+    #[error("cannot {doing}")]
+    System { doing: &'static str, source: io::Error },
+}
+
+/// Supervises a project until there is nothing to do. `keeper` is the line to the keeper, whose child we are.
+pub(super) fn run(paths: Paths, project: &str, keeper: OwnedFd) -> ! {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result =
+        runtime.map_err(|source| Error::System { doing: "start the runtime", source }).and_then(|runtime| {
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, supervise(paths, project, keeper))
+        });
+    match result {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            complain(&error);
+            std::process::exit(1)
+        }
+    }
+}
+
+async fn supervise(paths: Paths, project: &str, keeper: OwnedFd) -> Result<(), Error> {
+    let recover = |source| Error::Recover { project: project.to_owned(), source };
+    let (engine, mut keeper_lost) = Engine::open(paths.clone(), project, keeper).await.map_err(recover)?;
+    let listener = engine.stored(CONTROL).await.map_err(recover)?;
+    let listener = listener.ok_or_else(|| Error::NoSocket { project: project.to_owned() })?;
+    let system = |doing| move |source| Error::System { doing, source };
+    let listener = StdListener::from(listener);
+    listener.set_nonblocking(true).map_err(system("use the control socket"))?;
+    let listener = UnixListener::from_std(listener).map_err(system("use the control socket"))?;
+    let connections = Rc::new(Connections::default());
+    let mut changed = engine.changed();
+    let mut served = false;
+    loop {
+        let may_leave = connections.none() && engine.is_idle();
+        let pause = if served && engine.is_empty() { Duration::ZERO } else { LINGER };
+        tokio::select! {
+            stream = server::accept(&listener) => {
+                let stream = stream.map_err(system("accept a command"))?;
+                served = true;
+                server::serve(&engine, &connections, stream);
+            }
+            () = connections.left() => {}
+            _ = changed.changed(), if !may_leave => {}
+            _ = &mut keeper_lost => return Ok(()),
+            () = tokio::time::sleep(pause), if may_leave => {
+                match leave(&engine, &paths, project, &listener) {
+                    Leave::Gone => return Ok(()),
+                    Leave::Busy => tokio::time::sleep(AGAIN).await,
+                    Leave::Asked(stream) => {
+                        served = true;
+                        server::serve(&engine, &connections, stream);
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Leave {
+    /// Everything is put away.
+    Gone,
+    /// Somebody is starting a command: look again.
+    Busy,
+    /// Somebody has connected in this moment.
+    Asked(tokio::net::UnixStream),
+}
+
+/// Puts everything away, unless somebody comes.
+fn leave(engine: &Rc<Engine>, paths: &Paths, project: &str, listener: &UnixListener) -> Leave {
+    // Who starts a command holds the lock until it is connected and welcomed.
+    let Ok(lock) = Lock::take(&paths.project_lock(project), Mode::TryExclusive, "the supervisor") else {
+        return Leave::Busy;
+    };
+    if let Some(Ok(stream)) = server::accept(listener).now_or_never() {
+        return Leave::Asked(stream);
+    }
+    let empty = engine.forget_if_empty().unwrap_or(false);
+    // What cannot be removed now is replaced by the next command.
+    let _ = fs::remove_file(paths.control_socket(project));
+    engine.dismiss_keeper();
+    let _ = fs::remove_file(paths.keeper_record(project));
+    if empty {
+        let _ = fs::remove_file(paths.keeper_log(project));
+        let _ = fs::remove_file(paths.project_lock(project));
+        let _ = fs::remove_dir(paths.run_project(project));
+    }
+    // Held until this process has ended.
+    std::mem::forget(lock);
+    Leave::Gone
+}

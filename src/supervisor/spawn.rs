@@ -1,0 +1,187 @@
+//! The caller's side: finds a project's supervisor, or has the two processes started.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::{keep, socket};
+use crate::api::client::{self, Client};
+use crate::host::files::{self, Durability, failed};
+use crate::host::lock::{self, Lock, Mode};
+use crate::host::paths::Paths;
+use crate::host::process::Identity;
+use crate::host::userns::{self, Facts, Mapping, Program};
+use crate::report::{Exit, Report};
+
+/// Format of `keeper.json`.
+const FORMAT: u32 = 1;
+
+/// A supervisor could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of ours.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The project's lock.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// The outer user namespace.
+    #[error(transparent)]
+    Namespace(#[from] userns::Error),
+    /// The conversation.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// The control socket.
+    #[error("cannot use the control socket `{}`", path.display())]
+    Socket {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The two processes were started, and died.
+    #[error("the supervisor of project `{project}` died as soon as it was started")]
+    Died {
+        /// The project.
+        project: String,
+        /// The last lines of what it said.
+        said: Vec<String>,
+    },
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Report {
+        match error {
+            Error::Namespace(error) => error.into(),
+            Error::Client(error) => error.into(),
+            Error::Died { ref said, .. } => {
+                let mut report = Report::new(Exit::Host, error.to_string());
+                report.causes.clone_from(said);
+                report.hint("`rcompose doctor` says what this host lacks")
+            }
+            error => Report::from_error(Exit::Failure, &error),
+        }
+    }
+}
+
+/// Connects to the project's supervisor, if one lives. `who` is named to others who have to wait: `rcompose up`.
+pub fn connect(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
+    let path = paths.control_socket(project);
+    let stream = match socket::connect(&path) {
+        Ok(Some(stream)) => stream,
+        Ok(None) => return Ok(None),
+        Err(source) => return Err(Error::Socket { path, source }),
+    };
+    match Client::greet(stream, who) {
+        Ok(client) => Ok(Some(client)),
+        // It was about to leave.
+        Err(client::Error::Gone) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Connects to the project's supervisor, and starts the two processes where there are none.
+pub fn ensure(paths: &Paths, project: &str, who: &str) -> Result<Client, Error> {
+    if let Some(client) = connect(paths, project, who)? {
+        return Ok(client);
+    }
+    let _lock = lock_project(paths, project, who)?;
+    // Somebody else may have started them while we waited.
+    if let Some(client) = connect(paths, project, who)? {
+        return Ok(client);
+    }
+    start(paths, project, who)?;
+    match connect(paths, project, who)? {
+        Some(client) => Ok(client),
+        None => Err(Error::Died { project: project.to_owned(), said: last_words(paths, project) }),
+    }
+}
+
+/// Waits until a keeper that is about to leave has left, so that nothing of a project that was taken down is there when
+/// the command returns. `keeper` is from [`keeper`], before the request.
+pub fn wait_for_end(keeper: &Identity, patience: Duration) {
+    let Some(pid) = Pid::from_raw(keeper.pid) else { return };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // After opening: the number may be another's by now.
+    if !keeper.is_alive() {
+        return;
+    }
+    let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+    // Whether it ended or the time did, there is nothing more to do.
+    let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout));
+}
+
+/// Returns who keeps a project, if somebody does.
+pub fn keeper(paths: &Paths, project: &str) -> Option<Identity> {
+    let record = files::read_record::<Identity>(&paths.keeper_record(project), FORMAT).ok()?;
+    record.filter(Identity::is_alive)
+}
+
+/// Takes the lock under which the two processes come and go.
+fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> {
+    let path = paths.project_lock(project);
+    loop {
+        files::make_private_dir(&paths.run_project(project))?;
+        let lock = match Lock::take(&path, Mode::Exclusive, who) {
+            Ok(lock) => lock,
+            // Its directory went in this moment, with the last supervisor.
+            Err(lock::Error::File(files::Error::Io { source, .. }))
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if lock.is_at(&path) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Starts the keeper, which starts the supervisor.
+fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
+    files::make_private_dir(&paths.project(project))?;
+    let path = paths.control_socket(project);
+    let listener = socket::listen(&path).map_err(|source| Error::Socket { path, source })?;
+    let log_path = paths.keeper_log(project);
+    let log = fs::File::create(&log_path).map_err(failed("write", &log_path))?;
+    let null_path = std::path::Path::new("/dev/null");
+    let null = fs::File::open(null_path).map_err(failed("open", null_path))?;
+    let mapping = Mapping::of(&Facts::read()?);
+    let mut command = userns::own_binary();
+    let copy = log.try_clone().map_err(failed("use", &log_path))?;
+    command.stdout(Stdio::null()).stderr(Stdio::from(copy));
+    let program = Program {
+        command,
+        args: keep::arguments(paths, project),
+        stdin: Some(OwnedFd::from(null)),
+        fds: vec![listener.into(), log.into()],
+    };
+    // From before the look for a namespace until the record says where it is: two would make two.
+    let namespace_lock = Lock::take(&paths.userns_lock(), Mode::Exclusive, who)?;
+    let target = userns::find(paths)?;
+    let child = userns::spawn_inside(&target, &mapping, program)?;
+    let record_path = paths.keeper_record(project);
+    let pid = i32::try_from(child.id()).unwrap_or_default();
+    // The child goes on as the keeper: same process, same pid.
+    let identity = match Identity::of(pid) {
+        Ok(identity) => identity,
+        Err(_) => return Err(Error::Died { project: project.to_owned(), said: last_words(paths, project) }),
+    };
+    files::write_record(&record_path, FORMAT, &identity, Durability::Crash)?;
+    drop(namespace_lock);
+    Ok(())
+}
+
+/// The end of what the two have said.
+fn last_words(paths: &Paths, project: &str) -> Vec<String> {
+    let text = fs::read_to_string(paths.keeper_log(project)).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(8)..].iter().map(|line| (*line).to_owned()).collect()
+}
