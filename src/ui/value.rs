@@ -45,6 +45,11 @@ pub fn local_microseconds(nanoseconds: i64) -> String {
     local(nanoseconds, "%Y-%m-%d %H:%M:%S%.6f")
 }
 
+/// Returns hours and minutes in the local time zone, as `top` prints them.
+pub fn local_clock(nanoseconds: i64) -> String {
+    local(nanoseconds, "%H:%M")
+}
+
 fn local(nanoseconds: i64, format: &str) -> String {
     match Timestamp::from_nanosecond(nanoseconds.into()) {
         Ok(time) => time.to_zoned(TimeZone::system()).strftime(format).to_string(),
