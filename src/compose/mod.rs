@@ -1,15 +1,143 @@
 //! Compose files: from text to a [`Project`] that says what is wanted, and nothing about how.
+//!
+//! ```text
+//! files ─ yaml ─ interpolate ─ extends ─ include ─ merge ─ validate ─ canonical ─┐   (a document at a time)
+//! Project ─ decode ─ bind ─ environment ─ consistency ─ normalize ─ resolve ─────┘   (the whole tree)
+//! ```
+//!
+//! Until `decode`, everything is a tree of nodes that know their file, line and column, so that each problem
+//! is shown at its place. Everything is pure: files are read through [`Read`], and the environment is part of the
+//! [`Request`].
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::path::{Path, PathBuf};
+//! use rcompose::compose::{Read, Request, load};
+//!
+//! struct OneFile;
+//! impl Read for OneFile {
+//!     fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
+//!         Ok(b"services:\n  web:\n    image: nginx:${TAG:-1}\n".to_vec())
+//!     }
+//!     fn is_file(&self, path: &Path) -> bool {
+//!         path == Path::new("/app/compose.yaml")
+//!     }
+//!     fn is_directory(&self, path: &Path) -> bool {
+//!         path == Path::new("/app")
+//!     }
+//!     fn real_path(&self, path: &Path) -> PathBuf {
+//!         path.to_owned()
+//!     }
+//! }
+//!
+//! let request = Request { current_directory: "/app".into(), ..Request::default() };
+//! let loaded = load(&request, &OneFile).expect("a good file");
+//! assert_eq!(loaded.project.name, "app");
+//! assert_eq!(loaded.project.services["web"].image.as_deref(), Some("nginx:1"));
+//! ```
 
+mod bind;
+mod canonical;
+mod consistency;
+mod decode;
 mod diagnostic;
 mod dotenv;
+mod environment;
+mod error;
+mod extends;
+mod files;
+mod graph;
+mod include;
 mod interpolate;
+mod loader;
 mod merge;
 pub mod model;
 mod node;
+mod normalize;
 mod paths;
+pub mod render;
+mod resolve;
+mod scalar;
 mod schema;
+mod select;
 mod short;
+#[cfg(test)]
+mod tests;
+mod text;
 mod validate;
+mod words;
 mod yaml;
 
+use std::collections::BTreeMap;
+
+pub use diagnostic::Diagnostic;
+pub use error::Error;
+pub use files::{Disk, Read, Request, Switches};
+pub use graph::DependencyGraph;
+pub use interpolate::Variable;
 pub use model::Project;
+pub use select::{Selection, drop_unused, select};
+
+use error::Stop;
+use loader::Loader;
+
+/// A project and what should be told about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The project.
+    pub project: Project,
+    /// Sentences for the user, each once, in the order in which they came up.
+    pub warnings: Vec<String>,
+}
+
+/// A project as a tree, for output only: what [`Switches::no_interpolate`] leaves is no model.
+#[derive(Clone, Debug)]
+pub struct LoadedTree {
+    /// The tree.
+    pub tree: serde_json::Value,
+    /// The variables that it names.
+    pub variables: BTreeMap<String, Variable>,
+    /// Sentences for the user.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the project that a request describes.
+///
+/// Fails with everything that is wrong, as far as it can be told in one go.
+pub fn load(request: &Request, read: &dyn Read) -> Result<Loaded, Error> {
+    with_loader(request, read, |loader, setting| loader.project(request, setting))
+        .map(|(project, warnings)| Loaded { project, warnings })
+}
+
+/// Loads the project without filling variables in.
+pub fn load_tree(request: &Request, read: &dyn Read) -> Result<LoadedTree, Error> {
+    let mut request = request.clone();
+    request.switches.no_interpolate = true;
+    let (mut whole, warnings) =
+        with_loader(&request, read, |loader, setting| loader.whole(&request, setting))?;
+    let mut variables = BTreeMap::new();
+    interpolate::variables(&whole.root, &mut variables);
+    whole.root.without_empty_lists();
+    let mut tree = whole.root.to_json();
+    if !request.switches.no_normalize
+        && let Some(map) = tree.as_object_mut()
+    {
+        map.insert("name".to_owned(), whole.name.into());
+    }
+    Ok(LoadedTree { tree, variables, warnings })
+}
+
+fn with_loader<T>(
+    request: &Request,
+    read: &dyn Read,
+    work: impl FnOnce(&mut Loader<'_>, &files::Setting) -> Result<T, Stop>,
+) -> Result<(T, Vec<String>), Error> {
+    let mut loader = Loader::new(request, read);
+    let result = files::settle(request, read)
+        .map_err(|error| loader.unsettled(error))
+        .and_then(|setting| work(&mut loader, &setting));
+    match result {
+        Ok(value) => Ok((value, loader.warnings)),
+        Err(stop) => Err(stop.resolve(&loader.sources)),
+    }
+}

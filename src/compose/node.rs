@@ -162,6 +162,16 @@ impl Node {
         }
     }
 
+    /// Turns every empty list in it into null, as the reference prints what it has no type for.
+    pub fn without_empty_lists(&mut self) {
+        match &mut self.value {
+            Value::List(list) if list.is_empty() => self.value = Value::Null,
+            Value::List(list) => list.iter_mut().for_each(Node::without_empty_lists),
+            Value::Map(map) => map.values_mut().for_each(Node::without_empty_lists),
+            _ => {}
+        }
+    }
+
     /// Returns it as JSON, for extensions and for output.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
@@ -222,14 +232,6 @@ impl<'a> Path<'a> {
     /// Returns the way to an item of the list here.
     pub fn item(&'a self, index: usize) -> Path<'a> {
         Path::Item(self, index)
-    }
-
-    /// Returns how many steps it is from the root.
-    pub fn depth(&self) -> usize {
-        match self {
-            Path::Root => 0,
-            Path::Key(parent, _) | Path::Item(parent, _) => parent.depth() + 1,
-        }
     }
 }
 

@@ -30,8 +30,9 @@ pub fn absolute(path: &str, directory: &FilePath, home: Option<&str>) -> String 
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
         _ => path.to_owned(),
     };
+    // What is absolute is kept as it was written.
     if expanded.starts_with('/') || windows(&expanded) {
-        return if windows(&expanded) { expanded } else { clean(&expanded) };
+        return expanded;
     }
     let joined = clean(&format!("{}/{expanded}", directory.display()));
     // `./x` stays a path even when there is no directory to join it to.
@@ -94,7 +95,7 @@ mod tests {
         };
         check("./x", "/w/p/x");
         check("..", "/w");
-        check("/x/../y", "/y");
+        check("/x/../y", "/x/../y");
         check("~", "/home/u");
         check("~/d", "/home/u/d");
         check("~x", "/w/p/~x");

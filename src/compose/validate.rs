@@ -4,7 +4,7 @@
 use super::diagnostic::Problem;
 use super::model::{ByteSize, Duration};
 use super::node::{Map, Node, Path, Span, Value};
-use super::schema::{BOOL, INT, NULL, NUMBER, Names, Object, Shape, TEXT};
+use super::schema::{BOOL, INT, NATURAL, NULL, NUMBER, Names, Object, Shape, TEXT};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -153,6 +153,9 @@ impl Checker {
             }
             (Shape::Number, Value::Text(text)) if text.parse::<f64>().is_err() => {
                 refuse(format!("`{text}` is no number"))
+            }
+            (Shape::Size(kinds), Value::Int(bytes)) if kinds & NATURAL != 0 && *bytes < 0 => {
+                refuse(format!("{bytes} must be greater than or equal to 0"))
             }
             (Shape::Size(_), _) => {
                 text.and_then(|text| ByteSize::parse(text).err()).and_then(|error| refuse(error.to_string()))

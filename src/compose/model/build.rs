@@ -47,9 +47,6 @@ pub struct Build {
     /// Use no cached step.
     #[serde(skip_serializing_if = "zero")]
     pub no_cache: bool,
-    /// Stages for which no cached step is used.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub no_cache_filter: Vec<String>,
     /// Further contexts by name: a path, a URL, `docker-image://…`, `oci-layout://…`, `service:NAME`.
     #[serde(skip_serializing_if = "Mapping::is_empty")]
     pub additional_contexts: Mapping,

@@ -56,7 +56,7 @@ pub struct UpdateConfig {
     pub monitor: Option<Duration>,
     /// Failures that are tolerated, 0 to 1.
     #[serde(skip_serializing_if = "unset")]
-    pub max_failure_ratio: Option<f32>,
+    pub max_failure_ratio: Option<f64>,
     /// `start-first` or `stop-first`.
     #[serde(skip_serializing_if = "unset")]
     pub order: Option<String>,
@@ -86,7 +86,7 @@ pub struct Resources {
 pub struct ResourceLimits {
     /// CPUs.
     #[serde(skip_serializing_if = "unset")]
-    pub cpus: Option<f32>,
+    pub cpus: Option<f64>,
     /// Memory.
     #[serde(skip_serializing_if = "unset")]
     pub memory: Option<ByteSize>,
@@ -104,7 +104,7 @@ pub struct ResourceLimits {
 pub struct ResourceReservations {
     /// CPUs.
     #[serde(skip_serializing_if = "unset")]
-    pub cpus: Option<f32>,
+    pub cpus: Option<f64>,
     /// Memory.
     #[serde(skip_serializing_if = "unset")]
     pub memory: Option<ByteSize>,

@@ -24,7 +24,7 @@ pub use port::PortMapping;
 pub use project::{Model, Project, ServiceModel};
 pub use service::{
     BlkioConfig, BlkioRate, BlkioWeight, Condition, CredentialSpec, Dependency, Develop, DeviceMapping,
-    EnvFile, Healthcheck, Hook, Logging, Provider, Service, Ulimit, Watch,
+    EnvFile, Extends, Healthcheck, Hook, Logging, Provider, Service, Ulimit, Watch,
 };
 pub use value::{
     ByteSize, Duration, DurationError, Environment, Extensions, ExtraHosts, FileMode, Mapping, SizeError,

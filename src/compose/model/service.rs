@@ -50,7 +50,7 @@ pub struct Service {
     pub cpu_count: Option<i64>,
     /// Windows.
     #[serde(skip_serializing_if = "unset")]
-    pub cpu_percent: Option<f32>,
+    pub cpu_percent: Option<f64>,
     /// CFS period in µs.
     #[serde(skip_serializing_if = "unset")]
     pub cpu_period: Option<i64>,
@@ -65,7 +65,7 @@ pub struct Service {
     pub cpu_rt_runtime: Option<i64>,
     /// CPUs; 0 is no limit.
     #[serde(skip_serializing_if = "unset")]
-    pub cpus: Option<f32>,
+    pub cpus: Option<f64>,
     /// CPUs that may be used: `0-3,5`.
     #[serde(skip_serializing_if = "unset")]
     pub cpuset: Option<String>,
@@ -121,6 +121,9 @@ pub struct Service {
     /// Ports that other services use; for information.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expose: Vec<String>,
+    /// A base that says nothing; every other one is part of the service already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extends: Option<Extends>,
     /// Containers outside the project: `name[:alias]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub external_links: Vec<String>,
@@ -280,9 +283,6 @@ pub struct Service {
     /// Working directory.
     #[serde(skip_serializing_if = "unset")]
     pub working_dir: Option<String>,
-    /// One-shot containers before the service.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub pre_start: Vec<Hook>,
     /// Commands after its start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub post_start: Vec<Hook>,
@@ -425,13 +425,10 @@ pub struct Logging {
     pub extensions: Extensions,
 }
 
-/// A command run beside the main process, or (`pre_start`) in a container before it.
+/// A command run beside the main process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hook {
-    /// The image of a `pre_start` container; unset is the service's.
-    #[serde(skip_serializing_if = "unset")]
-    pub image: Option<String>,
     /// Program and arguments.
     pub command: Option<Vec<String>>,
     /// As whom; unset is the service's user.
@@ -446,9 +443,6 @@ pub struct Hook {
     /// Further variables.
     #[serde(skip_serializing_if = "Environment::is_empty")]
     pub environment: Environment,
-    /// Run a `pre_start` container for each container of the service, not once.
-    #[serde(skip_serializing_if = "zero")]
-    pub per_replica: bool,
     /// `x-…`.
     #[serde(rename = "#extensions", skip_serializing_if = "Extensions::is_empty")]
     pub extensions: Extensions,
@@ -511,6 +505,18 @@ pub struct EnvFile {
     /// `x-…`.
     #[serde(rename = "#extensions", skip_serializing_if = "Extensions::is_empty")]
     pub extensions: Extensions,
+}
+
+/// A base that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extends {
+    /// The absolute path of its file; unset is the same file.
+    #[serde(skip_serializing_if = "unset")]
+    pub file: Option<String>,
+    /// Its key there.
+    #[serde(skip_serializing_if = "zero")]
+    pub service: String,
 }
 
 /// A device of the host.

@@ -1,0 +1,453 @@
+//! What one value says of another: references to what is not defined, attributes that exclude each other, numbers that
+//! must agree. Works on the tree, so that every problem has its place.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::diagnostic::Problem;
+use super::graph;
+use super::model::ByteSize;
+use super::node::{Map, Node, Value};
+
+/// Checks that need no other part of the project: they hold for included projects too.
+pub fn semantics(root: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, volume) in section(root, "volumes") {
+        external_alone(volume, name, &mut problems);
+    }
+    for (kind, sources) in
+        [("configs", &["file", "environment", "content"][..]), ("secrets", &["file", "environment"])]
+    {
+        for (name, resource) in section(root, kind) {
+            one_source(resource, &format!("{kind}.{name}"), sources, &mut problems);
+        }
+    }
+    for (name, service) in section(root, "services") {
+        service_semantics(name, service, &mut problems);
+    }
+    problems
+}
+
+fn section<'a>(root: &'a Node, key: &str) -> impl Iterator<Item = (&'a String, &'a Node)> {
+    root.get(key).and_then(Node::as_map).into_iter().flat_map(Map::iter)
+}
+
+fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {
+    node.get(key).and_then(Node::as_list).unwrap_or_default()
+}
+
+fn is_true(node: Option<&Node>) -> bool {
+    node.is_some_and(|node| node.value == Value::Bool(true))
+}
+
+fn external_alone(volume: &Node, name: &str, problems: &mut Vec<Problem>) {
+    if !is_true(volume.get("external")) {
+        return;
+    }
+    for (key, value) in volume.as_map().into_iter().flat_map(Map::iter) {
+        if !matches!(key.as_str(), "name" | "external") && !key.starts_with("x-") {
+            problems.push(
+                Problem::at(
+                    value.key,
+                    format!("volumes.{name}: conflicting parameters \"external\" and \"{key}\" specified"),
+                )
+                .hint("an external volume exists already: only its name may be given"),
+            );
+        }
+    }
+}
+
+fn one_source(resource: &Node, path: &str, sources: &[&str], problems: &mut Vec<Problem>) {
+    let given: Vec<&Node> = sources.iter().filter_map(|source| resource.get(source)).collect();
+    let words = sources.join("|");
+    if given.len() > 1 {
+        problems.push(
+            Problem::at(given[1].key, format!("{path}: {words} attributes are mutually exclusive"))
+                .also(given[0].key, "the other one"),
+        );
+    } else if given.is_empty() && resource.get("driver").is_none() {
+        if resource.get("external").is_some() {
+            return;
+        }
+        problems.push(Problem::at(resource.key, format!("{path}: one of {words} must be set")));
+    }
+}
+
+fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
+    for (index, port) in list(service, "ports").iter().enumerate() {
+        // The reference writes the place of such a list item so.
+        let place = format!("services.{name}.ports.[]");
+        if let Some(ip) = port.get("host_ip")
+            && let Some(text) = ip.as_text()
+            && !text.is_empty()
+            && !text.contains('$')
+            && text.parse::<IpAddr>().is_err()
+        {
+            problems
+                .push(Problem::at(ip.at, format!("{place}: invalid IP address `{text}` in item {index}")));
+        }
+    }
+    if let Some(develop) = service.get("develop") {
+        for (index, rule) in list(develop, "watch").iter().enumerate() {
+            if rule.text_of("path") == Some("") {
+                let message = format!("services.{name}.develop.watch.{index}: value can't be blank: `path`");
+                problems.push(Problem::at(rule.at, message));
+            }
+        }
+    }
+    let reservations = service
+        .get("deploy")
+        .and_then(|deploy| deploy.get("resources"))
+        .and_then(|resources| resources.get("reservations"));
+    let reserved = reservations.map_or(&[][..], |node| list(node, "devices"));
+    let gpus = list(service, "gpus").iter().map(|request| ("gpus", request));
+    let reserved = reserved.iter().map(|request| ("deploy.resources.reservations.devices", request));
+    for (place, request) in gpus.chain(reserved) {
+        if let (Some(count), Some(ids)) = (request.get("count"), request.get("device_ids")) {
+            problems.push(
+                Problem::at(
+                    ids.key,
+                    format!(
+                        "services.{name}.{place}.[]: \"count\" and \"device_ids\" attributes are exclusive"
+                    ),
+                )
+                .also(count.key, "the other one"),
+            );
+        }
+    }
+}
+
+/// Checks the active services of a whole project against each other and against its resources.
+pub fn references(root: &Node, disabled: &Map) -> Vec<Problem> {
+    let empty = Map::new();
+    let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
+    let mut checker = Checker { root, services, disabled, problems: Vec::new() };
+    let mut container_names: HashMap<&str, &Node> = HashMap::new();
+    for (name, service) in services {
+        checker.service(name, service);
+        if let Some(node) = service.get("container_name")
+            && let Some(text) = node.as_text().filter(|text| !text.is_empty())
+            && let Some(first) = container_names.insert(text, node)
+        {
+            checker.problems.push(
+                Problem::at(node.at, format!("services.{name}: container name `{text}` is already in use"))
+                    .also(first.at, "first used here"),
+            );
+        }
+    }
+    for (name, secret) in section(root, "secrets") {
+        let sourced = ["file", "environment"].iter().any(|key| secret.get(key).is_some());
+        if !sourced && !is_true(secret.get("external")) {
+            let message = format!("secret `{name}` must declare either `file` or `environment`");
+            checker.problems.push(Problem::at(secret.key, message));
+        }
+    }
+    let mut problems = checker.problems;
+    problems.extend(graph::cycle(services));
+    problems
+}
+
+struct Checker<'a> {
+    root: &'a Node,
+    services: &'a Map,
+    disabled: &'a Map,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    fn say(&mut self, at: &Node, message: String) {
+        self.problems.push(Problem::at(at.at, message));
+    }
+
+    /// Says that something is not defined, and what was probably meant.
+    fn undefined(&mut self, node: &Node, message: String, name: &str, known: &[&str]) {
+        let at = if node.at.line == 0 { node.key } else { node.at };
+        self.problems.push(Problem::at(at, message).near(name, known.iter().copied()));
+    }
+
+    fn known(&self, key: &str) -> Vec<&'a str> {
+        self.root
+            .get(key)
+            .and_then(Node::as_map)
+            .into_iter()
+            .flat_map(Map::keys)
+            .map(String::as_str)
+            .collect()
+    }
+
+    fn service(&mut self, name: &str, service: &Node) {
+        let image = service.text_of("image").is_some_and(|image| !image.is_empty());
+        if !image && service.get("build").is_none() && service.get("provider").is_none() {
+            self.problems.push(
+                Problem::at(
+                    service.key,
+                    format!("service `{name}` has neither an image nor a build context specified"),
+                )
+                .hint("give it `image: NAME` or `build: DIRECTORY`"),
+            );
+        }
+        self.build(name, service);
+        self.attachments(name, service);
+        self.dependencies(name, service);
+        self.mounts(name, service);
+        self.replicas(name, service);
+        self.resources(name, service);
+        if let Some(check) = service.get("healthcheck")
+            && let Some(test) = check.get("test")
+            && let Some(first) = test.as_list().and_then(<[Node]>::first)
+            && !matches!(first.as_text(), Some("NONE" | "CMD" | "CMD-SHELL"))
+        {
+            let message = format!(
+                "services.{name}.healthcheck.test must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\""
+            );
+            self.say(first, message);
+        }
+        if let Some(develop) = service.get("develop") {
+            for rule in list(develop, "watch") {
+                let action = rule.text_of("action").unwrap_or_default();
+                let target = rule.text_of("target").unwrap_or_default();
+                if target.is_empty() && !matches!(action, "rebuild" | "restart") {
+                    let message = format!("services.{name}.develop.watch: target is required for `{action}`");
+                    self.say(rule, message);
+                }
+            }
+        }
+        let models = self.known("models");
+        for (model, node) in section(service, "models") {
+            if !models.contains(&model.as_str()) {
+                let message = format!("service `{name}` refers to undefined model {model}");
+                self.undefined(&keyed(node), message, model, &models);
+            }
+        }
+    }
+
+    fn build(&mut self, name: &str, service: &Node) {
+        let Some(build) = service.get("build") else { return };
+        if let (Some(_), Some(inline)) = (build.get("dockerfile"), build.get("dockerfile_inline")) {
+            let message =
+                format!("service `{name}` declares mutually exclusive dockerfile and dockerfile_inline");
+            self.problems.push(Problem::at(inline.key, message));
+        }
+        for (context, node) in section(build, "additional_contexts") {
+            let Some(target) = node.as_text().and_then(|text| text.strip_prefix("service:")) else {
+                continue;
+            };
+            match self.services.get(target) {
+                None => {
+                    let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
+                    let message = format!(
+                        "service `{name}` declares unknown service `{target}` as additional context {context}"
+                    );
+                    self.undefined(node, message, target, &known);
+                }
+                Some(service) if service.get("build").is_none() => {
+                    let message = format!(
+                        "service `{name}` declares non-buildable service `{target}` as additional context {context}"
+                    );
+                    self.say(node, message);
+                }
+                Some(_) => {}
+            }
+        }
+        let platforms = list(build, "platforms");
+        if let Some(platform) = service.get("platform")
+            && let Some(text) = platform.as_text().filter(|text| !text.is_empty())
+            && !platforms.is_empty()
+            && !platforms.iter().any(|known| known.as_text() == Some(text))
+        {
+            let message = format!("services.{name}.build.platforms MUST include service.platform `{text}`");
+            self.problems
+                .push(Problem::at(platform.at, message).also(build.key, "the platforms of its build"));
+        }
+        let secrets = self.known("secrets");
+        for secret in list(build, "secrets") {
+            let source = secret.text_of("source").unwrap_or_default();
+            if !secrets.contains(&source) {
+                let message = format!("service `{name}` refers to undefined build secret {source}");
+                self.undefined(secret, message, source, &secrets);
+            }
+        }
+    }
+
+    fn attachments(&mut self, name: &str, service: &Node) {
+        let networks = self.known("networks");
+        if let Some(mode) = service.get("network_mode") {
+            if service.get("networks").and_then(Node::as_map).is_some_and(|networks| !networks.is_empty()) {
+                let message =
+                    format!("service {name} declares mutually exclusive `network_mode` and `networks`");
+                self.say(mode, message);
+            }
+            if let Some(target) = mode.as_text().and_then(|text| text.strip_prefix("service:"))
+                && !self.services.contains_key(target)
+            {
+                let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
+                let message = format!("service `{target}` not found for network_mode 'service:{target}'");
+                self.undefined(mode, message, target, &known);
+            }
+        }
+        for (network, node) in section(service, "networks") {
+            if !networks.contains(&network.as_str()) {
+                let message = format!("service `{name}` refers to undefined network {network}");
+                self.undefined(&keyed(node), message, network, &networks);
+            }
+        }
+        for kind in ["configs", "secrets"] {
+            let known = self.known(kind);
+            for reference in list(service, kind) {
+                let source = reference.text_of("source").unwrap_or_default();
+                if !known.contains(&source) {
+                    let word = kind.trim_end_matches('s');
+                    let message = format!("service `{name}` refers to undefined {word} {source}");
+                    let at = reference.get("source").unwrap_or(reference);
+                    self.undefined(at, message, source, &known);
+                }
+            }
+        }
+    }
+
+    fn dependencies(&mut self, name: &str, service: &Node) {
+        for (dependency, node) in section(service, "depends_on") {
+            if self.services.contains_key(dependency) {
+                continue;
+            }
+            let required = node.get("required").is_none_or(|required| required.value != Value::Bool(false));
+            let node = &keyed(node);
+            if !required {
+                continue;
+            }
+            if let Some(disabled) = self.disabled.get(dependency) {
+                let profiles: Vec<&str> =
+                    list(disabled, "profiles").iter().filter_map(Node::as_text).collect();
+                let message = format!("service `{name}` depends on undefined service `{dependency}`");
+                let problem = Problem::at(node.at, message).hint(format!(
+                    "it is not active: activate one of its profiles ({}) with --profile, or say `required: false`",
+                    profiles.join(", ")
+                ));
+                self.problems.push(problem);
+            } else {
+                let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
+                let message = format!("service `{name}` depends on undefined service `{dependency}`");
+                self.undefined(node, message, dependency, &known);
+            }
+        }
+    }
+
+    fn mounts(&mut self, name: &str, service: &Node) {
+        let volumes = self.known("volumes");
+        let mut targets: HashMap<&str, &Node> = HashMap::new();
+        for mount in list(service, "volumes") {
+            if mount.text_of("type") == Some("volume")
+                && let Some(source) = mount.get("source")
+                && let Some(text) = source.as_text().filter(|text| !text.is_empty())
+                && !volumes.contains(&text)
+            {
+                let message = format!("service `{name}` refers to undefined volume {text}");
+                let mut problem = Problem::at(source.at, message).near(text, volumes.iter().copied());
+                if text.contains('/') {
+                    problem = problem.hint(format!("for a directory of the host write `./{text}`"));
+                }
+                self.problems.push(problem);
+            }
+            if let Some(target) = mount.text_of("target") {
+                targets.insert(target, mount);
+            }
+        }
+        let tmpfs = match service.get("tmpfs").map(|node| (node, &node.value)) {
+            Some((_, Value::List(list))) => list.iter().collect(),
+            Some((node, Value::Text(_))) => vec![node],
+            _ => Vec::new(),
+        };
+        for item in tmpfs {
+            let text = item.as_text().unwrap_or_default();
+            let target = text.split(':').next().unwrap_or(text);
+            if let Some(mount) = targets.get(target) {
+                let message = format!("services.{name}: `{target}` is a tmpfs and a volume");
+                self.problems.push(Problem::at(item.at, message).also(mount.at, "the volume"));
+            }
+        }
+    }
+
+    fn replicas(&mut self, name: &str, service: &Node) {
+        let scale = service.get("scale").and_then(|node| Some((node, number(node)?)));
+        let replicas = service
+            .get("deploy")
+            .and_then(|deploy| deploy.get("replicas"))
+            .and_then(|node| Some((node, number(node)?)));
+        for (key, given) in [("scale", scale), ("deploy.replicas", replicas)] {
+            if let Some((node, count)) = given
+                && count < 0.0
+            {
+                self.say(
+                    node,
+                    format!("services.{name}.{key}: the number of containers must not be negative"),
+                );
+            }
+        }
+        if let (Some((one, a)), Some((other, b))) = (scale, replicas)
+            && a != b
+        {
+            let message =
+                format!("services.{name}: can't set distinct values on 'scale' and 'deploy.replicas'");
+            self.problems.push(Problem::at(one.at, message).also(other.at, "deploy.replicas"));
+        }
+        if let Some(container) = service.get("container_name")
+            && let Some((node, count)) = scale.or(replicas)
+            && count > 1.0
+            && container.as_text().is_some_and(|text| !text.is_empty())
+        {
+            let message = format!(
+                "services.{name}: can't set container_name and {} as container name must be unique",
+                if scale.is_some() { "scale" } else { "deploy.replicas" }
+            );
+            self.problems.push(Problem::at(container.at, message).also(node.at, "more than one"));
+        }
+    }
+
+    fn resources(&mut self, name: &str, service: &Node) {
+        let Some(resources) = service.get("deploy").and_then(|deploy| deploy.get("resources")) else {
+            return;
+        };
+        let pairs = [
+            ("cpus", "limits", "cpus"),
+            ("mem_limit", "limits", "memory"),
+            ("mem_reservation", "reservations", "memory"),
+            ("pids_limit", "limits", "pids"),
+        ];
+        for (key, part, below) in pairs {
+            let Some(one) = service.get(key) else { continue };
+            let Some(other) = resources.get(part).and_then(|part| part.get(below)) else { continue };
+            let read = if below == "memory" { size } else { number };
+            if let (Some(a), Some(b)) = (read(one), read(other))
+                && a != b
+                && a != 0.0
+                && b != 0.0
+            {
+                let message = format!(
+                    "services.{name}: can't set distinct values on '{key}' and 'deploy.resources.{part}.{below}'"
+                );
+                self.problems.push(Problem::at(one.at, message).also(other.at, "the other value"));
+            }
+        }
+    }
+}
+
+/// Returns a node whose place is its key, for values that say less than their name.
+fn keyed(node: &Node) -> Node {
+    Node { value: Value::Null, at: if node.key.line == 0 { node.at } else { node.key }, key: node.key }
+}
+
+fn number(node: &Node) -> Option<f64> {
+    match &node.value {
+        Value::Int(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        Value::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn size(node: &Node) -> Option<f64> {
+    match &node.value {
+        Value::Text(text) => ByteSize::parse(text).ok().map(|size| size.0 as f64),
+        _ => number(node),
+    }
+}

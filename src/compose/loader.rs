@@ -1,0 +1,403 @@
+//! The phases, in order (compose-features §15): each document → interpolate → extends → include → merge → unique →
+//! check → long form; after all: defaults → semantics → paths → names → profiles → references → env files → model.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::diagnostic::{Problem, Sources};
+use super::error::{Error, Stop};
+use super::extends::{self, Resets};
+use super::files::{Read, Request, Setting, Switches, normalized_name};
+use super::model::{Project, Service};
+use super::node::{Map, Node, Path as Way, Span, Value};
+use super::{
+    bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, text,
+    validate, yaml,
+};
+
+/// Everything that phases share.
+pub struct Loader<'a> {
+    /// How files are read.
+    pub read: &'a dyn Read,
+    /// What was read.
+    pub sources: Sources,
+    /// What was found on the way.
+    pub warnings: Vec<String>,
+    /// The home directory of the caller.
+    pub home: Option<String>,
+    /// Services of files that others extend, by file and context.
+    pub bases: HashMap<(PathBuf, usize), (Map, Resets)>,
+    /// The number of the latest context.
+    pub serial: usize,
+    switches: Switches,
+    here: PathBuf,
+}
+
+/// What a file is read for.
+pub struct Context<'a> {
+    /// Where its relative paths start.
+    pub directory: &'a Path,
+    /// What its variables stand for.
+    pub environment: &'a BTreeMap<String, String>,
+    /// The files that include each other down to it.
+    pub chain: &'a [PathBuf],
+    /// The file itself.
+    pub file: &'a Path,
+    /// A number that no other context has.
+    pub serial: usize,
+}
+
+/// A file, taken apart.
+struct Parsed {
+    path: PathBuf,
+    documents: Vec<yaml::Document>,
+}
+
+/// A whole tree before it becomes a project.
+pub struct Whole {
+    /// Everything, in long form.
+    pub root: Node,
+    /// The project's name.
+    pub name: String,
+    /// The variables.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl<'a> Loader<'a> {
+    /// Prepares to load.
+    pub fn new(request: &Request, read: &'a dyn Read) -> Loader<'a> {
+        Loader {
+            read,
+            sources: Sources::default(),
+            warnings: Vec::new(),
+            home: request.environment.get("HOME").cloned(),
+            bases: HashMap::new(),
+            serial: 0,
+            switches: request.switches,
+            here: request.current_directory.clone(),
+        }
+    }
+
+    /// Returns a path as the user would type it.
+    pub fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.here).unwrap_or(path).display().to_string()
+    }
+
+    /// Loads the project.
+    pub fn project(&mut self, request: &Request, setting: &Setting) -> Result<Project, Stop> {
+        let Whole { mut root, name, environment } = self.whole(request, setting)?;
+        let mut disabled = self.split_profiles(&mut root, request, setting);
+        if !self.switches.no_consistency {
+            let problems = consistency::references(&root, &disabled);
+            if !problems.is_empty() {
+                return Err(problems.into());
+            }
+        }
+        if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
+            self.resolve_files(services, &environment)?;
+        }
+        let problems = bind::tree(&mut root);
+        if !problems.is_empty() {
+            return Err(problems.into());
+        }
+        if let Some(map) = root.as_map_mut() {
+            map.shift_remove("name");
+        }
+        let mut project: Project = decode::decode(&root)?;
+        for service in disabled.values_mut() {
+            let mut wrapped = wrap(service);
+            // A service that does not take part may be half-written; what can be read of it is kept.
+            bind::tree(&mut wrapped);
+            if let Some(map) = wrapped.as_map_mut()
+                && let Some(Value::Map(mut services)) = map.shift_remove("services").map(|node| node.value)
+                && let Some(bound) = services.shift_remove("x")
+            {
+                *service = bound;
+            }
+        }
+        project.disabled_services =
+            decode::decode::<IndexMap<String, Service>>(&Node::made(Value::Map(disabled)))?;
+        project.name = name;
+        project.working_dir = setting.directory.clone();
+        project.files = setting.files.clone();
+        project.environment = environment;
+        for (name, service) in project.services.iter_mut().chain(project.disabled_services.iter_mut()) {
+            service.name.clone_from(name);
+        }
+        if !request.all_resources {
+            select::drop_unused(&mut project);
+        }
+        Ok(project)
+    }
+
+    /// Reads, merges and completes all files.
+    pub fn whole(&mut self, request: &Request, setting: &Setting) -> Result<Whole, Stop> {
+        self.warnings.extend(setting.warnings.iter().cloned());
+        let mut parsed = Vec::with_capacity(setting.files.len());
+        for path in &setting.files {
+            parsed.push(self.parse(path, request.stdin.as_deref())?);
+        }
+        let mut environment = setting.environment.clone();
+        let name = self.project_name(request, setting, &parsed)?;
+        environment.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
+        let first = setting.files.first().cloned().unwrap_or_default();
+        if parsed.iter().all(|file| file.documents.is_empty()) {
+            return Err(Error::Empty { path: first }.into());
+        }
+        let chain = [first.clone()];
+        let context = Context {
+            directory: &setting.directory,
+            environment: &environment,
+            chain: &chain,
+            file: &first,
+            serial: 0,
+        };
+        let mut root = self.tree(parsed, &context)?;
+        if !self.switches.no_normalize {
+            let values = if self.switches.no_interpolate { &BTreeMap::new() } else { &environment };
+            normalize::tree(&mut root, &name, values);
+        }
+        Ok(Whole { root, name, environment })
+    }
+
+    /// Reads and merges the files of an included project.
+    pub fn model(&mut self, files: &[PathBuf], context: &Context<'_>) -> Result<Node, Stop> {
+        let mut parsed = Vec::with_capacity(files.len());
+        for path in files {
+            parsed.push(self.parse(path, None)?);
+        }
+        self.tree(parsed, context)
+    }
+
+    fn tree(&mut self, parsed: Vec<Parsed>, context: &Context<'_>) -> Result<Node, Stop> {
+        let mut root = Node::made(Value::Map(Map::new()));
+        for file in parsed {
+            let context = Context { file: &file.path, ..*context };
+            for document in file.documents {
+                root = self.lay_over(root, document, &context)?;
+            }
+        }
+        canonical::fill_defaults(&mut root);
+        let problems = consistency::semantics(&root);
+        if !problems.is_empty() {
+            return Err(problems.into());
+        }
+        if !self.switches.no_path_resolution || context.serial > 0 {
+            let home = self.home.clone();
+            resolve::tree(&mut root, &resolve::Base { directory: context.directory, home: home.as_deref() });
+            self.real_watch_paths(&mut root);
+        }
+        normalize::contents(&mut root, context.environment);
+        Ok(root)
+    }
+
+    /// Lays a document over what stands.
+    fn lay_over(
+        &mut self,
+        mut base: Node,
+        document: yaml::Document,
+        context: &Context<'_>,
+    ) -> Result<Node, Stop> {
+        let yaml::Document { mut root, resets } = document;
+        let resets = Resets::new(resets);
+        if root.as_map().is_none() {
+            let message = format!("top-level object must be a mapping, not {}", root.kind());
+            return Err(Problem::at(root.at, message).into());
+        }
+        self.interpolate(&mut root, context, true)?;
+        self.apply_extends(&mut root, &resets, context)?;
+        for way in resets.iter() {
+            yaml::remove(&mut base, way);
+        }
+        self.apply_include(&mut root, context)?;
+        let mut merged = merge::files(base, root)?;
+        merge::unique(&mut merged)?;
+        self.check(&merged)?;
+        if let Some(version) = merged.as_map_mut().and_then(|map| map.shift_remove("version")) {
+            let name = self.sources.name(version.at.file).to_owned();
+            let path = if name.starts_with('/') { name } else { self.here.join(name).display().to_string() };
+            self.warn(format!(
+                "{path}: the attribute `version` is obsolete, it will be ignored, please remove it to avoid potential confusion"
+            ));
+        }
+        self.spell_out(&mut merged)?;
+        merge::unique(&mut merged)?;
+        Ok(merged)
+    }
+
+    /// Reads a file that another extends: long form, paths absolute, not checked yet.
+    pub fn base_tree(&mut self, path: &Path, context: &Context<'_>) -> Result<(Node, Resets), Stop> {
+        let parsed = self.parse(path, None)?;
+        let mut root = Node::made(Value::Map(Map::new()));
+        let mut ways = Vec::new();
+        for document in parsed.documents {
+            let mut over = document.root;
+            self.interpolate(&mut over, context, false)?;
+            for way in &document.resets {
+                yaml::remove(&mut root, way);
+            }
+            ways.extend(document.resets);
+            root = merge::files(root, over)?;
+            merge::unique(&mut root)?;
+            self.spell_out(&mut root)?;
+        }
+        if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
+            // `extends` in its long form has its path made absolute like all others.
+            for extends in services.values_mut().filter_map(|service| service.get_mut("extends")) {
+                *extends = extends::long(extends.clone());
+            }
+        }
+        let home = self.home.clone();
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        resolve::tree(&mut root, &resolve::Base { directory, home: home.as_deref() });
+        Ok((root, Resets::new(ways)))
+    }
+
+    fn interpolate(&mut self, root: &mut Node, context: &Context<'_>, check: bool) -> Result<(), Stop> {
+        if self.switches.no_interpolate {
+            return Ok(());
+        }
+        let mut findings = interpolate::Findings::default();
+        let lookup = |name: &str| context.environment.get(name).cloned();
+        interpolate::tree(root, &Way::Root, &lookup, &mut findings);
+        for (name, _) in findings.unset {
+            self.warn(interpolate::unset_warning(&name));
+        }
+        if findings.problems.is_empty() {
+            return Ok(());
+        }
+        if check {
+            // What else is wrong is said in the same breath.
+            findings.problems.extend(validate::check(root, &schema::FILE, true).problems);
+        }
+        Err(findings.problems.into())
+    }
+
+    fn check(&mut self, root: &Node) -> Result<(), Stop> {
+        let findings = validate::check(root, &schema::FILE, self.switches.no_interpolate);
+        for (warning, _) in findings.warnings {
+            self.warn(warning);
+        }
+        if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
+    }
+
+    fn spell_out(&mut self, root: &mut Node) -> Result<(), Stop> {
+        let findings = canonical::spell_out(root, self.switches.no_interpolate);
+        for (warning, _) in findings.warnings {
+            self.warn(warning);
+        }
+        if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
+    }
+
+    /// Says something once.
+    pub fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn parse(&mut self, path: &Path, stdin: Option<&[u8]>) -> Result<Parsed, Stop> {
+        let bytes = match stdin {
+            Some(stdin) if path == Path::new("-") => stdin.to_vec(),
+            _ => self.read.read(path).map_err(|source| Error::Read {
+                what: "Compose file",
+                path: path.to_owned(),
+                source,
+            })?,
+        };
+        if bytes.len() > yaml::LARGEST {
+            let source = io::Error::new(io::ErrorKind::FileTooLarge, "it is too large for a Compose file");
+            return Err(Error::Read { what: "Compose file", path: path.to_owned(), source }.into());
+        }
+        let name = self.shown(path);
+        let file = match text::decode(&bytes) {
+            Ok(text) => self.sources.add(name, text),
+            Err((message, line, column)) => {
+                let file = self.sources.add(name, String::from_utf8_lossy(&bytes).into_owned());
+                return Err(Problem::at(Span { file, line, column, width: 1 }, message).into());
+            }
+        };
+        Ok(Parsed { path: path.to_owned(), documents: yaml::parse(&self.sources, file)? })
+    }
+
+    /// The name: `-p`, then `COMPOSE_PROJECT_NAME`, then the last file's `name`, then the directory's.
+    fn project_name(
+        &mut self,
+        request: &Request,
+        setting: &Setting,
+        parsed: &[Parsed],
+    ) -> Result<String, Stop> {
+        let from_environment = || setting.environment.get("COMPOSE_PROJECT_NAME").cloned();
+        let given = request.project_name.clone().filter(|name| !name.is_empty());
+        if let Some(name) = given.or_else(|| from_environment().filter(|name| !name.is_empty())) {
+            let suggestion = normalized_name(&name);
+            return if suggestion == name { Ok(name) } else { Err(Error::Name { name, suggestion }.into()) };
+        }
+        let mut names =
+            parsed.iter().flat_map(|file| &file.documents).filter_map(|document| document.root.get("name"));
+        if let Some(node) = names.next_back() {
+            let mut node = node.clone();
+            let mut findings = interpolate::Findings::default();
+            let lookup = |name: &str| setting.environment.get(name).cloned();
+            interpolate::tree(&mut node, &Way::Root.key("name"), &lookup, &mut findings);
+            if !findings.problems.is_empty() {
+                return Err(findings.problems.into());
+            }
+            let name = normalized_name(node.as_text().unwrap_or_default());
+            if !name.is_empty() {
+                return Ok(name);
+            }
+        }
+        let last = |path: &Path| normalized_name(&path.file_name().unwrap_or_default().to_string_lossy());
+        [last(&setting.directory), last(&self.here)]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .ok_or(Stop::Error(Error::NoName))
+    }
+
+    /// Takes the services out whose profiles are not active.
+    fn split_profiles(&mut self, root: &mut Node, request: &Request, setting: &Setting) -> Map {
+        let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) else { return Map::new() };
+        let profiles_of = |service: &Node| -> Vec<String> {
+            let list = service.get("profiles").and_then(Node::as_list).unwrap_or_default();
+            list.iter().filter_map(Node::as_text).map(str::to_owned).collect()
+        };
+        let mut active: Vec<String> = setting.profiles.clone();
+        for name in &request.services {
+            active.extend(services.get(name).map(profiles_of).unwrap_or_default());
+        }
+        let everything = active.iter().any(|profile| profile == "*");
+        let takes_part = |service: &Node| {
+            let profiles = profiles_of(service);
+            everything || profiles.is_empty() || profiles.iter().any(|profile| active.contains(profile))
+        };
+        let (on, off): (Map, Map) =
+            std::mem::take(services).into_iter().partition(|(_, service)| takes_part(service));
+        *services = on;
+        off
+    }
+
+    /// Watched paths are followed through symbolic links, for that is how the kernel names them in events.
+    fn real_watch_paths(&self, root: &mut Node) {
+        for service in
+            root.get_mut("services").and_then(Node::as_map_mut).into_iter().flat_map(Map::values_mut)
+        {
+            let rules = service.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
+            let Some(Value::List(rules)) = rules.map(|node| &mut node.value) else { continue };
+            for rule in rules {
+                if let Some(Value::Text(path)) = rule.get_mut("path").map(|node| &mut node.value) {
+                    *path = self.read.real_path(Path::new(path.as_str())).display().to_string();
+                }
+            }
+        }
+    }
+}
+
+/// Puts a service into a tree of its own.
+fn wrap(service: &Node) -> Node {
+    let services = Node::made(Value::Map(Map::from_iter([("x".to_owned(), service.clone())])));
+    Node::made(Value::Map(Map::from_iter([("services".to_owned(), services)])))
+}

@@ -1,0 +1,136 @@
+//! A project as text: what `config` prints (compose-features §18). The output is a Compose file that loads to the same
+//! project, so each `$` is doubled.
+
+use serde_json::{Map, Value};
+
+use super::error::Error;
+use super::model::{EXTENSIONS, Project};
+
+/// Returns the project as JSON, indented. Extensions below the top level are left out, as the reference does.
+///
+/// Fails only when the project holds a number that JSON does not have.
+pub fn json(project: &Project) -> Result<String, Error> {
+    let value = doubled(extensions(to_value(project)?, false, true));
+    serde_json::to_string_pretty(&value).map_err(|error| Error::Unprintable { message: error.to_string() })
+}
+
+/// Returns the project as YAML, extensions included.
+pub fn yaml(project: &Project) -> Result<String, Error> {
+    let value = doubled(extensions(to_value(project)?, true, true));
+    write_yaml(&value)
+}
+
+/// Returns a tree as JSON, indented; nothing is doubled, for variables were not filled in.
+pub fn tree_json(tree: &Value) -> Result<String, Error> {
+    serde_json::to_string_pretty(tree).map_err(|error| Error::Unprintable { message: error.to_string() })
+}
+
+/// Returns a tree as YAML.
+pub fn tree_yaml(tree: &Value) -> Result<String, Error> {
+    write_yaml(tree)
+}
+
+fn to_value(project: &Project) -> Result<Value, Error> {
+    let mut value =
+        serde_json::to_value(project).map_err(|error| Error::Unprintable { message: error.to_string() })?;
+    for config in
+        value.get_mut("configs").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+    {
+        // The variable says where the content comes from; both together would not load again.
+        if let Some(config) = config.as_object_mut()
+            && config.contains_key("environment")
+        {
+            config.shift_remove("content");
+        }
+    }
+    Ok(value)
+}
+
+fn write_yaml(value: &Value) -> Result<String, Error> {
+    serde_yaml::to_string(value).map_err(|error| Error::Unprintable { message: error.to_string() })
+}
+
+/// Puts extensions where they were written, or leaves them out.
+fn extensions(value: Value, keep: bool, top: bool) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut result = Map::with_capacity(map.len());
+            for (key, value) in map {
+                match value {
+                    // Only an object of the model has a mapping under this key; a label of that name has text.
+                    Value::Object(inner) if key == EXTENSIONS => {
+                        if keep || top {
+                            result.extend(inner);
+                        }
+                    }
+                    value => {
+                        result.insert(key, extensions(value, keep, false));
+                    }
+                }
+            }
+            Value::Object(result)
+        }
+        Value::Array(list) => list.into_iter().map(|item| extensions(item, keep, false)).collect(),
+        other => other,
+    }
+}
+
+/// Doubles every `$`, in keys too.
+fn doubled(value: Value) -> Value {
+    let double = |text: String| if text.contains('$') { text.replace('$', "$$") } else { text };
+    match value {
+        Value::String(text) => Value::String(double(text)),
+        Value::Array(list) => list.into_iter().map(doubled).collect(),
+        Value::Object(map) => {
+            Value::Object(map.into_iter().map(|(key, value)| (double(key), doubled(value))).collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indexmap::IndexMap;
+
+    use super::super::model::Service;
+    use super::*;
+
+    fn project() -> Project {
+        let service = Service {
+            image: Some("a".to_owned()),
+            labels: IndexMap::from([
+                ("k$".to_owned(), "$HOME".to_owned()),
+                ("d".to_owned(), "2020-01-02".to_owned()),
+            ]),
+            extensions: IndexMap::from([("x-s".to_owned(), true.into())]),
+            ..Service::default()
+        };
+        Project {
+            name: "p".to_owned(),
+            services: IndexMap::from([("a".to_owned(), service)]),
+            extensions: IndexMap::from([("x-t".to_owned(), 1.into())]),
+            ..Project::default()
+        }
+    }
+
+    #[test]
+    fn json_doubles_dollars_and_keeps_only_top_extensions() {
+        let value: Value = serde_json::from_str(&json(&project()).expect("printable")).expect("json");
+        let expected = serde_json::json!({
+            "name": "p",
+            "services": {"a": {
+                "command": null, "entrypoint": null, "image": "a",
+                "labels": {"k$$": "$$HOME", "d": "2020-01-02"},
+            }},
+            "x-t": 1,
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn yaml_keeps_every_extension_and_quotes_what_would_be_something_else() {
+        let text = yaml(&project()).expect("printable");
+        assert!(text.contains("x-s: true"), "{text}");
+        assert!(text.contains("d: \"2020-01-02\"") || text.contains("d: '2020-01-02'"), "{text}");
+    }
+}
