@@ -9,13 +9,13 @@
 //! ```
 //!
 //! The supervisor lives in the host's network namespace and in the outer user namespace, which owns all others. What
-//! has to be done inside a network namespace is done by a thread that hops through them ([`hopper`]); the sockets that
+//! has to be done inside a network namespace is done by a thread that hops through them (`hopper`); the sockets that
 //! it makes there are used by ordinary tasks. Nothing is ever written to the host's own firewall, links or routes.
 //!
 //! - [`addresses`]: which subnet, which address. Pure.
-//! - [`publish`]: ports of the host; [`publish::bind`] is the command's part of it.
-//! - [`outbound`]: the way out. - [`dns`]: names.
-//! - [`netlink`], [`links`], [`nftables`], [`rules`]: what is said to the kernel.
+//! - [`publish`]: ports of the host; [`publish::bind()`] is the command's part of it.
+//! - [`dns`]: names. `outbound`: the way out.
+//! - `netlink`, `links`, `nftables`, `rules`: what is said to the kernel.
 //!
 //! On disk this folder owns nothing. What must outlive the supervisor are descriptors of namespaces, which the caller
 //! stores; after a restart [`Networks::adopt`] and [`Networks::adopt_container`] take them.
@@ -23,24 +23,25 @@
 pub mod addresses;
 mod attach;
 mod bridge;
+mod buffer;
 pub mod dns;
 mod error;
-pub mod hopper;
+mod hopper;
 mod life;
-pub mod links;
+mod links;
 mod namespace;
-pub mod netlink;
+mod netlink;
 mod networks;
-pub mod nftables;
-pub mod outbound;
+mod nftables;
+mod outbound;
 mod pool;
 pub mod publish;
-pub mod rules;
+mod rules;
 pub mod spec;
 mod splice;
 
-pub use dns::resolv::HostResolv;
 pub use error::{Error, Holder};
+pub use netlink::Refusal;
 pub use networks::Networks;
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::attach;
 use super::bridge::{self, Bridge};
+use super::dns::HostResolv;
 use super::dns::forward::Forwarder;
 use super::dns::names::Names;
-use super::dns::resolv::HostResolv;
 use super::dns::server::{Resolver, Sockets as ResolverSockets};
 use super::error::Error;
 use super::hopper::{Hopper, enter};
@@ -265,7 +265,10 @@ impl Networks {
             }
             None => None,
         };
-        let has_way_out = attachments.iter().any(|attachment| attachment.default_route);
+        let has_way_out = attachments.iter().any(|attachment| {
+            attachment.default_route
+                && self.network(&attachment.network).is_ok_and(|network| !network.spec.internal)
+        });
         self.names_mut(|names| names.add(container, attachments, has_way_out));
         self.inner.lives.begin(container);
         let attached =
@@ -276,6 +279,8 @@ impl Networks {
 
     /// Forgets a container: its names are gone at once, its ports lead nowhere, and its address is silent, though the
     /// namespace may live on until the kernel finds time for it.
+    ///
+    /// Costs less after [`Networks::remove`], when the network goes as well.
     pub async fn detach(&self, container: &str) {
         self.names_mut(|names| names.remove(container));
         self.inner.lives.end(container);
@@ -304,7 +309,7 @@ impl Networks {
         self.names_mut(|names| names.set_host_access(container, allowed));
     }
 
-    /// Leads a bound port of the host, see [`publish::bind`], into a container.
+    /// Leads a bound port of the host, see [`publish::bind()`], into a container.
     ///
     /// By the network of its default route, or else its first.
     pub async fn publish(
@@ -335,6 +340,8 @@ impl Networks {
             subject: container.to_owned(),
             source,
         };
+        // Whoever bound it: one that waits would hold up the runtime.
+        rustix::io::ioctl_fionbio(&listener, true).map_err(|error| failed(error.into()))?;
         match port.protocol {
             Protocol::Tcp => {
                 let listener = TcpListener::from_std(listener.into()).map_err(failed)?;

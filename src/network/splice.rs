@@ -1,20 +1,20 @@
-//! Two TCP connections made one: bytes go from socket to pipe to socket and are never copied through us.
+//! Two TCP connections made one.
+//!
+//! A little at a time is copied; once a direction carries much, its bytes go from socket to pipe to socket and are never
+//! touched by us. So an idle connection holds its two sockets and nothing else.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::Shutdown;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::buffer::{SIZE, with_buffer};
 use super::life::Ending;
 use crate::sys::net::reset_on_close;
-
-/// What a pipe holds at first; most connections never carry more at once.
-const SMALL: usize = 64 << 10;
-/// What it holds once it was full. Users have a soft limit for all pipes together; then it stays as it is.
-const LARGE: usize = 1 << 20;
 
 /// How one direction came to its end.
 enum End {
@@ -50,52 +50,112 @@ pub async fn carry(near: TcpStream, far: TcpStream, container: Option<Ending>, m
 }
 
 async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<End> {
-    let mut pipe = None;
-    let mut size = SMALL;
+    let mut pipe: Option<Pipe> = None;
     loop {
-        let (output, input) = match pipe.take() {
-            Some(ends) => ends,
-            None => {
-                // Not before there is something to carry.
-                from.readable().await?;
-                open()?
-            }
+        let carried = match &mut pipe {
+            Some(pipe) => pipe.carry(from, to).await,
+            None => copy(from, to).await,
         };
-        let filled = from.async_io(Interest::READABLE, || move_bytes(from, &input, size)).await;
-        let mut left = match filled {
-            Ok(0) => {
+        match carried {
+            Step::Carried(length) if pipe.is_none() && length >= SIZE => pipe = Pipe::open().ok(),
+            Step::Carried(_) => {}
+            Step::Finished => {
                 // The other end may have closed meanwhile, which is what was to be said.
                 let _ = rustix::net::shutdown(to, Shutdown::Write);
                 return Ok(End::Finished);
             }
-            Ok(filled) => filled,
-            Err(error) => {
+            Step::Refused => return Ok(End::Refused),
+            Step::Broken(error) => {
                 let _ = reset_on_close(to);
                 return Err(error);
             }
-        };
-        let was_full = left >= size;
-        while left > 0 {
-            match to.async_io(Interest::WRITABLE, || move_bytes(&output, to, left)).await {
-                Ok(moved) => left -= moved,
-                Err(_) => return Ok(End::Refused),
-            }
         }
-        if was_full && size == SMALL && fcntl_setpipe_size(&input, LARGE).is_ok() {
-            size = LARGE;
-        }
-        pipe = Some((output, input));
     }
 }
 
-fn open() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
+/// What became of one step.
+enum Step {
+    /// So many bytes were carried.
+    Carried(usize),
+    /// There are no more.
+    Finished,
+    /// The receiver takes no more.
+    Refused,
+    /// The sender is gone.
+    Broken(io::Error),
 }
 
-fn move_bytes(from: impl std::os::fd::AsFd, to: impl std::os::fd::AsFd, most: usize) -> io::Result<usize> {
+/// Carries what is there through the thread's buffer: of a few bytes, a copy costs less than a pipe.
+async fn copy(from: &TcpStream, to: &TcpStream) -> Step {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let step = || {
+        with_buffer(|buffer| {
+            let (_, length) = recv(from, &mut *buffer, RecvFlags::DONTWAIT)?;
+            let sent = match send(to, &buffer[..length], flags) {
+                Ok(sent) => Ok(sent),
+                Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+                Err(error) => Err(error),
+            };
+            // What the receiver has no room for is kept until it has.
+            Ok((length, sent.map(|sent| buffer[sent..length].to_vec())))
+        })
+    };
+    let (length, left) = match from.async_io(Interest::READABLE, step).await {
+        Ok((0, _)) => return Step::Finished,
+        Ok((length, Ok(left))) => (length, left),
+        Ok((_, Err(_))) => return Step::Refused,
+        Err(error) => return Step::Broken(error),
+    };
+    let mut done = 0;
+    while done < left.len() {
+        match to.async_io(Interest::WRITABLE, || Ok(send(to, &left[done..], flags)?)).await {
+            Ok(sent) => done += sent,
+            Err(_) => return Step::Refused,
+        }
+    }
+    Step::Carried(length)
+}
+
+/// What a pipe holds once it was full. Users have a soft limit for all pipes together; beyond it, it stays small.
+const LARGE: usize = 1 << 20;
+
+/// Carries much without touching it.
+struct Pipe {
+    output: OwnedFd,
+    input: OwnedFd,
+    size: usize,
+}
+
+impl Pipe {
+    fn open() -> io::Result<Pipe> {
+        let (output, input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let size = fcntl_setpipe_size(&input, LARGE).unwrap_or(SIZE);
+        Ok(Pipe { output, input, size })
+    }
+
+    /// Carries what is there, and leaves the pipe empty.
+    async fn carry(&mut self, from: &TcpStream, to: &TcpStream) -> Step {
+        let filled = from.async_io(Interest::READABLE, || move_bytes(from, &self.input, self.size)).await;
+        let filled = match filled {
+            Ok(0) => return Step::Finished,
+            Ok(filled) => filled,
+            Err(error) => return Step::Broken(error),
+        };
+        let mut left = filled;
+        while left > 0 {
+            match to.async_io(Interest::WRITABLE, || move_bytes(&self.output, to, left)).await {
+                Ok(moved) => left -= moved,
+                Err(_) => return Step::Refused,
+            }
+        }
+        Step::Carried(filled)
+    }
+}
+
+fn move_bytes(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<usize> {
     loop {
         match splice(&from, None, &to, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             result => return Ok(result?),
         }
     }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::packet::{Unreachable, undeliverable};
 use super::{Context, FLAGS, send_packet};
+use crate::network::buffer::with_buffer;
 use crate::network::error::Error;
 use crate::network::hopper::Hopper;
 use crate::sys::net::{receive, set_transparent, watch};
@@ -32,7 +33,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const IDLE_AFTER_ANSWER: Duration = Duration::from_secs(5);
 /// How many datagrams wait while a flow's sockets are made.
 const WAITING: usize = 32;
-const LARGEST: usize = 65536;
 
 /// Both ends of a flow as the container sees them.
 type Ends = (SocketAddrV4, SocketAddrV4);
@@ -68,10 +68,9 @@ impl Datagrams {
 
     /// Serves until it is aborted.
     pub async fn serve(self) {
-        let mut buffer = vec![0; LARGEST];
         loop {
             let Ok(mut ready) = self.socket.readable().await else { return };
-            match receive(self.socket.get_ref(), &mut buffer) {
+            with_buffer(|buffer| match receive(self.socket.get_ref(), buffer) {
                 Ok(received) => {
                     if let (SocketAddr::V4(source), Some(SocketAddr::V4(destination))) =
                         (received.source, received.destination)
@@ -80,8 +79,9 @@ impl Datagrams {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                // Taken away by having been told.
                 Err(_) => {}
-            }
+            });
         }
     }
 
@@ -221,12 +221,4 @@ pub async fn relay(from: &UdpSocket, to: &UdpSocket) -> io::Result<(usize, io::R
         })
     };
     from.async_io(Interest::READABLE | Interest::ERROR, step).await
-}
-
-/// Lends a buffer for the largest datagram; one a thread, not one a flow.
-pub fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
-    thread_local! {
-        static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; LARGEST]);
-    }
-    BUFFER.with_borrow_mut(|buffer| work(buffer))
 }

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Target;
+use crate::network::buffer::with_buffer;
 use crate::network::error::Error;
-use crate::network::outbound::datagrams::{send, with_buffer};
+use crate::network::outbound::datagrams::send;
 use crate::sys::net::{receive, send_from};
 
 /// How many clients one port serves at the same time; datagrams of more are dropped.
@@ -35,6 +36,7 @@ pub async fn serve(socket: AsyncFd<OwnedFd>, target: Target) {
     let mut publication = target.publication.clone();
     loop {
         let received = tokio::select! {
+            biased;
             () = publication.come() => return,
             received = socket.async_io(Interest::READABLE, |socket| {
                 with_buffer(|buffer| {

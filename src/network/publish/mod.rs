@@ -1,16 +1,16 @@
 //! Published ports: a socket of the host leads into a container.
 //!
-//! The command binds them all in the user's own namespaces before anything starts ([`bind`]), which is also the check;
-//! the keeper keeps them; the supervisor accepts and connects from inside the network's namespace ([`forward`],
-//! [`datagrams`]). A connection is made before anything is read, and refused with RST when the container refuses it.
+//! The command binds them all in the user's own namespaces before anything starts ([`bind()`]), which is also the check;
+//! the keeper keeps them; the supervisor accepts and connects from inside the network's namespace (`forward`,
+//! `datagrams`). A connection is made before anything is read, and refused with RST when the container refuses it.
 //!
 //! The container sees the client's address where answers to it come back to us: by the container's default route. So
 //! loopback clients, those inside the container's own subnets, IPv6 clients and containers without a default route get
 //! the gateway's address instead.
 
 mod bind;
-pub mod datagrams;
-pub mod forward;
+pub(super) mod datagrams;
+pub(super) mod forward;
 mod holder;
 mod sockets;
 
@@ -20,12 +20,12 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 
 pub use self::bind::{Bound, bind};
-pub use self::sockets::Factory;
+pub(super) use self::sockets::Factory;
 use super::life::Ending;
 
 /// Where a published port leads.
 #[derive(Clone)]
-pub struct Target {
+pub(super) struct Target {
     /// The container's address and port.
     pub address: SocketAddrV4,
     /// The subnets of the container's networks, when it may see clients' addresses at all.

@@ -1,5 +1,5 @@
-//! Networks on the real kernel: each test runs as the root of a user namespace of its own, in a network namespace that
-//! plays the host's, so that any user can run it and nothing of the machine is touched.
+//! Networks on the real kernel: each test runs as the root of a user namespace of its own, beside a network namespace
+//! that plays the host's, so that any user can run it and nothing of the machine is touched.
 
 mod names;
 mod places;
@@ -12,41 +12,57 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Networks;
 use super::dns::names::tests::{network, on};
-use super::dns::resolv::Resolv;
+use super::dns::{HostResolv, Resolv};
 use super::hopper::enter;
 use super::links;
 use super::netlink::{Batch, Socket};
 use super::spec::Attachment;
-use super::{HostResolv, Networks};
 
-/// Says in the re-executed test program which test it is for.
+/// Says in the re-executed test program which stage it is.
 const INSIDE: &str = "RCOMPOSE_NETWORK_TEST_INSIDE";
 /// The address of the host that plays the world.
 const WORLD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 /// Runs a test in fresh namespaces: this program again, with only that test in it.
+///
+/// As in life, the user namespace in which it runs does not own the network namespace that plays the host's: the first
+/// stage makes that one, the second runs the test in a user namespace below.
 #[expect(clippy::print_stderr, reason = "a skipped test says what the host lacks")]
 fn in_namespaces<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
-        prepare_host();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(60), test()).await.expect("the test ends in time");
-        });
-        return;
+    match std::env::var(INSIDE).as_deref() {
+        Ok("host") => {
+            prepare_host();
+            again(name, &["--user", "--map-root-user"], "test");
+        }
+        Ok(_) => {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                tokio::time::timeout(Duration::from_secs(60), test()).await.expect("the test ends in time");
+            });
+        }
+        Err(_) => {
+            let namespaces = ["--user", "--map-root-user", "--net"];
+            let can = Command::new("unshare").args(namespaces).args(["unshare", "--user", "true"]).output();
+            if can.is_ok_and(|output| output.status.success()) {
+                again(name, &namespaces, "host");
+            } else {
+                eprintln!("skipped: this host has no user namespaces for this user, or no unshare(1)");
+            }
+        }
     }
-    let namespaces = ["--user", "--map-root-user", "--net", "--"];
-    let can = Command::new("unshare").args(namespaces).arg("true").output();
-    if !can.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: this host has no user namespaces for this user, or no unshare(1)");
-        return;
-    }
+}
+
+#[expect(clippy::print_stderr, reason = "what was measured inside is shown when that is asked for")]
+fn again(name: &str, namespaces: &[&str], stage: &str) {
     let output = Command::new("unshare")
         .args(namespaces)
+        .arg("--")
         .arg(std::env::current_exe().expect("the test program"))
         .args(["--exact", &format!("network::tests::{name}"), "--nocapture"])
-        .env(INSIDE, name)
+        .env(INSIDE, stage)
         .output()
         .expect("unshare ran a moment ago");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

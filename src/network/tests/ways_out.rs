@@ -229,3 +229,27 @@ fn first_connections_of_fresh_containers_are_quick() {
         }
     });
 }
+
+/// Many containers at once, as when a stack starts: all of them speak as soon as they are there.
+#[test]
+fn many_fresh_containers_connect_at_once() {
+    in_namespaces("ways_out::many_fresh_containers_connect_at_once", || async {
+        let networks = start();
+        networks.create(network("edge", "10.1.0.0/24")).await.expect("a network");
+        let address = world();
+        networks.reserve(40).expect("ordered");
+        let many = (2..42u8).map(|n| {
+            let networks = &networks;
+            async move {
+                let place = on("edge", &format!("10.1.0.{n}"), &["web"], true);
+                let fresh = container(networks, &n.to_string(), &[place]).await;
+                let talks = (0..5).map(|_| inside(&fresh, move || talk(address)));
+                futures_util::future::join_all(talks).await
+            }
+        });
+        for took in futures_util::future::join_all(many).await.into_iter().flatten() {
+            let took = took.expect("the world");
+            assert!(took < Duration::from_millis(900), "{took:?}: a request was lost");
+        }
+    });
+}
