@@ -4,7 +4,7 @@
 //! |---|---|
 //! | v1, root (also hybrid) | a directory for each controller below our own group; `unified` for kill and freeze |
 //! | v2, root without systemd | a directory below our own group |
-//! | v2 with systemd | the same, in a scope asked for by [`systemd::ask_for_scope`] before the user namespace is entered |
+//! | v2 with systemd | the same, in a scope asked for by [`systemd::Manager::ask_for_scope`] before the user namespace is entered |
 //! | else | nothing: each limit that is asked for becomes a [`Warning`] |
 //!
 //! Paths: `OWN-GROUP/rcompose/PROJECT/ID`. A container's first process writes `0` into each of [`Handle::procs`]
@@ -15,13 +15,16 @@
 
 mod controller;
 mod error;
+mod feature;
 mod handle;
 mod settings;
 mod stats;
+pub mod systemd;
 mod tree;
 
 pub use controller::{Absence, Controller};
 pub use error::{Error, Warning};
+pub use feature::feature;
 pub use handle::Handle;
 pub use settings::Limit;
 pub use stats::Stats;

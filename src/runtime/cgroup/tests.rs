@@ -9,6 +9,15 @@ use crate::runtime::spec::Limits;
 /// Returns a controller, a project name of this test alone, or `None` where the host has none.
 #[expect(clippy::print_stderr, reason = "names what the host lacks")]
 fn controller(test: &str) -> Option<(Controller, String)> {
+    static SCOPE: std::sync::Once = std::sync::Once::new();
+    // With systemd the whole test program goes into a scope, as a keeper would.
+    SCOPE.call_once(|| {
+        if let Some(manager) = systemd::Manager::find() {
+            manager.ask_for_scope("test", std::process::id()).expect("a scope");
+            let own = std::fs::read_to_string("/proc/self/cgroup").expect("proc");
+            assert!(own.contains("/rcompose-test-"), "{own}");
+        }
+    });
     let controller = Controller::detect().expect("proc is readable");
     if let Controller::None { absence } = &controller {
         eprintln!("skipped: no control groups: {absence}");
@@ -26,8 +35,8 @@ fn join(handle: &Handle, script: &str) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("a shell");
-    // Read from a pipe: the shell has joined when it reaches the second line.
-    let text = format!("{}\necho joined\n{script}\n", joins.join(" && "));
+    // Read line by line from a pipe: the shell has joined when it says so, and is gone when it could not.
+    let text = format!("set -e\n{}\necho joined\nset +e\n{script}\n", joins.join("\n"));
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
     let mut first = [0; 7];
     std::io::Read::read_exact(child.stdout.as_mut().expect("piped"), &mut first).expect("joined");
