@@ -135,16 +135,21 @@ impl Blobs {
             None => Ok(false),
             Some(found) if found == size => Ok(true),
             Some(found) => {
-                let path = self.path(digest);
-                let mut hash = Sha256::new();
-                hash_file(&mut self.open(digest)?, &mut hash).map_err(failed("read", &path))?;
-                if Digest::from_hash(&hash.finalize()) == *digest {
+                if self.is_sound(digest)? {
                     return Err(Error::WrongSize { what: format!("blob {digest}"), expected: size, found });
                 }
                 self.remove(digest)?;
                 Ok(false)
             }
         }
+    }
+
+    /// Reads a whole blob and returns whether its content is what its name says.
+    pub fn is_sound(&self, digest: &Digest) -> Result<bool, Error> {
+        let path = self.path(digest);
+        let mut hash = Sha256::new();
+        hash_file(&mut self.open(digest)?, &mut hash).map_err(failed("read", &path))?;
+        Ok(Digest::from_hash(&hash.finalize()) == *digest)
     }
 
     /// Begins to write a blob whose digest will be known at its end.
@@ -248,7 +253,7 @@ impl Partial {
             && expected != found
         {
             self.restart()?;
-            return Err(Error::WrongDigest { what: what(&expected), expected, found });
+            return Err(Error::WrongDigest { what: "a blob".to_owned(), expected, found });
         }
         self.file.sync_all().map_err(failed("sync", &self.path))?;
         let target = self.directory.join(found.hex());

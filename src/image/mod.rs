@@ -25,6 +25,8 @@ pub mod reference;
 pub mod registry;
 pub mod source;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod unpack;
 
 use std::fs::{self, File};
@@ -117,16 +119,8 @@ fn unpack_present(
         .around("Extracting", "Pulled", || store.unpack(&incoming, &Local::new(teller, &incoming.layers)));
     match unpacked {
         Ok(_) => store.image(&entry.digest),
-        // The blob was damaged on disk: the registry has it whole.
-        Err(Error::Layer {
-            layer,
-            source: unpack::Error::Stream(_) | unpack::Error::WrongContent { .. },
-        }) => {
-            for damaged in incoming.layers.iter().filter(|known| known.diff_id == layer) {
-                store.blobs().remove(&damaged.blob)?;
-            }
-            Ok(None)
-        }
+        // A blob was damaged on disk and is gone now: the registry has it whole.
+        Err(_) if incoming.layers.iter().any(|layer| store.blobs().size(&layer.blob).is_none()) => Ok(None),
         Err(error) => Err(error),
     }
 }

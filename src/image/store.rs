@@ -24,6 +24,7 @@ use super::index::{Entry, Index};
 use super::layers::{Follow, Layers};
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
+use super::unpack;
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
 
@@ -227,8 +228,20 @@ impl Store {
     }
 
     /// Unpacks the layers of an image whose blobs are here, or on their way; `false` when `follow` gave up.
+    ///
+    /// A blob that was damaged on this disk is removed, so that another attempt gets it anew.
     pub(super) fn unpack(&self, incoming: &Incoming, follow: &dyn Follow) -> Result<bool, Error> {
-        self.layers.unpack(&incoming.layers, &self.blobs, follow)
+        let result = self.layers.unpack(&incoming.layers, &self.blobs, follow);
+        if let Err(Error::Layer { layer, source }) = &result
+            && matches!(source, unpack::Error::Stream(_) | unpack::Error::WrongContent { .. })
+        {
+            for suspect in incoming.layers.iter().filter(|known| known.diff_id == *layer) {
+                if !self.blobs.is_sound(&suspect.blob)? {
+                    self.blobs.remove(&suspect.blob)?;
+                }
+            }
+        }
+        result
     }
 
     /// Records an image whose blobs and layers are here, under these names or none.

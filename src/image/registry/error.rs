@@ -16,7 +16,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// 401 in spite of all that we could say of ourselves. Docker Hub says so too of what does not exist.
-    #[error("registry `{host}` does not let {} read `{image}`", user.as_deref().map_or("everybody".to_owned(), |user| format!("user `{user}`")))]
+    #[error("registry `{host}` does not let {} read `{image}`", user.as_deref().map_or("anonymous users".to_owned(), |user| format!("user `{user}`")))]
     Unauthorized {
         /// The registry's host.
         host: String,

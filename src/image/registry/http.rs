@@ -185,14 +185,28 @@ impl Client {
         if url.scheme() != "https" && !plain_is_fine {
             return Err(refused("it is not reached by HTTPS"));
         }
-        let mut request = self.http.get(url);
-        if let Some(credentials) = &self.credentials {
-            request = request.header(AUTHORIZATION, credentials.basic());
-        }
-        let response = request.send().await.map_err(|error| refused(&chain(&error.without_url())))?;
+        let mut attempt = 0;
+        let response = loop {
+            attempt += 1;
+            let mut request = self.http.get(url.clone());
+            if let Some(credentials) = &self.credentials {
+                request = request.header(AUTHORIZATION, credentials.basic());
+            }
+            match request.send().await {
+                Ok(response) if response.status().is_server_error() && attempt < ATTEMPTS => {}
+                Ok(response) => break response,
+                Err(error) if attempt < FIRST_ATTEMPTS && !is_hopeless(&error) => {}
+                Err(error) => return Err(refused(&chain(&error.without_url()))),
+            }
+            tokio::time::sleep(wait(attempt)).await;
+        };
         match response.status() {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized()),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let wait = retry_after(response.headers());
+                return Err(Error::TooManyRequests { host: self.host.clone(), wait });
+            }
             status => return Err(refused(&format!("{}: {}", status.as_u16(), message(response).await))),
         }
         let answer: Answer = response.json().await.map_err(|_| refused("its answer is not a token"))?;

@@ -6,6 +6,8 @@
 mod auth;
 mod error;
 mod http;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -68,7 +70,14 @@ fn pull_with(
     let client = runtime.block_on(Client::connect(reference))?;
     let (incoming, origin) = describe(store, reference, platform, runtime, &client)?;
     incoming.check_platform(&reference.familiar(), platform)?;
-    bring(store, &incoming, teller, runtime, &client)?;
+    if let Err(error) = bring(store, &incoming, teller, runtime, &client) {
+        // Unpacking finds out that a blob of ours has rotted, and removes it: then one more request mends it.
+        let rotten = |layer: &Layer| store.blobs().size(&layer.blob).is_none();
+        if !matches!(error, ImageError::Layer { .. }) || !incoming.layers.iter().any(rotten) {
+            return Err(error);
+        }
+        bring(store, &incoming, teller, runtime, &client)?;
+    }
     store.keep(&incoming, &[reference.to_string()], Some(&origin), None)
 }
 

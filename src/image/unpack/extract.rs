@@ -339,14 +339,27 @@ impl Extracted {
             std::fs::remove_dir_all(self.place.join(OsStr::from_bytes(path)))
                 .map_err(Error::entry("replace", path))?;
             let below = join(path, b"");
-            self.directories.retain(|known, _| !known.starts_with(&below));
-            self.links.retain(|known, _| !known.starts_with(&below));
+            forget_below(&mut self.directories, &below);
+            forget_below(&mut self.links, &below);
             return Ok(());
         }
         match rustix::fs::unlinkat(self.current(), name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::entry("replace", path)(error)),
         }
+    }
+}
+
+/// Forgets every path that begins so.
+fn forget_below<T>(known: &mut BTreeMap<Vec<u8>, T>, below: &[u8]) {
+    let paths: Vec<Vec<u8>> = known
+        .range(below.to_vec()..)
+        .map(|(path, _)| path)
+        .take_while(|path| path.starts_with(below))
+        .cloned()
+        .collect();
+    for path in paths {
+        known.remove(&path);
     }
 }
 

@@ -306,3 +306,77 @@ fn an_owner_that_cannot_be_given_is_recorded() {
     let file = File::open(place.path().join("f")).expect("opened");
     assert_eq!(attribute(&file, OWNER).expect("read").as_deref(), Some(&b"70:7:4755"[..]));
 }
+
+/// Names that go up, away, nowhere, or to one another.
+const WILD: [&str; 14] = [
+    "a",
+    "b",
+    "a/b",
+    "b/a",
+    "a/b/c",
+    "..",
+    "../a",
+    "/a",
+    ".",
+    "a/..",
+    "a/../../b",
+    ".wh.a",
+    "a/.wh.b",
+    "a/.wh..wh..opq",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_layer_reaches_beyond_its_directory(
+        lower in proptest::collection::vec((0..5usize, 0..WILD.len(), 0..WILD.len()), 0..6),
+        upper in proptest::collection::vec((0..5usize, 0..WILD.len(), 0..WILD.len()), 0..12),
+    ) {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        // What the wild names would reach, if they could.
+        fs::create_dir(place.path().join("a")).expect("made");
+        fs::write(place.path().join("a/b"), "canary").expect("written");
+        fs::write(place.path().join("b"), "canary").expect("written");
+        let lines = |entries: &[(usize, usize, usize)]| {
+            let line = |(kind, path, target): &(usize, usize, usize)| {
+                format!("{} {} {}", ["dir", "file", "sym", "hard", "fifo"][*kind], WILD[*path], match kind {
+                    0 => "755",
+                    _ => WILD[*target],
+                })
+            };
+            entries.iter().map(line).collect::<Vec<_>>().join("\n")
+        };
+        // Refused or not, it ends, and touches nothing else.
+        let _ = unpack(place.path(), &[&lines(&lower), &lines(&upper)]);
+        let canary = |path: &str| fs::read_to_string(place.path().join(path)).expect("still there");
+        proptest::prop_assert_eq!([canary("a/b"), canary("b")], ["canary", "canary"]);
+        proptest::prop_assert_eq!(fs::metadata(place.path().join("b")).expect("there").nlink(), 1);
+        proptest::prop_assert_eq!(fs::read_dir(place.path().join("a")).expect("readable").count(), 1);
+        for entry in fs::read_dir(place.path()).expect("readable") {
+            let name = entry.expect("an entry").file_name();
+            proptest::prop_assert!(["0", "1", "a", "b"].iter().any(|known| name == *known), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_mangled_tar_is_read_or_refused(edits in proptest::collection::vec((0..1536usize, 0..=255u8), 0..8)) {
+        let mut tar = tar_of("file a/b text; sym l a; hard h a/b");
+        for (at, byte) in edits {
+            tar[at] = byte;
+        }
+        // With right checksums, or nothing behind them would be tried.
+        for block in [0, 1024, 1536] {
+            let mut header = Header::from_byte_slice(&tar[block..block + 512]).clone();
+            header.set_cksum();
+            tar[block..block + 512].copy_from_slice(header.as_bytes());
+        }
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let root = place.path().join("0");
+        fs::create_dir(&root).expect("made");
+        if let Ok(extracted) = extract(&tar[..], &root) {
+            let _ = extracted.finish(&[]);
+        }
+        proptest::prop_assert_eq!(fs::read_dir(place.path()).expect("readable").count(), 1);
+    }
+}

@@ -1,0 +1,398 @@
+//! Images made of nothing, archives of them, and what the store does with them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::progress::Silent;
+
+/// A directory with a store in it.
+pub(super) struct Place {
+    directory: tempfile::TempDir,
+    pub store: Store,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(directory.path(), "key").expect("a store");
+        Place { directory, store }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Names of files that nobody should ever leave behind.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for directory in ["blobs/sha256", "layers/key"] {
+            for entry in fs::read_dir(self.path().join(directory)).expect("readable") {
+                let entry = entry.expect("an entry");
+                if entry.file_name().to_string_lossy().starts_with('.') {
+                    found.push(entry.path());
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A blob as a manifest sees it.
+#[derive(Clone)]
+pub(super) struct Blob {
+    pub bytes: Vec<u8>,
+    pub digest: Digest,
+}
+
+impl Blob {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Blob {
+        let bytes = bytes.into();
+        Blob { digest: Digest::of(&bytes), bytes }
+    }
+
+    pub fn descriptor(&self, media_type: &str) -> String {
+        format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, self.digest, self.bytes.len())
+    }
+}
+
+/// An image for this machine: manifest, configuration, layers.
+#[derive(Clone)]
+pub(super) struct Made {
+    pub manifest: Blob,
+    pub config: Blob,
+    pub layers: Vec<Blob>,
+}
+
+/// Makes an image with one layer for each name; a layer holds one file, `NAME`, with its name in it.
+pub(super) fn image(files: &[&str]) -> Made {
+    let layers: Vec<Blob> = files.iter().map(|name| Blob::new(tar(&[(name, name.as_bytes())]))).collect();
+    let list = |texts: Vec<String>| texts.join(",");
+    let diff_ids = list(layers.iter().map(|layer| format!("\"{}\"", layer.digest)).collect());
+    let platform = Platform::host();
+    let config = Blob::new(format!(
+        r#"{{"os":"{}","architecture":"{}","config":{{"Cmd":["sh"]}},"rootfs":{{"type":"layers","diff_ids":[{diff_ids}]}}}}"#,
+        platform.os, platform.architecture
+    ));
+    let descriptors =
+        list(layers.iter().map(|layer| layer.descriptor("application/vnd.oci.image.layer.v1.tar")).collect());
+    let manifest = Blob::new(format!(
+        r#"{{"schemaVersion":2,"config":{},"layers":[{descriptors}]}}"#,
+        config.descriptor(config::OCI_CONFIG)
+    ));
+    Made { manifest, config, layers }
+}
+
+pub(super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, *content).expect("an entry");
+    }
+    builder.into_inner().expect("a tar")
+}
+
+/// An OCI archive with these images under their names.
+fn oci_archive(images: &[(&str, &Made)]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for (name, made) in images {
+        let descriptor = made.manifest.descriptor(config::OCI_MANIFEST);
+        let named = format!(r#","annotations":{{"org.opencontainers.image.ref.name":"{name}"}}}}"#);
+        entries.push(format!("{}{named}", descriptor.trim_end_matches('}')));
+        for blob in [&made.manifest, &made.config].into_iter().chain(&made.layers) {
+            files.push((format!("blobs/sha256/{}", blob.digest.hex()), blob.bytes.clone()));
+        }
+    }
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+    files.push(("index.json".to_owned(), index.into_bytes()));
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    tar(&files)
+}
+
+/// What `docker save` wrote before version 25.
+fn old_archive(name: &str, made: &Made) -> Vec<u8> {
+    let mut files: Vec<(String, Vec<u8>)> = vec![("c.json".to_owned(), made.config.bytes.clone())];
+    let paths: Vec<String> = (0..made.layers.len()).map(|number| format!("{number}/layer.tar")).collect();
+    for (path, layer) in paths.iter().zip(&made.layers) {
+        files.push((path.clone(), layer.bytes.clone()));
+        files.push((path.replace("layer.tar", "VERSION"), b"1.0".to_vec()));
+    }
+    let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": [name], "Layers": paths}]);
+    files.push(("manifest.json".to_owned(), manifest.to_string().into_bytes()));
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    tar(&files)
+}
+
+fn load_bytes(place: &Place, archive: &[u8]) -> Result<Vec<Image>, Error> {
+    load(&place.store, Path::new("the archive"), archive, &Platform::host(), &Silent)
+}
+
+fn source(text: &str) -> Source {
+    text.parse().expect(text)
+}
+
+fn find(place: &Place, name: &str) -> Option<Image> {
+    resolve(&place.store, &source(name), &Platform::host()).expect("the store can be read")
+}
+
+/// The files that a container of this image would see.
+fn files(image: &Image) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for layer in &image.layers {
+        for entry in fs::read_dir(layer).expect("a layer") {
+            names.push(entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_kind_of_archive_gives_the_same_image() {
+    let made = image(&["a", "b"]);
+    for archive in [oci_archive(&[("web:1", &made)]), old_archive("web:1", &made)] {
+        for compressed in [archive.clone(), zstd::encode_all(&archive[..], 1).expect("compressed")] {
+            let place = Place::new();
+            let loaded = load_bytes(&place, &compressed).expect("loaded");
+            assert_eq!(loaded.len(), 1);
+            assert_eq!(loaded[0].id, made.config.digest);
+            assert_eq!(loaded[0].names, ["docker.io/library/web:1"]);
+            assert_eq!(files(&loaded[0]), ["a", "b"]);
+            assert_eq!(find(&place, "web:1").as_ref(), Some(&loaded[0]));
+            assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_lacks_something_says_what() {
+    let whole = image(&["a"]);
+    let check = |change: &dyn Fn(&mut Made), part: &str| {
+        let mut made = whole.clone();
+        change(&mut made);
+        let place = Place::new();
+        let error = load_bytes(&place, &oci_archive(&[("web:1", &made)])).expect_err(part);
+        let report = crate::report::Report::from(error).to_string();
+        assert!(report.contains(part), "{part}: {report}");
+        assert_eq!(find(&place, "web:1"), None);
+        // What was whole may stay for the next attempt; what was not has no place.
+        let half: Vec<PathBuf> = place
+            .leftovers()
+            .into_iter()
+            .filter(|path| !path.to_string_lossy().contains("partial"))
+            .collect();
+        assert_eq!(half, Vec::<PathBuf>::new(), "{part}");
+    };
+    check(&|made| made.layers.clear(), "is missing in `the archive`");
+    check(&|made| made.layers[0].bytes[600] ^= 1, "its content is sha256:");
+    check(&|made| made.layers[0].bytes.truncate(700), "its content is sha256:");
+    check(&|made| made.manifest = Blob::new("<html>"), "not the JSON");
+    check(&|made| made.config = Blob::new("{}"), "is missing in `the archive`");
+    let other_tar = image(&["b"]).layers[0].clone();
+    check(
+        &|made| {
+            // The configuration names a tar; the manifest another one, which is there and whole.
+            let text = String::from_utf8(made.manifest.bytes.clone()).expect("text");
+            let text = text.replace(made.layers[0].digest.hex(), other_tar.digest.hex());
+            made.manifest = Blob::new(text.replace(
+                &format!("\"size\":{}}}]", made.layers[0].bytes.len()),
+                &format!("\"size\":{}}}]", other_tar.bytes.len()),
+            ));
+            made.layers = vec![other_tar.clone()];
+        },
+        "not what the image's configuration names",
+    );
+}
+
+#[test]
+fn what_is_no_archive_is_refused() {
+    let place = Place::new();
+    let error = load_bytes(&place, &tar(&[("f", b"x")])).expect_err("no image in it");
+    assert!(matches!(error, Error::NotAnArchive { .. }), "{error}");
+    let error = load_bytes(&place, &[b'x'; 2000]).expect_err("no tar");
+    assert!(matches!(error, Error::Archive { .. }), "{error}");
+}
+
+#[test]
+fn a_name_moves_to_the_newer_image_and_the_older_stays_by_its_id() {
+    let place = Place::new();
+    let (old, new) = (image(&["a"]), image(&["a", "b"]));
+    load_bytes(&place, &oci_archive(&[("web:1", &old), ("also:1", &new)])).expect("loaded");
+    load_bytes(&place, &oci_archive(&[("web:1", &new)])).expect("loaded");
+    assert_eq!(find(&place, "web:1").map(|image| image.id), Some(new.config.digest.clone()));
+    let nameless = place.store.image(&old.config.digest).expect("read").expect("still here");
+    assert_eq!(nameless.names, Vec::<String>::new());
+    assert_eq!(place.store.list().expect("listed").len(), 2);
+    let removed = place.store.remove(old.config.digest.short(), false, &HashSet::new()).expect("removed");
+    assert_eq!(removed, Removed { untagged: Vec::new(), deleted: vec![old.config.digest.clone()] });
+    // Its only layer is the lower one of the other image.
+    assert_eq!(find(&place, "web:1").map(|image| files(&image)), Some(vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn removing_leaves_nothing_and_respects_containers() {
+    let place = Place::new();
+    let made = image(&["a", "b"]);
+    let loaded = load_bytes(&place, &oci_archive(&[("web:1", &made)])).expect("loaded").remove(0);
+    let in_use: HashSet<PathBuf> = loaded.layers.iter().cloned().collect();
+    let error = place.store.remove("web:1", false, &in_use).expect_err("a container stands on it");
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    assert!(find(&place, "web:1").is_some());
+    let removed = place.store.remove("web:1", true, &in_use).expect("its name can go");
+    assert_eq!(removed.untagged, ["docker.io/library/web:1"]);
+    assert_eq!(removed.deleted, Vec::<Digest>::new());
+    assert!(loaded.layers.iter().all(|layer| layer.join("a").exists() || layer.join("b").exists()));
+    place.store.remove(&made.config.digest.to_string(), false, &HashSet::new()).expect("now all of it");
+    for directory in ["blobs/sha256", "layers/key"] {
+        assert_eq!(fs::read_dir(place.path().join(directory)).expect("readable").count(), 0, "{directory}");
+    }
+    let error = place.store.remove("web:1", false, &HashSet::new()).expect_err("gone");
+    assert!(matches!(error, Error::Unknown { .. }), "{error}");
+}
+
+#[test]
+fn an_id_with_several_names_wants_force() {
+    let place = Place::new();
+    let made = image(&["a"]);
+    load_bytes(&place, &oci_archive(&[("web:1", &made)])).expect("loaded");
+    place.store.tag(&made.config.digest, &"web:2".parse().expect("a name")).expect("tagged");
+    let id = made.config.digest.short();
+    let error = place.store.remove(id, false, &HashSet::new()).expect_err("two names");
+    assert!(matches!(error, Error::SeveralNames { .. }), "{error}");
+    let removed = place.store.remove("web:1", false, &HashSet::new()).expect("one name");
+    assert_eq!(removed.deleted, Vec::<Digest>::new());
+    assert!(find(&place, "web:2").is_some());
+}
+
+/// What happened to an image on disk, and how to make it happen.
+type Damage = (&'static str, fn(&Image));
+
+#[test]
+fn a_damaged_store_is_repaired_from_what_is_whole() {
+    let damages: [Damage; 3] = [
+        ("a layer is gone", |image| fs::remove_dir_all(&image.layers[0]).expect("removed")),
+        ("the power failed before it was on the disk", |image| {
+            rustix::fs::setxattr(
+                &image.layers[1],
+                "user.rcompose.unsynced",
+                b"another boot",
+                rustix::fs::XattrFlags::empty(),
+            )
+            .expect("marked");
+            fs::remove_file(image.layers[1].join("b")).expect("lost");
+        }),
+        ("both", |image| image.layers.iter().for_each(|layer| fs::remove_dir_all(layer).expect("removed"))),
+    ];
+    for (what, damage) in damages {
+        let place = Place::new();
+        // Nothing answers on this port: whoever asked would fail.
+        let name = "127.0.0.1:1/web:1";
+        let loaded =
+            load_bytes(&place, &oci_archive(&[(name, &image(&["a", "b"]))])).expect("loaded").remove(0);
+        damage(&loaded);
+        assert_eq!(find(&place, name), None, "{what}");
+        let repaired = fetch(&place.store, &source(name), &Platform::host(), &Silent).expect(what);
+        assert_eq!(files(&repaired), ["a", "b"], "{what}");
+        assert_eq!(find(&place, name), Some(repaired), "{what}");
+        assert_eq!(place.leftovers(), Vec::<PathBuf>::new(), "{what}");
+    }
+}
+
+#[test]
+fn damaged_blobs_come_anew_with_the_next_load() {
+    let made = image(&["a"]);
+    for blob in [&made.manifest, &made.config, &made.layers[0]] {
+        let place = Place::new();
+        let archive = oci_archive(&[("web:1", &made)]);
+        let loaded = load_bytes(&place, &archive).expect("loaded").remove(0);
+        let path = place.path().join("blobs/sha256").join(blob.digest.hex());
+        fs::write(&path, b"rubbish").expect("damaged");
+        load_bytes(&place, &archive).expect("loaded again");
+        assert_eq!(fs::read(&path).expect("read"), blob.bytes);
+        assert_eq!(find(&place, "web:1"), Some(loaded));
+    }
+}
+
+#[test]
+fn a_blob_that_rotted_is_noticed_when_it_is_needed() {
+    let place = Place::new();
+    let made = image(&["a"]);
+    let archive = oci_archive(&[("web:1", &made)]);
+    let loaded = load_bytes(&place, &archive).expect("loaded").remove(0);
+    let path = place.path().join("blobs/sha256").join(made.layers[0].digest.hex());
+    let mut rotten = made.layers[0].bytes.clone();
+    rotten[513] ^= 1;
+    fs::write(&path, rotten).expect("damaged, and as long as before");
+    fs::remove_dir_all(&loaded.layers[0]).expect("removed");
+    load_bytes(&place, &archive).expect_err("the blob is taken for whole until it is read");
+    assert_eq!(load_bytes(&place, &archive).expect("loaded anew"), [loaded]);
+}
+
+#[test]
+fn another_id_map_has_layers_of_its_own() {
+    let place = Place::new();
+    let name = "127.0.0.1:1/web:1";
+    let one = load_bytes(&place, &oci_archive(&[(name, &image(&["a"]))])).expect("loaded").remove(0);
+    let other = Store::open(place.path(), "other").expect("opened");
+    assert_eq!(resolve(&other, &source(name), &Platform::host()).expect("read"), None);
+    let two = fetch(&other, &source(name), &Platform::host(), &Silent).expect("unpacked without a request");
+    assert_eq!(files(&two), ["a"]);
+    assert_ne!(one.layers, two.layers);
+}
+
+#[test]
+fn a_file_is_read_again_only_when_it_has_changed() {
+    let place = Place::new();
+    let path = place.path().join("web.tar");
+    let name = format!("oci-archive:{}:web:1", path.display());
+    fs::write(&path, oci_archive(&[("web:1", &image(&["a"])), ("db:1", &image(&["d"]))])).expect("written");
+    assert_eq!(find(&place, &name), None);
+    let one = fetch(&place.store, &source(&name), &Platform::host(), &Silent).expect("loaded");
+    assert_eq!(one.names, std::slice::from_ref(&name));
+    assert_eq!(find(&place, &name), Some(one));
+    fs::write(&path, oci_archive(&[("web:1", &image(&["a", "b"]))])).expect("written");
+    assert_eq!(find(&place, &name), None);
+    let two = fetch(&place.store, &source(&name), &Platform::host(), &Silent).expect("loaded");
+    assert_eq!(files(&two), ["a", "b"]);
+    let error = fetch(&place.store, &source(&name.replace("web:1", "no:1")), &Platform::host(), &Silent);
+    assert!(matches!(&error, Err(Error::NoSuchName { known, .. }) if known == &["web:1"]), "{error:?}");
+}
+
+#[test]
+fn a_directory_is_an_image_as_it_is() {
+    let place = Place::new();
+    let directory = place.path().join("rootfs");
+    fs::create_dir(&directory).expect("made");
+    let image = find(&place, &format!("rootfs:{}", directory.display())).expect("an image");
+    assert_eq!((image.layers, image.host_userland), (vec![directory], false));
+    let host = find(&place, "rootfs:/").expect("an image");
+    assert_eq!((host.layers, host.host_userland), (Vec::new(), true));
+    assert!(host.config.env[0].starts_with("PATH=/usr/local/sbin:"));
+    let missing = source(&format!("rootfs:{}/none", place.path().display()));
+    assert!(matches!(resolve(&place.store, &missing, &Platform::host()), Err(Error::Rootfs { .. })));
+}
+
+#[test]
+fn many_who_want_the_same_image_unpack_it_once() {
+    let place = Place::new();
+    let archive = oci_archive(&[("web:1", &image(&["a", "b", "c", "d"]))]);
+    let told = std::sync::Mutex::new(Vec::new());
+    let sink = |progress: crate::progress::Progress| told.lock().expect("not poisoned").push(progress.text);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let place_name = Path::new("the archive");
+                load(&place.store, place_name, &archive[..], &Platform::host(), &sink).expect("loaded");
+            });
+        }
+    });
+    let told = told.into_inner().expect("not poisoned");
+    assert_eq!(told.iter().filter(|text| *text == "Pull complete").count(), 4, "one for each layer");
+    assert_eq!(find(&place, "web:1").map(|image| files(&image).len()), Some(4));
+    assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
+}
