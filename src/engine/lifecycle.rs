@@ -64,7 +64,7 @@ pub enum Event {
     Ended(Option<i32>),
     /// The pause is over.
     Due,
-    /// A plan or a user wants it to stand still; also a kill that [ends](ends).
+    /// A plan or a user wants it to stand still; also a kill whose signal [`ends`] it.
     Stop,
     /// It is to go.
     Remove,

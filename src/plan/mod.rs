@@ -8,6 +8,7 @@ mod builder;
 mod decide;
 pub mod desired;
 mod error;
+pub mod fingerprint;
 mod ground;
 pub mod observed;
 pub mod order;
@@ -17,6 +18,7 @@ mod scene;
 pub mod steps;
 #[cfg(test)]
 mod tests;
+pub mod unsupported;
 pub mod verbs;
 
 pub use error::Error;

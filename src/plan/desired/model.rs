@@ -1,5 +1,4 @@
-//! The whole wish, complete: image digests, merged configuration, fingerprints. Stored as `desired.json`, so that a
-//! supervisor that starts again knows what it is there for.
+//! The words of the wish. Stored as `desired.json`, so that a supervisor that starts again knows what it is there for.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -66,6 +65,10 @@ pub struct Service {
     pub volumes: Vec<VolumeUse>,
     /// Services (or containers) whose volumes are mounted here too.
     pub volumes_from: Vec<VolumesFrom>,
+    /// Directories and files of the host that are bound and must exist (`create_host_path: false`); other missing ones
+    /// are made as directories.
+    #[serde(default)]
+    pub must_exist: Vec<PathBuf>,
     /// Ports to publish, for each replica.
     pub ports: Vec<PublishedPort>,
     /// Labels of the user and of Compose, but those that differ from replica to replica.

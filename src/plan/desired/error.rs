@@ -1,0 +1,163 @@
+//! What in a project cannot be made true here, whatever there is. Each names the service and the user's own text.
+
+use std::path::PathBuf;
+
+use crate::report::{Exit, Report};
+use crate::runtime::caps;
+
+/// A project that cannot be wished for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// An attribute's text has no meaning.
+    #[error("services.{service}.{attribute}: `{text}` is not {expected}")]
+    Value {
+        /// The service.
+        service: String,
+        /// The attribute, as a path below the service.
+        attribute: &'static str,
+        /// What stands there.
+        text: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// A capability that does not exist.
+    #[error("services.{service}.{attribute}: {source}")]
+    Capability {
+        /// The service.
+        service: String,
+        /// `cap_add` or `cap_drop`.
+        attribute: &'static str,
+        /// Which.
+        source: caps::Unknown,
+    },
+    /// Neither the image nor the service says what to run.
+    #[error("service `{service}` has no command, and its image `{image}` has none either")]
+    NoCommand {
+        /// The service.
+        service: String,
+        /// Its image.
+        image: String,
+    },
+    /// The image was not brought along.
+    #[error("image `{image}` of service `{service}` is not here")]
+    NoImage {
+        /// The service.
+        service: String,
+        /// Its image.
+        image: String,
+    },
+    /// Something is used that the project does not define.
+    #[error("service `{service}` refers to undefined {kind} `{name}`")]
+    Undefined {
+        /// The service.
+        service: String,
+        /// `network`, `volume`, `config` or `secret`.
+        kind: &'static str,
+        /// The key.
+        name: String,
+    },
+    /// A config or secret whose file is not there.
+    #[error("{kind} `{name}` cannot be read from {}", path.display())]
+    NoFile {
+        /// `config`, `secret` or `seccomp profile`.
+        kind: &'static str,
+        /// The key.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A config or secret whose variable is not set.
+    #[error("environment variable `{variable}` required by {kind} `{name}` is not set")]
+    NoVariable {
+        /// `config` or `secret`.
+        kind: &'static str,
+        /// The key.
+        name: String,
+        /// The variable.
+        variable: String,
+    },
+    /// A config or secret that only a cluster has.
+    #[error("{kind} `{name}` is external, which only a cluster has")]
+    ExternalFile {
+        /// `config` or `secret`.
+        kind: &'static str,
+        /// The key.
+        name: String,
+    },
+    /// Something of the specification that is not there yet, or never will be, and without which it would be wrong.
+    #[error("{path} cannot be honoured: {reason}")]
+    Refused {
+        /// Where it stands: `services.web.gpus`.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Probes are told to be quick in a period that does not exist.
+    #[error("services.{service}.healthcheck: start_interval needs a start_period")]
+    StartInterval {
+        /// The service.
+        service: String,
+    },
+    /// Two things are mounted at one place.
+    #[error("service `{service}` mounts more than one thing at {target}")]
+    SameTarget {
+        /// The service.
+        service: String,
+        /// The path inside.
+        target: String,
+    },
+    /// A service without a network of its own publishes ports.
+    #[error("service `{service}` cannot publish ports: it uses the network of {of}")]
+    PortsOfAnother {
+        /// The service.
+        service: String,
+        /// Whose network it is: `service `db`` or `container x`.
+        of: String,
+    },
+    /// A driver that is not ours.
+    #[error("{path}: driver `{driver}` is not available")]
+    Driver {
+        /// Where it stands.
+        path: String,
+        /// Its name.
+        driver: String,
+        /// Those that are.
+        known: &'static str,
+    },
+    /// An address or subnet of a network that is none.
+    #[error("networks.{network}.ipam: `{text}` is not {expected}")]
+    Address {
+        /// The network's key.
+        network: String,
+        /// What stands there.
+        text: String,
+        /// What should.
+        expected: &'static str,
+    },
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Report {
+        let report = Report::from_error(Exit::File, &error);
+        match error {
+            Error::NoCommand { service, .. } => {
+                report.hint(format!("give `{service}` a `command` or an `entrypoint`"))
+            }
+            Error::NoImage { image, .. } => report.hint(format!("`rcompose pull` fetches `{image}`")),
+            Error::NoVariable { variable, .. } => {
+                report.hint(format!("`export {variable}=…` before the command"))
+            }
+            Error::NoFile { path, .. } => {
+                report.hint(format!("make {}, or mend the path in the compose file", path.display()))
+            }
+            Error::ExternalFile { kind, name } => report
+                .hint(format!("give {kind} `{name}` a `file` or an `environment` instead of `external`")),
+            Error::StartInterval { service } => {
+                report.hint(format!("give the healthcheck of `{service}` a `start_period`, such as `30s`"))
+            }
+            Error::PortsOfAnother { of, .. } => report.hint(format!("publish them at {of} instead")),
+            Error::Driver { known, .. } => report.hint(format!("available: {known}")),
+            _ => report,
+        }
+    }
+}
