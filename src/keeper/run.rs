@@ -259,23 +259,29 @@ impl Keeper {
         while let Ok(Some(_)) = signals.read_signal() {}
         while let Ok(Some((pid, ended))) = peek_ended_child() {
             self.hear_one(pid, true);
+            let mut notice = None;
             if self.supervisor.as_ref().is_some_and(|supervisor| supervisor.pid == pid) {
                 // What it said before it ended counts; the last word may be to leave.
                 self.serve();
                 self.supervisor_ended();
             } else if let Some(starting) = self.starting.remove(&pid) {
-                self.start_failed(pid, starting);
+                notice = Some(self.start_failed(pid, starting));
             } else if let Some(running) = self.running.remove(&pid) {
-                self.ended(running, Some(ended), true);
+                notice = Some(self.ended(running, Some(ended), true));
             }
-            // After the journal: until here it was a zombie that the next keeper's kernel could tell of.
-            if reap(pid).is_err() {
+            // After the journal: until here it was a zombie whose end the kernel could still tell.
+            let reaped = reap(pid);
+            if let Some(notice) = notice {
+                self.tell(&notice, Vec::new());
+            }
+            if reaped.is_err() {
                 return;
             }
         }
     }
 
-    fn start_failed(&mut self, pid: i32, starting: Starting) {
+    /// Writes down that a process never ran its program.
+    fn start_failed(&mut self, pid: i32, starting: Starting) -> Notice {
         let (code, message, hints) = starting.failure.unwrap_or_default();
         let exit = Exit {
             code: Some(code),
@@ -288,11 +294,11 @@ impl Keeper {
         if starting.kind == Kind::Container {
             self.write_down(&starting.id, &exit);
         }
-        self.tell(&Notice::StartFailed { id: starting.id, code, message, hints }, Vec::new());
+        Notice::StartFailed { id: starting.id, code, message, hints }
     }
 
-    /// `ours`: it is a child, with its exit code; else what the kernel could say.
-    fn ended(&mut self, running: Running, ended: Option<Ended>, ours: bool) {
+    /// Writes an end down. `ours`: it is a child, with its exit code; else what the kernel could say.
+    fn ended(&mut self, running: Running, ended: Option<Ended>, ours: bool) -> Notice {
         let (code, signal) = match ended {
             Some(Ended::Exited(code)) => (Some(code), None),
             Some(Ended::Signalled(signal)) => (Some(128 + signal), Some(signal)),
@@ -310,7 +316,7 @@ impl Keeper {
         if running.kind == Kind::Container {
             self.write_down(&running.id, &exit);
         }
-        self.tell(&Notice::Exited { id: running.id, exit }, Vec::new());
+        Notice::Exited { id: running.id, exit }
     }
 
     /// A full disk must not keep a process from being reaped; the supervisor still hears of it.
@@ -347,7 +353,8 @@ impl Keeper {
             }
             Err(_) => {
                 let (pid, start_time) = (process.pid, process.start_time);
-                self.ended(Running { id, pid, start_time, kind: Kind::Container }, None, false);
+                let notice = self.ended(Running { id, pid, start_time, kind: Kind::Container }, None, false);
+                self.tell(&notice, Vec::new());
             }
         }
     }
@@ -375,7 +382,8 @@ impl Keeper {
             }
         });
         for (running, ended) in over {
-            self.ended(running, ended, false);
+            let notice = self.ended(running, ended, false);
+            self.tell(&notice, Vec::new());
         }
     }
 

@@ -684,3 +684,34 @@ fn descriptors_are_kept_over_supervisors() {
     drop(far);
     assert_eq!(near.read(&mut [0]).expect("closed everywhere"), 0);
 }
+
+#[test]
+fn the_cgroup_is_joined_and_its_own_root() {
+    let Some(mut keeper) = Keeper::start_new() else { return };
+    let (v1, v2) = (Path::new("/sys/fs/cgroup/pids"), Path::new("/sys/fs/cgroup/cgroup.procs"));
+    let parent = if v1.is_dir() { v1 } else { v2.parent().expect("a directory") };
+    let own = parent.join(format!("rcompose-test-{}", std::process::id()));
+    if fs::create_dir(&own).is_err() {
+        return skip("a cgroup directory that may be written");
+    }
+    let mut spec = keeper.spec(
+        "grouped",
+        "grep -E 'pids|^0::' /proc/self/cgroup | cut -d: -f3; cat /sys/fs/cgroup/$0/pids.max",
+    );
+    spec.process.argv.push(if v1.is_dir() { "pids".into() } else { ".".into() });
+    let handles = Handles { cgroup: vec![own.join("cgroup.procs")], ..Handles::default() };
+    let prepared = create::operations(&spec, handles).expect("a launch");
+    let started = keeper.launch("grouped", prepared);
+    let result = started.map(|mut started| {
+        let out = read_all(started.descriptors.remove("out").expect("out"));
+        (out, keeper.exit("grouped").code)
+    });
+    // The kernel empties it only after the exit was told.
+    while fs::remove_dir(&own).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+        std::thread::yield_now();
+    }
+    let (output, code) = result.expect("started");
+    assert_eq!(code, Some(0), "{output}");
+    let lines: Vec<&str> = output.lines().collect();
+    assert!(lines.first() == Some(&"/") && lines.last() == Some(&"77"), "{output}");
+}

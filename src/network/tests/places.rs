@@ -120,6 +120,31 @@ fn a_container_that_is_gone_answers_no_more() {
 }
 
 #[test]
+fn a_namespace_without_a_container_goes_away() {
+    in_namespaces("places::a_namespace_without_a_container_goes_away", || async {
+        let networks = start();
+        let edge = Arc::new(networks.create(network("edge", "10.1.0.0/24")).await.expect("a network"));
+        for n in 2..6 {
+            let place = on("edge", &format!("10.1.0.{n}"), &["web"], true);
+            let web = container(&networks, "web", &[place]).await;
+            drop(web);
+            networks.detach("web").await;
+        }
+        // With a namespace goes the port that led to it. Nothing of ours may stand in one or hold one.
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let links = || fs::read_to_string("/proc/thread-self/net/dev").expect("proc");
+            let ports = inside(&edge, links).await.matches("v0a01").count();
+            if ports == 0 {
+                break;
+            }
+            assert!(Instant::now() < end, "{ports} ports are left");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+#[test]
 fn refused_attachments_are_errors() {
     in_namespaces("places::refused_attachments_are_errors", || async {
         let networks = start();
