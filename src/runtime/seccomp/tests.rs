@@ -229,7 +229,7 @@ fn custom_profiles_are_compiled_truly() {
     assert_eq!([kill(9), kill(15), kill(1)], [0x0005_000d, 0x0005_000d, ALLOWED]);
     assert_eq!(run(&program, 169, 0xc000_003e, [0; 6]), 0x7ffc_0000);
     // Far jumps: a call with more alternatives than a conditional jump reaches over.
-    let many: Vec<_> = (0..300)
+    let many: Vec<_> = (0..80)
         .map(|value| {
             format!(
                 r#"{{"names": ["ioctl"], "action": "SCMP_ACT_ALLOW",
