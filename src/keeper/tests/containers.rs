@@ -18,6 +18,8 @@ fn a_container_on_the_hosts_own_programs_prints_and_ends() {
         "ls /home /root /var/lib; cat /etc/hostname; tail -n1 /etc/hosts; cat /etc/resolv.conf",
         ("/home:\n\n/root:\n\n/var/lib:\nbox\n10.1.2.3\tbox\nnameserver 127.0.0.11\n", 0),
     );
+    // Whoever the host's root is to this user namespace, the container's root may add to these, though not to directories in them that are the host root's.
+    check(as_usual, "stat -c '%u %a' / /usr /etc; touch /usr/new /etc/new", ("0 755\n0 755\n0 755\n", 0));
 }
 
 #[test]
