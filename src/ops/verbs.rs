@@ -10,6 +10,10 @@ use super::{Session, dry, images, ports, status};
 use crate::api::message::{Reply, Request};
 use crate::plan::verbs as plans;
 use crate::report::{Exit, Report};
+use crate::supervisor::spawn;
+
+/// How long `down` waits for the supervisor to go too. It goes at once, unless others (`events`) hold it.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What `down` takes away beside containers and networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,7 +214,11 @@ pub fn down(
         declared,
         grace_ms,
     };
+    let keeper = spawn::keeper(session.paths, &found.name);
     call(session, &found.name, request, Vec::new())?;
+    if let Some(keeper) = keeper.filter(|_| services.is_empty()) {
+        spawn::wait_for_end(&keeper, FAREWELL);
+    }
     images::remove_unused(session, &images)
 }
 
