@@ -1,10 +1,56 @@
 //! What the user said, as one verb on a project.
+//!
+//! `args` is the table, `commands` has a file for each command: its options and what it prints; the work is in `ops`.
+//! No thread and no runtime exists before a command needs one: `ps`, `logs` and `exec` answer within milliseconds.
+
+pub mod args;
+pub mod commands;
+pub mod context;
+mod help;
+pub mod moment;
+pub mod signal;
+pub mod span;
+pub mod terminal;
+pub mod wire;
 
 use std::process::ExitCode;
 
-pub mod commands;
+use clap::{CommandFactory, FromArgMatches};
+
+use args::Cli;
+use commands::hidden::Inside;
+use context::Context;
+
+use crate::ops::worker;
+
+/// Our processes inside the outer user namespace beside the keeper.
+const INSIDE: [(&str, Inside); 2] =
+    [(worker::COMMAND, commands::pull::worker), (commands::doctor::PROBE, commands::doctor::probe)];
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    commands::hidden::run(std::env::args_os(), &[]).unwrap_or(ExitCode::from(2))
+    if let Some(exit) = commands::hidden::run(std::env::args_os(), &INSIDE) {
+        return exit;
+    }
+    let parsed =
+        help::grouped(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not failures: clap knows where each goes and how it ends.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let context = Context::new(cli.global, cli.command.name());
+    context.name_what_is_not_honoured();
+    let exit = match cli.command.run(&context) {
+        Ok(exit) => exit,
+        Err(report) => {
+            context.fail(&report);
+            report.exit
+        }
+    };
+    context.display.finish();
+    ExitCode::from(exit.code())
 }

@@ -1,1 +1,64 @@
-//! ops.
+//! Verbs on a whole project; a command is options and one verb. Nothing here knows a terminal.
+//!
+//! Every verb gets a [`Session`]: where things are, who asks, and the [`Ears`] that are told how far it is. Verbs that
+//! change a running project end in [`call`], one request over the control socket; those that only read take what is
+//! on disk and start nobody.
+
+pub mod attached;
+pub mod call;
+pub mod desired;
+pub mod dry;
+pub mod follow;
+pub mod images;
+pub mod ports;
+pub mod process;
+pub mod project;
+pub mod run;
+pub mod status;
+pub mod top;
+pub mod up;
+pub mod verbs;
+pub mod worker;
+
+pub use crate::plan::observed;
+
+use crate::host::paths::Paths;
+use crate::progress::{Progress, Sink};
+
+/// Takes what a verb has to say while it works.
+pub trait Ears: Sync {
+    /// How far something is.
+    fn progress(&self, progress: Progress);
+    /// What the user should know: a sentence without a full stop.
+    fn warning(&self, text: &str);
+}
+
+/// What every verb has.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// Where everything is.
+    pub paths: &'a Paths,
+    /// The command, for those who have to wait for it: `rcompose up`.
+    pub who: &'a str,
+    /// Who listens.
+    pub ears: &'a dyn Ears,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// How many images are fetched at once at most.
+    pub parallel: Option<usize>,
+}
+
+/// [`Ears`] as a sink of progress.
+pub struct Heard<'a>(pub &'a dyn Ears);
+
+impl Sink for Heard<'_> {
+    fn tell(&self, progress: Progress) {
+        self.0.progress(progress);
+    }
+}
+
+impl Session<'_> {
+    fn progress(&self, progress: Progress) {
+        self.ears.progress(progress);
+    }
+}

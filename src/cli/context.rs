@@ -1,0 +1,160 @@
+//! What every command has: the checked global options, where things are, and the screen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::args::{AnsiChoice, Global, ProgressChoice};
+use crate::host::paths::Paths;
+use crate::ops::project::{Found, Project, Source};
+use crate::ops::{Ears, Session, project};
+use crate::progress::{Progress, Sink};
+use crate::report::{Exit, Report};
+use crate::ui::console::{self, ColorChoice};
+use crate::ui::progress::{Display, Mode};
+use crate::ui::text;
+
+/// What every command has.
+pub struct Context {
+    /// The global options.
+    pub global: Global,
+    /// Where everything is.
+    pub paths: Paths,
+    /// Progress of this command.
+    pub display: Display,
+    /// How progress is shown.
+    pub mode: Mode,
+    who: String,
+}
+
+impl Context {
+    /// Checks the global options; touches no disk but the terminal and the user's home.
+    pub fn new(global: Global, command: &str) -> Context {
+        console::choose_color(match global.ansi {
+            None | Some(AnsiChoice::Auto) => ColorChoice::Auto,
+            Some(AnsiChoice::Never) => ColorChoice::Never,
+            Some(AnsiChoice::Always) => ColorChoice::Always,
+        });
+        let live = console::stderr_is_terminal() && global.ansi != Some(AnsiChoice::Never);
+        let mode = match global.progress.unwrap_or(ProgressChoice::Auto) {
+            ProgressChoice::Auto if live => Mode::Tty,
+            ProgressChoice::Auto | ProgressChoice::Plain => Mode::Plain,
+            ProgressChoice::Tty => Mode::Tty,
+            ProgressChoice::Json => Mode::Json,
+            ProgressChoice::Quiet => Mode::Quiet,
+        };
+        let display = Display::new(mode, global.dry_run);
+        Context { paths: paths(), display, mode, who: format!("rcompose {command}"), global }
+    }
+
+    /// Names options that are accepted for the sake of scripts and change nothing here.
+    pub fn name_what_is_not_honoured(&self) {
+        if self.global.compatibility || self.switched_on("COMPOSE_COMPATIBILITY") {
+            self.warning("`--compatibility` has no effect: containers are always called PROJECT-SERVICE-N");
+        }
+    }
+
+    /// What verbs get.
+    pub fn session(&self) -> Session<'_> {
+        Session {
+            paths: &self.paths,
+            who: &self.who,
+            ears: self,
+            dry_run: self.global.dry_run,
+            parallel: self.global.parallel.and_then(|number| usize::try_from(number).ok()).filter(|n| *n > 0),
+        }
+    }
+
+    /// What the command line and the environment say about the project.
+    pub fn source(&self) -> Source {
+        let global = &self.global;
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
+            .collect();
+        Source {
+            files: global.files.clone(),
+            project_directory: global.project_directory.clone(),
+            project_name: global.project_name.clone(),
+            profiles: global.profiles.clone(),
+            env_files: global.env_files.clone(),
+            environment,
+            all_resources: global.all_resources,
+        }
+    }
+
+    /// Loads the project; `services` are those that the command names.
+    pub fn project(&self, services: &[String]) -> Result<Project, Report> {
+        project::load(&self.session(), &self.source(), services)
+    }
+
+    /// Loads the project, or goes by its name alone where there is no file.
+    pub fn find(&self, services: &[String]) -> Result<Found, Report> {
+        project::find(&self.session(), &self.source(), services)
+    }
+
+    /// A variable that switches something on: `1` or `true`.
+    pub fn switched_on(&self, name: &str) -> bool {
+        std::env::var(name).is_ok_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+    }
+}
+
+impl Ears for Context {
+    fn progress(&self, progress: Progress) {
+        self.display.tell(progress);
+    }
+
+    fn warning(&self, warning: &str) {
+        self.display.aside(|| match self.mode {
+            Mode::Json => {
+                console::err_line(&serde_json::json!({ "level": "warning", "message": warning }).to_string());
+            }
+            _ => console::err_line(&text::warning(warning)),
+        });
+    }
+}
+
+impl Context {
+    /// Prints a failure in the form that was asked for.
+    pub fn fail(&self, report: &Report) {
+        self.display.finish();
+        match self.mode {
+            Mode::Json => {
+                let mut value = serde_json::json!({ "level": "error", "error": true });
+                if let (Some(value), Ok(serde_json::Value::Object(fields))) =
+                    (value.as_object_mut(), serde_json::to_value(report))
+                {
+                    value.extend(fields);
+                }
+                console::err_line(&value.to_string());
+            }
+            _ => console::err_line(&text::report(report)),
+        }
+    }
+}
+
+/// Where everything is, for this process.
+fn paths() -> Paths {
+    let uid = rustix::process::getuid().as_raw();
+    let home = home(uid);
+    Paths::find(|name| std::env::var_os(name).map(PathBuf::from), uid, &home, |path| path.is_dir())
+}
+
+/// The user's home: `HOME` where it is the user's own (under sudo it may be another's), else by the user database.
+fn home(uid: u32) -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
+    let own = |path: &Path| path.is_absolute() && path.metadata().is_ok_and(|home| home.uid() == uid);
+    if let Some(home) = std::env::var_os("HOME").map(PathBuf::from).filter(|home| own(home)) {
+        return home;
+    }
+    nix::unistd::User::from_uid(uid.into())
+        .ok()
+        .flatten()
+        .map(|user| user.dir)
+        .unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// A wrong use that the table of options cannot see.
+pub fn usage(message: impl Into<String>) -> Report {
+    Report::new(Exit::Usage, message)
+}

@@ -1,0 +1,82 @@
+//! From a project and its images to the complete wish: looks up what the pure half in `plan` needs to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::Session;
+use super::images::image_of;
+use super::project::{self, Project};
+use crate::host::userns::{Facts as HostFacts, Kind, Mapping};
+use crate::image::Image;
+use crate::plan::desired::{self, Desired, Facts, ImageFacts};
+use crate::plan::fingerprint;
+use crate::report::{Exit, Report};
+
+/// Makes the wish of the services of `chosen`, and tells what of it has no effect here.
+///
+/// `images` are found by service; in a dry run some may be missing, which are then taken as empty.
+pub fn desired(
+    session: &Session<'_>,
+    chosen: &Project,
+    images: &BTreeMap<String, Image>,
+) -> Result<Desired, Report> {
+    let host = HostFacts::read().map_err(|error| Report::from_error(Exit::Host, &error))?;
+    let single_id = Mapping::of(&host).kind == Kind::Single;
+    let mut known = BTreeMap::new();
+    for service in chosen.services.values() {
+        let Some(name) = image_of(chosen, service)? else { continue };
+        known.insert(name, image_facts(images.get(&service.name), single_id));
+    }
+    let mut facts = Facts { single_id, declared: project::declared(chosen), ..Facts::default() };
+    look(&desired::needed_files(chosen), &mut facts);
+    let (wish, warnings) = desired::desired(chosen, &known, &facts)?;
+    for warning in warnings {
+        session.ears.warning(&warning.to_string());
+    }
+    Ok(wish)
+}
+
+fn image_facts(image: Option<&Image>, single_id: bool) -> ImageFacts {
+    let Some(image) = image else { return ImageFacts::default() };
+    ImageFacts {
+        id: image.id.to_string(),
+        config: image.config.clone(),
+        layers: image.layers.clone(),
+        host_userland: image.host_userland,
+        passwd: if single_id { passwd(image) } else { None },
+    }
+}
+
+/// The image's `/etc/passwd`: that of the highest layer that has one.
+fn passwd(image: &Image) -> Option<String> {
+    if image.host_userland {
+        return std::fs::read_to_string("/etc/passwd").ok();
+    }
+    image.layers.iter().rev().find_map(|layer| {
+        let path = layer.join("etc/passwd");
+        // A link could lead out of the layer.
+        path.symlink_metadata().ok().filter(|metadata| metadata.is_file())?;
+        std::fs::read_to_string(path).ok()
+    })
+}
+
+/// Reads files; what cannot be read is left out, and the wish says who needs it.
+fn look(paths: &BTreeSet<PathBuf>, facts: &mut Facts) {
+    for path in paths {
+        if path.is_dir() {
+            facts.directories.insert(path.clone());
+        } else if let Ok(bytes) = std::fs::read(path) {
+            facts.files.insert(path.clone(), bytes);
+        }
+    }
+}
+
+/// The hash of what a service says, by service; none named is all.
+pub fn hashes(project: &Project, named: &[String]) -> Result<Vec<(String, String)>, Report> {
+    for service in named {
+        project::require(project, service)?;
+    }
+    let chosen =
+        project.services.values().filter(|service| named.is_empty() || named.contains(&service.name));
+    Ok(chosen.map(|service| (service.name.clone(), fingerprint::service(service))).collect())
+}

@@ -1,0 +1,166 @@
+//! What containers print and what happens to them, as it comes.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::call::{Ended, connect_if_there, ended};
+use super::status::short_name;
+use super::{Session, observed::Container};
+use crate::api::message::{Notice, Request};
+use crate::api::read::{self, Filter, Follow, Window};
+use crate::event::Event;
+use crate::host::files;
+use crate::report::{Exit, Report};
+
+pub use crate::api::read::{Line, Stream};
+
+/// Which lines are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of these services; empty is all.
+    pub services: Vec<String>,
+    /// Of the container with this number.
+    pub number: Option<u32>,
+    /// Only so many of each container, the last ones.
+    pub tail: Option<usize>,
+    /// Only those not older, in nanoseconds since the Unix epoch.
+    pub since_ns: Option<i64>,
+    /// Only those not newer.
+    pub until_ns: Option<i64>,
+    /// Go on with what comes.
+    pub follow: bool,
+}
+
+/// Logs of a project.
+pub struct Logs {
+    project: String,
+    follow: Follow,
+}
+
+/// Opens the logs of a project.
+pub fn open(session: &Session<'_>, project: &str, wanted: Wanted) -> Result<Logs, Report> {
+    let window = Window { tail: wanted.tail, since_ns: wanted.since_ns, until_ns: wanted.until_ns };
+    let Wanted { services, number, follow, .. } = wanted;
+    let filter: Filter = Box::new(move |container: &Container| {
+        (services.is_empty() || services.contains(&container.service))
+            && number.is_none_or(|number| container.number == number)
+    });
+    let follow = read::logs(session.paths, project, filter, window, follow)?;
+    Ok(Logs { project: project.to_owned(), follow })
+}
+
+impl Logs {
+    /// Names of the containers, as their lines are headed.
+    pub fn names(&self) -> Vec<String> {
+        let all = self.follow.containers();
+        all.into_iter().map(|container| short_name(&self.project, &container.name).to_owned()).collect()
+    }
+
+    /// Gives out all lines that are there.
+    pub fn read(&mut self, each: &mut dyn FnMut(&str, Line<'_>)) -> Result<(), Report> {
+        let project = &self.project;
+        self.follow
+            .read(&mut |container, line| each(short_name(project, &container.name), line))
+            .map_err(unreadable)
+    }
+
+    /// Waits until there may be more; false when `stop` has become readable.
+    pub fn wait(&mut self, stop: impl AsFd) -> Result<bool, Report> {
+        let Some(watched) = self.follow.watched() else { return Ok(false) };
+        let mut fds = [PollFd::new(&watched, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) if !fds[1].revents().is_empty() => return Ok(false),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(Report::from_error(Exit::Failure, &error)),
+        }
+        self.follow.look_again().map_err(unreadable)?;
+        Ok(true)
+    }
+}
+
+fn unreadable(error: files::Error) -> Report {
+    Report::from_error(Exit::Failure, &error)
+}
+
+/// Tells every event of a project from now on, until `until_ns`. A project of which nothing runs yet is waited for.
+pub fn events(
+    session: &Session<'_>,
+    project: &str,
+    until_ns: Option<i64>,
+    each: &mut dyn FnMut(Event),
+) -> Result<(), Report> {
+    loop {
+        let left = until_ns.map(time_left);
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(());
+        }
+        let Some(mut client) = connect_if_there(session, project)? else {
+            await_supervisor(session, project, left)?;
+            continue;
+        };
+        client.ask(Request::Events, Vec::new())?;
+        loop {
+            match client.try_next() {
+                Ok(Some((Notice::Event(event), _))) => {
+                    each(event);
+                    continue;
+                }
+                Ok(None) => {}
+                // The supervisor has left: nothing runs. The next one is waited for.
+                received => match ended(session, received) {
+                    Some(Ended::NotYet) => continue,
+                    _ => break,
+                },
+            }
+            let left = until_ns.map(time_left);
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+            let timeout = left.map(timespec);
+            match poll(&mut [PollFd::new(&client, PollFlags::IN)], timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(Report::from_error(Exit::Failure, &error)),
+            }
+        }
+    }
+}
+
+fn time_left(until_ns: i64) -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Duration::from_nanos(u64::try_from(until_ns).unwrap_or(0)).saturating_sub(now)
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+/// Waits until something appears where the project's control socket will be.
+fn await_supervisor(session: &Session<'_>, project: &str, left: Option<Duration>) -> Result<(), Report> {
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    let directory = session.paths.run_project(project);
+    files::make_private_dir(&directory).map_err(unreadable)?;
+    let failed =
+        |error: Errno| Report::from_error(Exit::Failure, &files::failed("watch", &directory)(error.into()));
+    let watch = inotify::init(CreateFlags::CLOEXEC).map_err(failed)?;
+    inotify::add_watch(
+        &watch,
+        &directory,
+        WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF,
+    )
+    .map_err(failed)?;
+    // It may have come between our look and the watch.
+    if connect_if_there(session, project)?.is_some() {
+        return Ok(());
+    }
+    let timeout = left.map(timespec);
+    match poll(&mut [PollFd::new(&watch, PollFlags::IN)], timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,473 @@
+//! Images of services: present, or made present.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::observed::Observed;
+use super::project::{self, Found, Project};
+use super::up::{Build, Options, PullPolicy};
+use super::worker::{self, Said, Verb, Wanted};
+use super::{Session, status};
+use crate::api::read;
+use crate::compose::model::Service;
+use crate::image::{self, Image, Platform, Source, Store};
+use crate::progress::{Progress, State};
+use crate::report::{Exit, Report};
+
+/// How many images are fetched at once where `--parallel` says nothing.
+const AT_ONCE: usize = 4;
+
+/// An image that a service needs.
+struct Need {
+    service: String,
+    /// As the user wrote it.
+    text: String,
+    wanted: Wanted,
+    policy: PullPolicy,
+}
+
+/// Makes the images of services present; returns them by service.
+///
+/// Each is looked up on disk first, which asks nobody; what is missing is fetched side by side, each once. Failures are
+/// reported together.
+pub fn ensure_all(
+    session: &Session<'_>,
+    project: &Project,
+    services: &[&Service],
+    options: &Options,
+) -> Result<BTreeMap<String, Image>, Report> {
+    let needs = needs(session, project, services, options)?;
+    let store = worker::store(session)?;
+    let mut found = BTreeMap::new();
+    let mut missing: IndexMap<Wanted, Vec<&Need>> = IndexMap::new();
+    let mut never = Vec::new();
+    for need in &needs {
+        let present = match need.policy {
+            PullPolicy::Always if matches!(need.wanted.source, Source::Registry(_)) => None,
+            _ => image::resolve(&store, &need.wanted.source, &need.wanted.platform)?,
+        };
+        match (present, need.policy) {
+            (Some(image), _) => {
+                found.insert(need.service.clone(), image);
+            }
+            (None, PullPolicy::Never) => never.push(absent(need)),
+            (None, _) => missing.entry(need.wanted.clone()).or_default().push(need),
+        }
+    }
+    combine(never)?;
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    if session.dry_run {
+        for need in missing.values().flatten() {
+            let task = format!("Image {}", need.text);
+            session.progress(Progress::new(&task, State::Working, "Pulling"));
+            session.progress(Progress::new(&task, State::Done, "Pulled"));
+        }
+        return Ok(found);
+    }
+    let wanted: Vec<Wanted> = missing.keys().cloned().collect();
+    for (outcome, needs) in fetch(session, wanted, options.quiet_pull)?.into_iter().zip(missing.values()) {
+        let image = outcome?;
+        found.extend(needs.iter().map(|need| (need.service.clone(), image.clone())));
+    }
+    Ok(found)
+}
+
+fn absent(need: &Need) -> Report {
+    Report::new(Exit::Pull, format!("No such image: {}", need.text))
+        .cause(format!("service `{}` says that it is never fetched", need.service))
+        .hint(format!("`rcompose pull {}` fetches it", need.service))
+        .hint("`rcompose load -i FILE` takes it out of an archive")
+}
+
+/// One report out of several: the first with the others behind it.
+fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let first = reports.remove(0);
+    Err(first.and(reports))
+}
+
+/// Says for each service which image it needs, and refuses what would have to be built.
+fn needs(
+    session: &Session<'_>,
+    project: &Project,
+    services: &[&Service],
+    options: &Options,
+) -> Result<Vec<Need>, Report> {
+    let default_platform = project::variable(project, "DOCKER_DEFAULT_PLATFORM");
+    let mut needs = Vec::new();
+    for service in services {
+        let Some(text) = image_of(project, service)? else { continue };
+        let policy = policy(session, service, options);
+        let source = text.parse::<Source>().map_err(|error| {
+            Report::from_error(Exit::File, &error)
+                .cause(format!("service `{}` has `image: {text}`", service.name))
+        })?;
+        let platform = Platform::choose(service.platform.as_deref(), default_platform)
+            .map_err(|error| Report::from_error(Exit::File, &error))?;
+        let wanted = Wanted {
+            source: source.relative_to(&project.working_dir),
+            platform,
+            always: policy == PullPolicy::Always,
+        };
+        let need = Need { service: service.name.clone(), text, wanted, policy };
+        if service.build.is_some() {
+            refuse_build(session, service, &need, options)?;
+        }
+        needs.push(need);
+    }
+    Ok(needs)
+}
+
+/// The image of a service as the user wrote it, or as its build would call it.
+pub fn image_of(project: &Project, service: &Service) -> Result<Option<String>, Report> {
+    match (&service.image, &service.build, &service.provider) {
+        (Some(image), ..) => Ok(Some(image.clone())),
+        (None, Some(_), _) => Ok(Some(format!("{}-{}", project.name, service.name))),
+        (None, None, Some(_)) => Err(Report::new(
+            Exit::File,
+            format!("service `{}` is made by a provider, which rcompose cannot do yet", service.name),
+        )),
+        (None, None, None) => Ok(None),
+    }
+}
+
+/// A service with `build:` can run from an image that is there; nothing is built yet.
+fn refuse_build(
+    session: &Session<'_>,
+    service: &Service,
+    need: &Need,
+    options: &Options,
+) -> Result<(), Report> {
+    let wanted = options.build == Build::Always || service.pull_policy.as_deref() == Some("build");
+    let store = worker::store(session)?;
+    if !wanted && image::resolve(&store, &need.wanted.source, &need.wanted.platform)?.is_some() {
+        return Ok(());
+    }
+    let message = match options.build {
+        Build::Never => {
+            format!("service `{}` needs an image that is not there and must not be built", service.name)
+        }
+        _ => format!("service `{}` has to be built, which rcompose cannot do yet", service.name),
+    };
+    Err(Report::new(Exit::Build, message).hint(format!(
+        "build it elsewhere as `{}`, save it, and take it in with `rcompose load -i FILE`",
+        need.text
+    )))
+}
+
+fn policy(session: &Session<'_>, service: &Service, options: &Options) -> PullPolicy {
+    if let Some(policy) = options.pull {
+        return policy;
+    }
+    match service.pull_policy.as_deref() {
+        Some("always") => PullPolicy::Always,
+        Some("never") => PullPolicy::Never,
+        None | Some("missing" | "if_not_present" | "build" | "") => PullPolicy::Missing,
+        Some(other) => {
+            session.ears.warning(&format!(
+                "service `{}` has `pull_policy: {other}`, which is not honoured: its image is fetched only when it \
+                 is missing",
+                service.name
+            ));
+            PullPolicy::Missing
+        }
+    }
+}
+
+/// Fetches images side by side; returns the outcomes in the same order. Fails as a whole when any did.
+fn fetch(
+    session: &Session<'_>,
+    wanted: Vec<Wanted>,
+    quiet: bool,
+) -> Result<Vec<Result<Image, Report>>, Report> {
+    let mut outcomes: Vec<Option<Result<Image, Report>>> = vec![None; wanted.len()];
+    let at_once = session.parallel.unwrap_or(AT_ONCE);
+    let silent = Silenced(session.ears);
+    let session = if quiet { Session { ears: &silent, ..*session } } else { *session };
+    worker::work(&session, Verb::Fetch { wanted, at_once }, None, &mut |said| {
+        if let Said::Fetched { at, outcome } = said
+            && let Some(place) = outcomes.get_mut(at)
+        {
+            *place = Some(outcome.map(|image| *image));
+        }
+    })?;
+    let mut failures = Vec::new();
+    let mut images = Vec::new();
+    for outcome in outcomes.into_iter().flatten() {
+        match outcome {
+            Ok(image) => images.push(Ok(image)),
+            Err(report) => failures.push(report),
+        }
+    }
+    combine(failures)?;
+    Ok(images)
+}
+
+/// Warnings without progress.
+struct Silenced<'a>(&'a dyn super::Ears);
+
+impl super::Ears for Silenced<'_> {
+    fn progress(&self, _: Progress) {}
+
+    fn warning(&self, text: &str) {
+        self.0.warning(text);
+    }
+}
+
+/// What `pull` does beside fetching.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PullOptions {
+    /// Only what is missing.
+    pub missing_only: bool,
+    /// Pass over services that could be built.
+    pub ignore_buildable: bool,
+    /// Failures are warnings.
+    pub ignore_failures: bool,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// Fetches the images of services; those that a registry may have renewed are asked for again.
+pub fn pull(
+    session: &Session<'_>,
+    project: &Project,
+    services: &[&Service],
+    options: PullOptions,
+) -> Result<(), Report> {
+    let policy = if options.missing_only { PullPolicy::Missing } else { PullPolicy::Always };
+    let mut failures = Vec::new();
+    let chosen: Vec<&Service> = services
+        .iter()
+        .copied()
+        .filter(|service| service.image.is_some() && !(options.ignore_buildable && service.build.is_some()))
+        .filter(|service| options.missing_only || service.pull_policy.as_deref() != Some("never"))
+        // What was built has no registry to come from, unless its file says so.
+        .filter(|service| service.build.is_none() || service.pull_policy.as_deref() != Some("build"))
+        .collect();
+    let up = Options { pull: Some(policy), quiet_pull: options.quiet, ..Options::default() };
+    let mut wanted: IndexSet<Wanted> = IndexSet::new();
+    let store = worker::store(session)?;
+    let unbuilt: Vec<Service> =
+        chosen.iter().map(|service| Service { build: None, ..(*service).clone() }).collect();
+    for need in needs(session, project, &unbuilt.iter().collect::<Vec<_>>(), &up)? {
+        let present = options.missing_only
+            && image::resolve(&store, &need.wanted.source, &need.wanted.platform)?.is_some();
+        if !present {
+            wanted.insert(need.wanted);
+        }
+    }
+    if wanted.is_empty() || session.dry_run {
+        return Ok(());
+    }
+    if let Err(report) = fetch(session, wanted.into_iter().collect(), options.quiet) {
+        failures.push(report);
+    }
+    if options.ignore_failures {
+        for failure in failures.drain(..) {
+            session.ears.warning(&failure.to_string());
+        }
+    }
+    combine(failures)
+}
+
+/// An image in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The repository as users know it, or empty.
+    pub repository: String,
+    /// The tag, or empty.
+    pub tag: String,
+    /// `sha256:…`.
+    pub id: String,
+    /// `linux/amd64`.
+    pub platform: String,
+    /// Bytes on disk.
+    pub size: u64,
+    /// When it was made, as its maker says, in nanoseconds since the Unix epoch.
+    pub created_ns: Option<i64>,
+}
+
+/// Lists all images of the store, one row for each name.
+pub fn list(session: &Session<'_>) -> Result<Vec<Listed>, Report> {
+    let mut rows = Vec::new();
+    for image in worker::store(session)?.list()? {
+        if image.names.is_empty() {
+            rows.push(listed(&image, ""));
+        }
+        rows.extend(image.names.iter().map(|name| listed(&image, name)));
+    }
+    rows.sort_by(|a, b| (&a.repository, &a.tag).cmp(&(&b.repository, &b.tag)));
+    Ok(rows)
+}
+
+fn listed(image: &Image, name: &str) -> Listed {
+    let (repository, tag) = match name.parse::<Source>() {
+        Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
+        Ok(other) => (other.to_string(), String::new()),
+        Err(_) => (name.to_owned(), String::new()),
+    };
+    Listed {
+        repository,
+        tag,
+        id: image.id.to_string(),
+        platform: image.config.platform().to_string(),
+        size: image.size,
+        created_ns: image.config.created.as_deref().and_then(moment),
+    }
+}
+
+/// `127.0.0.1:5000/redis:7` → `127.0.0.1:5000/redis`, `7`.
+fn split_tag(name: &str) -> (String, String) {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
+        _ => (name.to_owned(), String::new()),
+    }
+}
+
+fn moment(text: &str) -> Option<i64> {
+    i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
+}
+
+/// Says for each container of a project which image it was made from.
+pub fn of_containers(
+    session: &Session<'_>,
+    observed: &Observed,
+    services: &[String],
+) -> Result<Vec<(String, Listed)>, Report> {
+    let images: Vec<Image> = worker::store(session)?.list()?;
+    let mut rows = Vec::new();
+    for container in &observed.containers {
+        if !services.is_empty() && !services.contains(&container.service) {
+            continue;
+        }
+        let known = images.iter().find(|image| image.id.to_string() == container.image_id);
+        let name = match container.image.parse::<Source>() {
+            Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
+            _ => (container.image.clone(), String::new()),
+        };
+        let row = Listed {
+            repository: name.0,
+            tag: name.1,
+            id: container.image_id.clone(),
+            platform: known.map_or_else(Platform::host, |image| image.config.platform()).to_string(),
+            size: known.map_or(0, |image| image.size),
+            created_ns: known.and_then(|image| image.config.created.as_deref()).and_then(moment),
+        };
+        rows.push((container.name.clone(), row));
+    }
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(rows)
+}
+
+/// Takes all images out of an archive; returns their names.
+pub fn load(
+    session: &Session<'_>,
+    path: &Path,
+    platform: Option<&str>,
+    quiet: bool,
+) -> Result<Vec<String>, Report> {
+    let silent = Silenced(session.ears);
+    let session = if quiet { &Session { ears: &silent, ..*session } } else { session };
+    let default_platform = std::env::var("DOCKER_DEFAULT_PLATFORM").ok();
+    let platform = Platform::choose(platform, default_platform.as_deref())
+        .map_err(|error| Report::from_error(Exit::Usage, &error))?;
+    let archive = worker::archive(path)?;
+    let mut names = Vec::new();
+    worker::work(session, Verb::Load { place: path.to_owned(), platform }, Some(archive), &mut |said| {
+        if let Said::Loaded(images) = said {
+            for image in images {
+                if image.names.is_empty() {
+                    names.push(image.id.to_string());
+                }
+                names.extend(image.names.iter().map(|name| familiar(name)));
+            }
+        }
+    })?;
+    Ok(names)
+}
+
+fn familiar(name: &str) -> String {
+    name.parse::<Source>().map(|source| source.familiar()).unwrap_or_else(|_| name.to_owned())
+}
+
+/// Lines that say what was removed, as `docker rmi` prints them.
+pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<String>, Report> {
+    let mut lines = Vec::new();
+    let verb = Verb::Remove { name: name.to_owned(), force, in_use: in_use(session)? };
+    worker::work(session, verb, None, &mut |said| {
+        if let Said::Removed(removed) = said {
+            lines.extend(removed.untagged.iter().map(|name| format!("Untagged: {}", familiar(name))));
+            lines.extend(removed.deleted.iter().map(|id| format!("Deleted: {id}")));
+        }
+    })?;
+    Ok(lines)
+}
+
+/// Layer directories of all containers of all projects.
+fn in_use(session: &Session<'_>) -> Result<HashSet<PathBuf>, Report> {
+    let store: Store = worker::store(session)?;
+    let mut used: HashSet<String> = HashSet::new();
+    for project in status::projects(session)? {
+        let observed = read::observed(session.paths, &project.name)?;
+        used.extend(observed.containers.into_iter().map(|container| container.image_id));
+    }
+    let images = store.list()?;
+    Ok(images
+        .into_iter()
+        .filter(|image| used.contains(&image.id.to_string()))
+        .flat_map(|image| image.layers)
+        .collect())
+}
+
+/// Names of the images of services, for `down --rmi`.
+pub fn of_services(found: &Found, observed: &Observed, services: &[String]) -> Vec<String> {
+    let chosen = |name: &String| services.is_empty() || services.contains(name);
+    let declared = found.project.iter().flat_map(|project| {
+        project
+            .services
+            .values()
+            .filter(|service| chosen(&service.name))
+            .filter_map(|service| service.image.clone())
+    });
+    let made = observed.containers.iter().filter(|c| chosen(&c.service)).map(|c| c.image.clone());
+    let all: IndexSet<String> = declared.chain(made).collect();
+    all.into_iter().collect()
+}
+
+/// Removes images that no container uses; what is in use or not there is passed over with a word.
+pub fn remove_unused(session: &Session<'_>, images: &[String]) -> Result<(), Report> {
+    for name in images {
+        let task = format!("Image {name}");
+        session.progress(Progress::new(&task, State::Working, "Removing"));
+        match remove(session, name, false) {
+            Ok(_) => session.progress(Progress::new(&task, State::Done, "Removed")),
+            Err(report) => {
+                session.progress(Progress::new(&task, State::Warning, report.message));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_a_registry_is_no_tag() {
+        for (name, expected) in [
+            ("redis:7", ("redis", "7")),
+            ("127.0.0.1:5000/redis", ("127.0.0.1:5000/redis", "")),
+            ("127.0.0.1:5000/a/b:1.2", ("127.0.0.1:5000/a/b", "1.2")),
+        ] {
+            let (repository, tag) = split_tag(name);
+            assert_eq!((repository.as_str(), tag.as_str()), expected);
+        }
+    }
+}

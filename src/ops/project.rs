@@ -1,0 +1,232 @@
+//! Which project is meant, and what its files say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use super::observed::Observed;
+use super::{Session, status};
+use crate::api::read;
+use crate::compose;
+pub use crate::compose::{Project, Switches};
+use crate::plan::desired::Desired;
+use crate::report::{Exit, Report};
+
+/// What the command line and the environment say about the project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Compose files; `-` is standard input. None: they are looked for.
+    pub files: Vec<PathBuf>,
+    /// Where relative paths start.
+    pub project_directory: Option<PathBuf>,
+    /// The name.
+    pub project_name: Option<String>,
+    /// Active profiles.
+    pub profiles: Vec<String>,
+    /// Files of variables, instead of `.env`.
+    pub env_files: Vec<PathBuf>,
+    /// Keep what no service uses.
+    pub all_resources: bool,
+    /// The caller's environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A project that may have no file at hand.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// What its files say, if there are any.
+    pub project: Option<Project>,
+}
+
+/// Loads a project; `services` are those that the command names, whose own profiles become active.
+pub fn load(session: &Session<'_>, source: &Source, services: &[String]) -> Result<Project, Report> {
+    let request = request(source, services, Switches::default())?;
+    Ok(told(session, compose::load(&request, &compose::Disk))?)
+}
+
+/// Loads a project for printing, with some phases left out and with what no service uses.
+pub fn load_for_print(
+    session: &Session<'_>,
+    source: &Source,
+    services: &[String],
+    switches: Switches,
+) -> Result<Project, Report> {
+    let request = request(source, services, switches)?;
+    Ok(told(session, compose::load(&request, &compose::Disk))?)
+}
+
+/// Loads a project as a tree whose variables are not filled in.
+pub fn load_tree(
+    session: &Session<'_>,
+    source: &Source,
+    switches: Switches,
+) -> Result<compose::LoadedTree, Report> {
+    let loaded = compose::load_tree(&request(source, &[], switches)?, &compose::Disk)?;
+    for warning in &loaded.warnings {
+        session.ears.warning(warning);
+    }
+    Ok(loaded)
+}
+
+fn told(
+    session: &Session<'_>,
+    loaded: Result<compose::Loaded, compose::Error>,
+) -> Result<Project, compose::Error> {
+    let loaded = loaded?;
+    for warning in &loaded.warnings {
+        session.ears.warning(warning);
+    }
+    Ok(loaded.project)
+}
+
+fn request(source: &Source, services: &[String], switches: Switches) -> Result<compose::Request, Report> {
+    let stdin = if source.files.iter().any(|file| file.as_os_str() == "-") {
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text).map_err(|error| {
+            Report::new(Exit::File, "cannot read the Compose file from standard input")
+                .cause(error.to_string())
+        })?;
+        Some(text)
+    } else {
+        None
+    };
+    let current_directory = std::env::current_dir().map_err(|error| {
+        Report::new(Exit::Failure, "cannot tell the current directory").cause(error.to_string())
+    })?;
+    Ok(compose::Request {
+        files: source.files.clone(),
+        project_directory: source.project_directory.clone(),
+        project_name: source.project_name.clone(),
+        profiles: source.profiles.clone(),
+        env_files: source.env_files.clone(),
+        environment: source.environment.clone(),
+        current_directory,
+        stdin,
+        services: services.to_vec(),
+        all_resources: source.all_resources,
+        switches,
+    })
+}
+
+/// Finds the project: by its files, or where the name was given and there is no file, by the name alone.
+///
+/// With a name, files that cannot be understood are a warning: what runs can still be listed and stopped.
+pub fn find(session: &Session<'_>, source: &Source, services: &[String]) -> Result<Found, Report> {
+    let given = source
+        .project_name
+        .clone()
+        .or_else(|| source.environment.get("COMPOSE_PROJECT_NAME").cloned())
+        .filter(|name| !name.is_empty());
+    let request = request(source, services, Switches::default())?;
+    match (told(session, compose::load(&request, &compose::Disk)), given) {
+        (Ok(project), _) => Ok(Found { name: project.name.clone(), project: Some(project) }),
+        (Err(error), Some(name)) if source.files.is_empty() => {
+            if !matches!(error, compose::Error::NotFound { .. }) {
+                let report = Report::from(error);
+                session.ears.warning(&format!("going by the project's name `{name}` alone: {report}"));
+            }
+            Ok(Found { name, project: None })
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+impl Found {
+    /// Refuses services that neither the files nor a container know. Without files there may be no container left of
+    /// a service that was: then there is nothing to refuse.
+    pub fn check(&self, services: &[String], observed: &Observed) -> Result<(), Report> {
+        let Some(project) = &self.project else { return Ok(()) };
+        let made: BTreeSet<&str> =
+            observed.containers.iter().map(|container| container.service.as_str()).collect();
+        for service in services.iter().filter(|service| !made.contains(service.as_str())) {
+            require(project, service)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the files declare a service; without files every service counts as declared.
+    pub fn declares(&self, service: &str) -> bool {
+        self.project.as_ref().is_none_or(|project| {
+            project.services.contains_key(service) || project.disabled_services.contains_key(service)
+        })
+    }
+
+    /// The last wish that was handed over, for the planner.
+    pub fn wish(&self, session: &Session<'_>) -> Result<Option<Desired>, Report> {
+        read::desired(session.paths, &self.name)
+    }
+
+    /// Whether a volume of the files exists, though no container may use it.
+    pub fn has_volumes(&self, observed: &Observed) -> bool {
+        let declared = self.project.iter().flat_map(|project| project.volumes.values());
+        declared.filter(|volume| !volume.external).any(|volume| observed.volumes.contains(&volume.name))
+    }
+}
+
+/// Names of all services that the files declare, those of inactive profiles too.
+pub fn declared(project: &Project) -> Vec<String> {
+    project.services.keys().chain(project.disabled_services.keys()).cloned().collect()
+}
+
+/// Refuses a service that the files do not declare.
+pub fn require(project: &Project, service: &str) -> Result<(), Report> {
+    let known = declared(project);
+    if known.iter().any(|name| name == service) {
+        return Ok(());
+    }
+    Err(Report {
+        exit: Exit::Failure,
+        ..compose::Error::NoSuchService { name: service.to_owned(), known }.into()
+    })
+}
+
+/// A variable of the caller's environment or of the project's env files.
+pub fn variable<'a>(project: &'a Project, name: &str) -> Option<&'a str> {
+    project.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// Chooses services with what they depend on, and sets how many containers they have.
+pub fn select(
+    project: &Project,
+    services: &[String],
+    no_dependencies: bool,
+    scale: &[(String, u32)],
+) -> Result<Project, Report> {
+    for service in services.iter().chain(scale.iter().map(|(service, _)| service)) {
+        require(project, service)?;
+    }
+    let selection = compose::Selection {
+        services: services.to_vec(),
+        no_deps: no_dependencies,
+        scale: scale.iter().cloned().collect(),
+    };
+    let mut chosen = compose::select(project.clone(), &selection)?;
+    compose::drop_unused(&mut chosen);
+    Ok(chosen)
+}
+
+/// Where volumes of a name are, for `volumes`.
+pub fn volume_directory(session: &Session<'_>, name: &str) -> PathBuf {
+    session.paths.volume(name).join("data")
+}
+
+/// Volumes of a project: those that its files declare, and those that its containers use.
+pub fn volumes(session: &Session<'_>, found: &Found, services: &[String]) -> Result<Vec<String>, Report> {
+    let observed = status::observed(session, &found.name)?;
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    if services.is_empty() {
+        let declared = found.project.iter().flat_map(|project| project.volumes.values());
+        names.extend(
+            declared.map(|volume| volume.name.clone()).filter(|name| observed.volumes.contains(name)),
+        );
+    }
+    for container in &observed.containers {
+        if services.is_empty() || services.contains(&container.service) {
+            names.extend(container.named_volumes.iter().cloned());
+            names.extend(container.anonymous_volumes.values().cloned());
+        }
+    }
+    Ok(names.into_iter().collect())
+}

@@ -1,0 +1,117 @@
+//! `up`: the project as it is written becomes the project as it is.
+//!
+//! ```text
+//! Project ─ select ─▶ services that take part ─ images ─▶ Desired ─ plan ─▶ ports to bind ─ Apply ─▶ the supervisor
+//! ```
+//!
+//! Everything that can fail without anything having been done fails before the supervisor is asked: the file, the
+//! images, the wish, the plan, the ports.
+
+use std::os::fd::OwnedFd;
+
+use super::call::call;
+use super::desired::desired;
+use super::observed::Observed;
+use super::project::{self, Project};
+use super::{Session, dry, images, ports, status};
+pub use crate::api::message::{ApplyOptions, Recreate};
+use crate::api::message::{BoundSocket, Request};
+use crate::plan::desired::Desired;
+use crate::plan::reconcile::reconcile;
+use crate::plan::steps::Plan;
+use crate::report::{Exit, Report};
+
+/// When images are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Ask the registry whatever is here.
+    Always,
+    /// Only what is not here.
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+/// When images are built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Build {
+    /// Always.
+    Always,
+    /// Only what is not here.
+    #[default]
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+/// How `up` goes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Only these services and what they depend on; empty is all.
+    pub services: Vec<String>,
+    /// Numbers of containers that win over those in the file.
+    pub scale: Vec<(String, u32)>,
+    /// For all images, instead of each service's `pull_policy`.
+    pub pull: Option<PullPolicy>,
+    /// No progress of fetching.
+    pub quiet_pull: bool,
+    /// When images are built.
+    pub build: Build,
+    /// How the wish is made true; its `services` and `dry_run` are filled in here.
+    pub apply: ApplyOptions,
+}
+
+/// A wish that can be handed over.
+pub struct Prepared {
+    /// The wish.
+    pub desired: Desired,
+    /// What existed when the ports were chosen.
+    pub present: Observed,
+    /// What will be done, if nothing changes in between.
+    pub plan: Plan,
+    apply: ApplyOptions,
+    ports: Vec<BoundSocket>,
+    sockets: Vec<OwnedFd>,
+}
+
+/// Brings services up; returns when what they wait for is true and all are started.
+pub fn up(session: &Session<'_>, project: &Project, options: &Options) -> Result<(), Report> {
+    let prepared = prepare(session, project, options)?;
+    if session.dry_run {
+        return dry::show::<Report>(session, Some(&prepared.desired), Ok(prepared.plan));
+    }
+    let (request, sockets) = prepared.request();
+    call(session, &project.name, request, sockets).map(drop)
+}
+
+/// Does everything that comes before the supervisor is asked.
+pub fn prepare(session: &Session<'_>, project: &Project, options: &Options) -> Result<Prepared, Report> {
+    let chosen = project::select(project, &options.services, options.apply.no_dependencies, &options.scale)?;
+    if chosen.services.is_empty() {
+        return Err(Report::new(Exit::File, "no service selected")
+            .hint("services of a profile take part with `--profile NAME`, or when they are named"));
+    }
+    let services: Vec<_> = chosen.services.values().collect();
+    let images = images::ensure_all(session, &chosen, &services, options)?;
+    let desired = desired(session, &chosen, &images)?;
+    let present = status::observed(session, &project.name)?;
+    let mut apply = options.apply.clone();
+    apply.services.clone_from(&options.services);
+    apply.dry_run = session.dry_run;
+    let plan = reconcile(&desired, &present, &apply)?;
+    let (ports, sockets) = if session.dry_run || apply.no_start {
+        (Vec::new(), Vec::new())
+    } else {
+        ports::bind_for(session, &desired, &present, &plan)?
+    };
+    Ok(Prepared { desired, present, plan, apply, ports, sockets })
+}
+
+impl Prepared {
+    /// The request that makes the wish true, with the descriptors of its ports.
+    pub fn request(self) -> (Request, Vec<OwnedFd>) {
+        let request =
+            Request::Apply { desired: Box::new(self.desired), options: self.apply, ports: self.ports };
+        (request, self.sockets)
+    }
+}

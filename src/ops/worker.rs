@@ -1,0 +1,249 @@
+//! Image work happens inside the outer user namespace, where owners of files are what the image says. Who has entered
+//! cannot come back, so our own binary is started there, once for each command that needs it.
+//!
+//! ```text
+//! command                                   rcompose in-userns -- image-worker TASK
+//!    │ TASK as an argument; an archive is its standard input
+//!    │ ◀─────────────── Said::Progress …     one JSON object a line on its standard output
+//!    │ ◀─────────────── Said::Fetched …      one for each image of a Fetch, in any order
+//!    │ ◀─────────────── Said::Done
+//! ```
+//!
+//! The worker is in the command's process group: Ctrl-C ends both, and the store is such that nothing half made shows.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use crate::host::userns::{self, Facts, Mapping, Program};
+use crate::image::{self, Image, Platform, Removed, Source, Store, registry};
+use crate::progress::Progress;
+use crate::report::{Exit, Report};
+
+/// What the worker is to do, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// The image store.
+    root: PathBuf,
+    /// The id map under which layers are seen.
+    key: String,
+    /// What to do.
+    verb: Verb,
+}
+
+/// What the worker can do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Make images present.
+    Fetch {
+        /// Which.
+        wanted: Vec<Wanted>,
+        /// So many at once.
+        at_once: usize,
+    },
+    /// Load all images of the archive that is standard input.
+    Load {
+        /// What to call it in errors.
+        place: PathBuf,
+        /// Of images for several platforms, the one for this.
+        platform: Platform,
+    },
+    /// Remove an image.
+    Remove {
+        /// Its name or id.
+        name: String,
+        /// Even if containers use it.
+        force: bool,
+        /// Layer directories of all containers.
+        in_use: HashSet<PathBuf>,
+    },
+}
+
+/// An image that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wanted {
+    /// From where.
+    pub source: Source,
+    /// For what.
+    pub platform: Platform,
+    /// Ask the registry even if it is here.
+    pub always: bool,
+}
+
+/// What the worker says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// How far something is.
+    Progress(Progress),
+    /// An image of a `Fetch` is there, or not.
+    Fetched {
+        /// Its place in the list.
+        at: usize,
+        /// The image, or why not.
+        outcome: Result<Box<Image>, Report>,
+    },
+    /// The images of a `Load`.
+    Loaded(Vec<Image>),
+    /// What a `Remove` removed.
+    Removed(Removed),
+    /// It failed as a whole.
+    Failed(Report),
+    /// Everything was said.
+    Done,
+}
+
+/// Opens the image store as this user's containers see it.
+pub fn store(session: &Session<'_>) -> Result<Store, Report> {
+    Ok(Store::open(&session.paths.images(), &key()?)?)
+}
+
+fn mapping() -> Result<Mapping, Report> {
+    let facts = Facts::read().map_err(|error| Report::from_error(Exit::Host, &error))?;
+    Ok(Mapping::of(&facts))
+}
+
+fn key() -> Result<String, Report> {
+    Ok(mapping()?.map.key())
+}
+
+/// Has the worker do something; passes progress on, and gives out everything else but the end.
+pub fn work(
+    session: &Session<'_>,
+    verb: Verb,
+    archive: Option<File>,
+    each: &mut dyn FnMut(Said),
+) -> Result<(), Report> {
+    let mapping = mapping()?;
+    let task = Task { root: session.paths.images(), key: mapping.map.key(), verb };
+    let task = serde_json::to_string(&task).map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    let mut command = userns::own_binary();
+    command.stdout(Stdio::piped());
+    let stdin: OwnedFd = match archive {
+        Some(file) => file.into(),
+        None => File::open("/dev/null").map_err(|error| Report::from_error(Exit::Host, &error))?.into(),
+    };
+    let target = userns::find(session.paths)?;
+    let program =
+        Program { command, args: vec![COMMAND.into(), task.into()], stdin: Some(stdin), fds: Vec::new() };
+    let mut child = userns::spawn_inside(&target, &mapping, program)?;
+    let mut finished = false;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let said = line.ok().and_then(|line| serde_json::from_str(&line).ok());
+            match said {
+                Some(Said::Progress(progress)) => session.progress(progress),
+                Some(Said::Failed(report)) => {
+                    let _ = child.wait();
+                    return Err(report);
+                }
+                Some(Said::Done) => finished = true,
+                Some(other) => each(other),
+                // A broken line is the worker's death in the middle of it, which its status tells better.
+                None => break,
+            }
+        }
+    }
+    let status = child.wait().map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    match finished {
+        true => Ok(()),
+        false => Err(Report::new(Exit::Failure, "the work on images broke off").cause(status.to_string())),
+    }
+}
+
+/// The hidden command under which the worker is started.
+pub const COMMAND: &str = "image-worker";
+
+/// The worker: does the task and writes what it has to say, line by line. Returns whether all went well.
+pub fn serve(task: &str, output: impl Write + Send) -> bool {
+    let output = Mutex::new(output);
+    let say = |said: &Said| {
+        let mut output = output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let line = serde_json::to_string(said).unwrap_or_default() + "\n";
+        // When nobody listens any more the command has been interrupted, and so are we.
+        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+    };
+    let sink = |progress: Progress| say(&Said::Progress(progress));
+    let outcome = serde_json::from_str::<Task>(task)
+        .map_err(|error| Report::from_error(Exit::Failure, &error))
+        .and_then(|task| {
+            let store = Store::open(&task.root, &task.key)?;
+            match task.verb {
+                Verb::Fetch { wanted, at_once } => {
+                    fetch_all(&store, &wanted, at_once, &sink, &say);
+                    Ok(())
+                }
+                Verb::Load { place, platform } => {
+                    say(&Said::Loaded(image::load(&store, &place, io::stdin(), &platform, &sink)?));
+                    Ok(())
+                }
+                Verb::Remove { name, force, in_use } => {
+                    say(&Said::Removed(store.remove(&name, force, &in_use)?));
+                    Ok(())
+                }
+            }
+        });
+    match &outcome {
+        Ok(()) => say(&Said::Done),
+        Err(report) => say(&Said::Failed(report.clone())),
+    }
+    outcome.is_ok()
+}
+
+/// Fetches images side by side; a failure of one does not end the others.
+fn fetch_all(
+    store: &Store,
+    wanted: &[Wanted],
+    at_once: usize,
+    sink: &(impl Fn(Progress) + Send + Sync),
+    say: &(impl Fn(&Said) + Sync),
+) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..at_once.clamp(1, wanted.len().max(1)) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(wanted) = wanted.get(at) else { break };
+                    let outcome = fetch(store, wanted, sink).map(Box::new).map_err(Report::from);
+                    say(&Said::Fetched { at, outcome });
+                }
+            });
+        }
+    });
+}
+
+fn fetch(
+    store: &Store,
+    wanted: &Wanted,
+    sink: &(impl Fn(Progress) + Send + Sync),
+) -> Result<Image, image::Error> {
+    match &wanted.source {
+        Source::Registry(reference) if wanted.always => {
+            registry::pull(store, reference, &wanted.platform, sink)
+        }
+        source => image::fetch(store, source, &wanted.platform, sink),
+    }
+}
+
+/// Opens an archive; `-` is standard input.
+pub fn archive(path: &Path) -> Result<File, Report> {
+    let opened = if path == Path::new("-") {
+        use std::os::fd::AsFd;
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    } else {
+        File::open(path)
+    };
+    opened.map_err(|error| {
+        Report::new(Exit::Failure, format!("cannot read `{}`", path.display())).cause(error.to_string())
+    })
+}
