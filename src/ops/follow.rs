@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::call::{Ended, connect, ended};
-use super::status::short_name;
+use super::status::{is_up, short_name};
 use super::{Session, observed::Container};
 use crate::api::message::{Notice, Request};
 use crate::api::read::{self, Filter, Follow, Window};
@@ -38,6 +38,8 @@ pub struct Wanted {
 pub struct Logs {
     project: String,
     follow: Follow,
+    /// Nothing was up at the last look: what was written until then is read once more, and then it is over.
+    over: bool,
 }
 
 /// Opens the logs of a project.
@@ -49,7 +51,7 @@ pub fn open(session: &Session<'_>, project: &str, wanted: Wanted) -> Result<Logs
             && number.is_none_or(|number| container.number == number)
     });
     let follow = read::logs(session.paths, project, filter, window, follow)?;
-    Ok(Logs { project: project.to_owned(), follow })
+    Ok(Logs { project: project.to_owned(), follow, over: false })
 }
 
 impl Logs {
@@ -67,8 +69,12 @@ impl Logs {
             .map_err(unreadable)
     }
 
-    /// Waits until there may be more; false when `stop` has become readable.
+    /// Waits until there may be more; false when `stop` has become readable, or when no container is up any more.
     pub fn wait(&mut self, stop: impl AsFd) -> Result<bool, Report> {
+        if !self.follow.containers().into_iter().any(is_up) {
+            return Ok(!std::mem::replace(&mut self.over, true));
+        }
+        self.over = false;
         let Some(watched) = self.follow.watched() else { return Ok(false) };
         let mut fds = [PollFd::new(&watched, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
         match poll(&mut fds, None) {
