@@ -40,6 +40,8 @@ pub fn keep(args: &[OsString], fds: Vec<OwnedFd>) -> ExitCode {
     let (Some((project, paths, keys)), Some(log)) = (parsed, fds.next()) else {
         return ExitCode::from(2);
     };
+    // In lists of processes; only a courtesy.
+    let _ = rustix::thread::set_name(c"rcompose-keeper");
     let config = Config {
         journal: paths.journal(&project),
         store: keys.into_iter().zip(fds).collect(),
