@@ -27,6 +27,13 @@ pub fn desired(paths: &Paths, project: &str) -> Result<Option<Desired>, Report> 
     state::Store::new(paths.clone(), project).desired().map_err(report)
 }
 
+/// Returns whether nothing is left of a project but, for a moment, its two processes.
+pub fn is_empty(paths: &Paths, project: &str) -> bool {
+    let store = state::Store::new(paths.clone(), project);
+    // What cannot be read is there.
+    store.containers().is_ok_and(|all| all.is_empty()) && store.networks().is_ok_and(|all| all.is_empty())
+}
+
 /// Lists all projects that have containers.
 pub fn projects(paths: &Paths) -> Result<Vec<Summary>, Report> {
     let mut found = Vec::new();

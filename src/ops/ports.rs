@@ -8,11 +8,12 @@ use super::observed::{Container, Observed};
 use super::status::is_running;
 use crate::api::message::BoundSocket;
 use crate::api::read;
-use crate::network::publish;
 use crate::network::spec::PublishedPort;
+use crate::network::{Error, publish};
 use crate::plan::desired::{Desired, Service};
 use crate::plan::steps::{Action, Plan};
 use crate::report::Report;
+use crate::supervisor::spawn;
 
 /// What was bound, with its descriptors in the same order.
 type Bound = (Vec<BoundSocket>, Vec<OwnedFd>);
@@ -22,7 +23,7 @@ type Bound = (Vec<BoundSocket>, Vec<OwnedFd>);
 /// Those that a running container of the project holds now are left to the supervisor: they become free, or go over
 /// to the new container, only when it stops that one.
 pub fn bind_for(
-    _: &Session<'_>,
+    session: &Session<'_>,
     desired: &Desired,
     present: &Observed,
     plan: &Plan,
@@ -31,7 +32,7 @@ pub fn bind_for(
         Action::StartContainer { service, number, .. } => Some((desired.services.get(service)?, *number)),
         _ => None,
     });
-    bind(starts, present)
+    bind(session, &desired.project, starts, present)
 }
 
 /// Binds the ports of containers that exist and stand still, as the last wish says.
@@ -52,15 +53,27 @@ pub fn bind_remembered(
         .iter()
         .filter(stands_still)
         .filter_map(|container| Some((desired.services.get(&container.service)?, container.number)));
-    bind(starts, present)
+    bind(session, project, starts, present)
 }
 
-fn bind<'a>(starts: impl Iterator<Item = (&'a Service, u32)>, present: &Observed) -> Result<Bound, Report> {
+fn bind<'a>(
+    session: &Session<'_>,
+    project: &str,
+    starts: impl Iterator<Item = (&'a Service, u32)>,
+    present: &Observed,
+) -> Result<Bound, Report> {
     let mut bound = Vec::new();
     let mut descriptors = Vec::new();
     for (service, number) in starts {
         for port in service.ports.iter().filter(|port| !held(port, &service.name, number, present)) {
-            bind_one(port, &service.name, number, &mut bound, &mut descriptors)?;
+            match publish::bind(port) {
+                Ok(sockets) => add(sockets, port, &service.name, number, &mut bound, &mut descriptors),
+                // A command that was killed, or one that is before us, has handed it to our own supervisor, which
+                // gives it to the container, or binds it and says who has it.
+                Err(Error::PortBusy { ref holder, .. })
+                    if spawn::may_hold(session.paths, project, holder.as_ref().map(|holder| holder.pid)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok((bound, descriptors))
@@ -74,11 +87,22 @@ pub fn bind_one(
     bound: &mut Vec<BoundSocket>,
     descriptors: &mut Vec<OwnedFd>,
 ) -> Result<(), Report> {
-    for publish::Bound { fd, address } in publish::bind(port)? {
+    add(publish::bind(port)?, port, service, number, bound, descriptors);
+    Ok(())
+}
+
+fn add(
+    sockets: Vec<publish::Bound>,
+    port: &PublishedPort,
+    service: &str,
+    number: u32,
+    bound: &mut Vec<BoundSocket>,
+    descriptors: &mut Vec<OwnedFd>,
+) {
+    for publish::Bound { fd, address } in sockets {
         bound.push(BoundSocket { service: service.to_owned(), number, port: port.clone(), address });
         descriptors.push(fd);
     }
-    Ok(())
 }
 
 /// Whether a running container of the project has the port: this very one any that fits, another this fixed one.

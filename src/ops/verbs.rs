@@ -8,12 +8,13 @@ use super::observed::{Container, Observed};
 use super::project::{self, Found};
 use super::{Session, dry, images, ports, status};
 use crate::api::message::{Reply, Request};
+use crate::api::read;
 use crate::plan::verbs as plans;
 use crate::report::{Exit, Report};
 use crate::supervisor::spawn;
 
-/// How long `down` waits for the supervisor to go too. It goes at once, unless others (`events`) hold it.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long the processes of a project that was taken down may take to go.
+const GOING: Duration = Duration::from_secs(2);
 
 /// What `down` takes away beside containers and networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,8 +217,11 @@ pub fn down(
     };
     let keeper = spawn::keeper(session.paths, &found.name);
     call(session, &found.name, request, Vec::new())?;
-    if let Some(keeper) = keeper.filter(|_| services.is_empty()) {
-        spawn::wait_for_end(&keeper, FAREWELL);
+    // When nothing is left, both of its processes leave at once: who looks afterwards finds none.
+    if let Some(keeper) = keeper
+        && read::is_empty(session.paths, &found.name)
+    {
+        spawn::wait_for_end(&keeper, GOING);
     }
     images::remove_unused(session, &images)
 }

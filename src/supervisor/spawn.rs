@@ -124,6 +124,19 @@ pub fn keeper(paths: &Paths, project: &str) -> Option<Identity> {
     record.filter(Identity::is_alive)
 }
 
+/// Returns whether a busy port may be held by the project's own processes: by this one of them, or where nobody can say
+/// who it is, by any.
+pub fn may_hold(paths: &Paths, project: &str, holder: Option<u32>) -> bool {
+    let Some(keeper) = keeper(paths, project) else { return false };
+    let parent = |pid: i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse::<i32>().ok()
+    };
+    holder
+        .and_then(|pid| i32::try_from(pid).ok())
+        .is_none_or(|pid| pid == keeper.pid || parent(pid) == Some(keeper.pid))
+}
+
 /// Takes the lock under which the two processes come and go.
 fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> {
     let path = paths.project_lock(project);
