@@ -75,16 +75,16 @@ fn one_source(resource: &Node, path: &str, sources: &[&str], problems: &mut Vec<
 
 fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
     for (index, port) in list(service, "ports").iter().enumerate() {
+        // The reference writes the place of such a list item so.
+        let place = format!("services.{name}.ports.[]");
         if let Some(ip) = port.get("host_ip")
             && let Some(text) = ip.as_text()
             && !text.is_empty()
             && !text.contains('$')
             && text.parse::<IpAddr>().is_err()
         {
-            problems.push(Problem::at(
-                ip.at,
-                format!("services.{name}.ports.{index}.host_ip: invalid IP address `{text}`"),
-            ));
+            problems
+                .push(Problem::at(ip.at, format!("{place}: invalid IP address `{text}` in item {index}")));
         }
     }
     if let Some(develop) = service.get("develop") {
@@ -99,14 +99,17 @@ fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
         .get("deploy")
         .and_then(|deploy| deploy.get("resources"))
         .and_then(|resources| resources.get("reservations"));
-    let requests =
-        list(service, "gpus").iter().chain(reservations.map_or(&[][..], |node| list(node, "devices")));
-    for request in requests {
+    let reserved = reservations.map_or(&[][..], |node| list(node, "devices"));
+    let gpus = list(service, "gpus").iter().map(|request| ("gpus", request));
+    let reserved = reserved.iter().map(|request| ("deploy.resources.reservations.devices", request));
+    for (place, request) in gpus.chain(reserved) {
         if let (Some(count), Some(ids)) = (request.get("count"), request.get("device_ids")) {
             problems.push(
                 Problem::at(
                     ids.key,
-                    format!("services.{name}: \"count\" and \"device_ids\" attributes are exclusive"),
+                    format!(
+                        "services.{name}.{place}.[]: \"count\" and \"device_ids\" attributes are exclusive"
+                    ),
                 )
                 .also(count.key, "the other one"),
             );
@@ -309,10 +312,10 @@ impl<'a> Checker<'a> {
             }
             let required = node.get("required").is_none_or(|required| required.value != Value::Bool(false));
             let node = &keyed(node);
+            if !required {
+                continue;
+            }
             if let Some(disabled) = self.disabled.get(dependency) {
-                if !required {
-                    continue;
-                }
                 let profiles: Vec<&str> =
                     list(disabled, "profiles").iter().filter_map(Node::as_text).collect();
                 let message = format!("service `{name}` depends on undefined service `{dependency}`");
@@ -370,9 +373,14 @@ impl<'a> Checker<'a> {
             .get("deploy")
             .and_then(|deploy| deploy.get("replicas"))
             .and_then(|node| Some((node, number(node)?)));
-        for (node, count) in [scale, replicas].into_iter().flatten() {
-            if count < 0.0 {
-                self.say(node, format!("services.{name}: the number of replicas must not be negative"));
+        for (key, given) in [("scale", scale), ("deploy.replicas", replicas)] {
+            if let Some((node, count)) = given
+                && count < 0.0
+            {
+                self.say(
+                    node,
+                    format!("services.{name}.{key}: the number of containers must not be negative"),
+                );
             }
         }
         if let (Some((one, a)), Some((other, b))) = (scale, replicas)

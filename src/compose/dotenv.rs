@@ -16,8 +16,13 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// Reads the usual syntax. `lookup` gives the values that beat the file's own in `$NAME`, and those of bare names.
-pub fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Variables, SyntaxError> {
+/// Reads the usual syntax. `lookup` gives the values that beat the file's own in `$NAME`, and those of bare names;
+/// `unset` is told each name in a value that nothing gives a value.
+pub fn parse(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    unset: &mut dyn FnMut(&str),
+) -> Result<Variables, SyntaxError> {
     let mut reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 };
     let mut variables = Variables::new();
     while reader.skip_to_statement() {
@@ -36,7 +41,9 @@ pub fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vari
         let (raw, expands) = reader.value().map_err(fail)?;
         let value = if expands {
             let both = |name: &str| lookup(name).or_else(|| variables.get(name).cloned());
-            interpolate::substitute(&raw, &both).map_err(|failure| fail(describe(&failure)))?
+            interpolate::parse(&raw)
+                .and_then(|parts| interpolate::fill(&parts, &both, unset))
+                .map_err(|failure| fail(describe(&failure)))?
         } else {
             raw
         };
@@ -226,7 +233,7 @@ mod tests {
 
     fn check(text: &str, expected: &[(&str, &str)]) {
         let lookup = |name: &str| (name == "SHELL_VAR").then(|| "shell".to_owned());
-        let variables = parse(text, &lookup).expect(text);
+        let variables = parse(text, &lookup, &mut |_| {}).expect(text);
         let found: Vec<(&str, &str)> =
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(found, expected, "{text}");
@@ -259,7 +266,7 @@ mod tests {
     #[test]
     fn errors_name_the_line() {
         let check = |text: &str, line: u32, part: &str| {
-            let error = parse(text, &|_| None).expect_err(text);
+            let error = parse(text, &|_| None, &mut |_| {}).expect_err(text);
             assert!(error.message.contains(part), "{}", error.message);
             assert_eq!(error.line, line, "{text}");
         };

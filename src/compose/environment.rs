@@ -8,6 +8,7 @@ use super::bind::mapping;
 use super::diagnostic::Problem;
 use super::dotenv;
 use super::error::Stop;
+use super::interpolate;
 use super::loader::Loader;
 use super::node::{Map, Node, Span, Value};
 
@@ -122,7 +123,9 @@ impl Loader<'_> {
             }
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let parsed = if raw { dotenv::parse_raw(&text, lookup) } else { dotenv::parse(&text, lookup) };
+        let mut unset = |name: &str| self.warn(interpolate::unset_warning(name));
+        let parsed =
+            if raw { dotenv::parse_raw(&text, lookup) } else { dotenv::parse(&text, lookup, &mut unset) };
         match parsed {
             Ok(variables) => {
                 let entry = |(name, value): (String, String)| (name, Node::text_like(value, named));

@@ -7,6 +7,9 @@ use crate::report::{Exit, Report};
 
 use super::diagnostic::{Diagnostic, Problem, Sources, nearest};
 
+/// How many problems are told at once.
+const MOST: usize = 30;
+
 /// Why there is no project.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -98,7 +101,14 @@ impl Stop {
             Stop::Problems(mut problems) => {
                 problems.sort_by_key(|problem| (problem.at.file, problem.at.line, problem.at.column));
                 problems.dedup();
-                Error::Invalid(problems.into_iter().map(|problem| problem.resolve(sources)).collect())
+                let more = problems.len().saturating_sub(MOST);
+                let shown = problems.into_iter().take(MOST).map(|problem| problem.resolve(sources));
+                let rest = (more > 0).then(|| Diagnostic {
+                    message: format!("{more} more problems were found; these first"),
+                    places: Vec::new(),
+                    hints: Vec::new(),
+                });
+                Error::Invalid(shown.chain(rest).collect())
             }
             Stop::Error(error) => error,
         }

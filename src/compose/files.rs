@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use super::dotenv;
 use super::error::Error;
-use super::paths;
+use super::{interpolate, paths};
 
 /// The usual names, the best first.
 const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -210,7 +210,7 @@ fn read_env_files(request: &Request, read: &dyn Read, setting: &mut Setting) -> 
         let path = setting.directory.join(".env");
         if read.is_file(&path) { vec![path] } else { Vec::new() }
     };
-    let read_variables = env_files(&named, &setting.environment, read)?;
+    let read_variables = env_files(&named, &setting.environment, read, &mut setting.warnings)?;
     for (name, value) in read_variables {
         setting.environment.entry(name).or_insert(value);
     }
@@ -223,15 +223,16 @@ pub fn env_files(
     files: &[PathBuf],
     environment: &BTreeMap<String, String>,
     read: &dyn Read,
+    warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<String, String>, Unsettled> {
     let mut all = BTreeMap::new();
     for path in files {
         let bytes =
             read.read(path).map_err(|source| Error::Read { what: "env file", path: path.clone(), source })?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let variables =
-            dotenv::parse(&text, &|name| environment.get(name).or_else(|| all.get(name)).cloned());
-        match variables {
+        let lookup = |name: &str| environment.get(name).or_else(|| all.get(name)).cloned();
+        let mut unset = |name: &str| warnings.push(interpolate::unset_warning(name));
+        match dotenv::parse(&text, &lookup, &mut unset) {
             Ok(variables) => all.extend(variables),
             Err(error) => {
                 return Err(Unsettled::EnvFile(Box::new(BadEnvFile { path: path.clone(), text, error })));

@@ -120,8 +120,10 @@ impl Loader<'_> {
                 files.push(path);
             }
         }
-        let own = files::env_files(&files, context.environment, self.read)
+        let mut warnings = Vec::new();
+        let own = files::env_files(&files, context.environment, self.read, &mut warnings)
             .map_err(|error| self.unsettled(error))?;
+        warnings.into_iter().for_each(|warning| self.warn(warning));
         let mut environment = context.environment.clone();
         for (name, value) in own {
             environment.entry(name).or_insert(value);

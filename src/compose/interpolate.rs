@@ -204,12 +204,9 @@ pub fn fill(
     Ok(filled)
 }
 
-/// Fills variables of one text in.
-pub fn substitute(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
-    if !text.contains('$') {
-        return Ok(text.to_owned());
-    }
-    fill(&parse(text)?, lookup, &mut |_| {})
+/// Says that a variable has no value.
+pub fn unset_warning(name: &str) -> String {
+    format!("The \"{name}\" variable is not set. Defaulting to a blank string.")
 }
 
 /// A variable that a file names, as `config --variables` lists it.
@@ -317,7 +314,7 @@ mod tests {
         let lookup = |name: &str| {
             environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        let result = substitute(text, &lookup);
+        let result = parse(text).and_then(|parts| fill(&parts, &lookup, &mut |_| {}));
         match expected {
             Ok(expected) => assert_eq!(result.as_deref(), Ok(expected), "{text}"),
             Err(part) => {

@@ -2,6 +2,7 @@
 //! check → long form; after all: defaults → semantics → paths → names → profiles → references → env files → model.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -13,8 +14,8 @@ use super::files::{Read, Request, Setting, Switches, normalized_name};
 use super::model::{Project, Service};
 use super::node::{Map, Node, Path as Way, Span, Value};
 use super::{
-    bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, validate,
-    yaml,
+    bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, text,
+    validate, yaml,
 };
 
 /// Everything that phases share.
@@ -263,7 +264,7 @@ impl<'a> Loader<'a> {
         let lookup = |name: &str| context.environment.get(name).cloned();
         interpolate::tree(root, &Way::Root, &lookup, &mut findings);
         for (name, _) in findings.unset {
-            self.warn(format!("The \"{name}\" variable is not set. Defaulting to a blank string."));
+            self.warn(interpolate::unset_warning(&name));
         }
         if findings.problems.is_empty() {
             return Ok(());
@@ -291,7 +292,8 @@ impl<'a> Loader<'a> {
         if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
     }
 
-    fn warn(&mut self, warning: String) {
+    /// Says something once.
+    pub fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
@@ -306,8 +308,12 @@ impl<'a> Loader<'a> {
                 source,
             })?,
         };
+        if bytes.len() > yaml::LARGEST {
+            let source = io::Error::new(io::ErrorKind::FileTooLarge, "it is too large for a Compose file");
+            return Err(Error::Read { what: "Compose file", path: path.to_owned(), source }.into());
+        }
         let name = self.shown(path);
-        let file = match yaml::decode(&bytes) {
+        let file = match text::decode(&bytes) {
             Ok(text) => self.sources.add(name, text),
             Err((message, line, column)) => {
                 let file = self.sources.add(name, String::from_utf8_lossy(&bytes).into_owned());

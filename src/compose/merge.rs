@@ -228,7 +228,7 @@ fn unique_items(list: Vec<Node>, rule: Unique, path: &Path<'_>) -> Result<Vec<No
     let mut places: HashMap<String, usize> = HashMap::with_capacity(list.len());
     let mut kept: Vec<Node> = Vec::with_capacity(list.len());
     for (index, item) in list.into_iter().enumerate() {
-        let Some(name) = identity(&item, rule, &path.item(index))? else {
+        let Some(name) = identity(&item, rule, path, index)? else {
             kept.push(item);
             continue;
         };
@@ -244,12 +244,15 @@ fn unique_items(list: Vec<Node>, rule: Unique, path: &Path<'_>) -> Result<Vec<No
 }
 
 /// Returns what makes an item the same thing as another; `None` for an item that validation will refuse.
-fn identity(item: &Node, rule: Unique, path: &Path<'_>) -> Result<Option<String>, Fault> {
-    let bad = |message: String| Box::new(Problem::at(item.at, format!("{path}: {message}")));
+fn identity(item: &Node, rule: Unique, path: &Path<'_>, index: usize) -> Result<Option<String>, Fault> {
+    let bad = |message: String| Box::new(Problem::at(item.at, format!("{path}.[{index}] {message}")));
     let text = item.as_text();
     Ok(match rule {
         Unique::No => None,
-        Unique::Name => text.map(|text| text.split('=').next().unwrap_or(text).to_owned()),
+        Unique::Name => match text {
+            Some(text) => Some(text.split('=').next().unwrap_or(text).to_owned()),
+            None => return Err(bad(format!("must be a string, not {}", item.kind()))),
+        },
         Unique::Value => item.scalar_text(),
         Unique::EnvFile => text.or_else(|| item.text_of("path")).map(str::to_owned),
         Unique::Mount(directory) => match text {

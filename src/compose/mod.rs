@@ -5,7 +5,7 @@
 //! Project ─ decode ─ bind ─ environment ─ consistency ─ normalize ─ resolve ─────┘   (the whole tree)
 //! ```
 //!
-//! Until `decode`, everything is a tree of [`node::Node`]s that know their file, line and column, so that each problem
+//! Until `decode`, everything is a tree of nodes that know their file, line and column, so that each problem
 //! is shown at its place. Everything is pure: files are read through [`Read`], and the environment is part of the
 //! [`Request`].
 //!
@@ -57,9 +57,13 @@ mod normalize;
 mod paths;
 pub mod render;
 mod resolve;
+mod scalar;
 mod schema;
 mod select;
 mod short;
+#[cfg(test)]
+mod tests;
+mod text;
 mod validate;
 mod words;
 mod yaml;

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle, Tag};
 
 use super::diagnostic::{Fault, Problem, Sources};
 use super::node::{Map, Node, Span, Value};
+use super::scalar::{resolve, resolve_plain};
 
 /// How deep lists and mappings may stand in each other.
 const DEPTH: usize = 500;
@@ -30,44 +30,6 @@ pub struct Document {
     pub resets: Vec<Vec<String>>,
 }
 
-/// Turns bytes into text: UTF-8 or UTF-16, with or without a byte order mark.
-///
-/// Fails, with line and column, on anything else and on control characters.
-pub fn decode(bytes: &[u8]) -> Result<String, (String, u32, u32)> {
-    let text = match bytes {
-        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest),
-        _ => utf8(bytes),
-    }?;
-    let control =
-        |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) || c == '\u{fffe}';
-    if let Some(offset) = text.find(control) {
-        let (line, column) = position(&text[..offset]);
-        return Err(("control characters are not allowed".to_owned(), line, column));
-    }
-    Ok(text)
-}
-
-fn utf8(bytes: &[u8]) -> Result<String, (String, u32, u32)> {
-    String::from_utf8(bytes.to_vec()).map_err(|error| {
-        let good = String::from_utf8_lossy(&bytes[..error.utf8_error().valid_up_to()]);
-        let (line, column) = position(&good);
-        ("the file is not UTF-8 text".to_owned(), line, column)
-    })
-}
-
-fn utf16(bytes: &[u8], read: fn([u8; 2]) -> u16) -> Result<String, (String, u32, u32)> {
-    let units: Vec<u16> = bytes.chunks(2).map(|pair| read([pair[0], *pair.get(1).unwrap_or(&0)])).collect();
-    String::from_utf16(&units).map_err(|_| ("the file is not UTF-16 text".to_owned(), 1, 1))
-}
-
-fn position(before: &str) -> (u32, u32) {
-    let line = before.matches('\n').count() as u32 + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u32 + 1;
-    (line, column)
-}
-
 /// Reads all documents of a file. A file with nothing but comments has none.
 pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
     let text = sources.text(file);
@@ -81,7 +43,12 @@ pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
             let at = Span { file, line: marker.line() as u32, column: marker.col() as u32 + 1, width: 1 };
-            Box::new(Problem::at(at, format!("this is not YAML: {}", error.info())))
+            let problem = Problem::at(at, format!("this is not YAML: {}", error.info()));
+            // A bracket that stays open is noticed only lines later.
+            Box::new(match builder.frames.iter().rfind(|frame| frame.flow && frame.at.line < at.line) {
+                Some(open) => problem.also(open.at, "opened here; is its end missing?"),
+                None => problem,
+            })
         })?;
         match event {
             Event::DocumentStart(..) => builder.anchors.clear(),
@@ -103,6 +70,8 @@ struct Frame {
     anchor: usize,
     mark: Mark,
     at: Span,
+    /// It is written with brackets.
+    flow: bool,
     content: Open,
 }
 
@@ -159,6 +128,15 @@ impl Builder {
         }
     }
 
+    /// Returns the way from an open list or mapping to where the parser is.
+    fn way(&self, from: usize) -> Vec<String> {
+        let step = |frame: &Frame| match &frame.content {
+            Open::List(items) => Some(items.len().to_string()),
+            Open::Map { key, .. } => key.as_ref().map(|(name, ..)| name.clone()),
+        };
+        self.frames[from..].iter().filter_map(step).collect()
+    }
+
     /// Takes an event; returns the root of a document when it is complete.
     fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<Option<Marked>, Fault> {
         let at = self.span(span);
@@ -172,8 +150,10 @@ impl Builder {
                     let merges = plain && text == "<<" && tag.is_none();
                     if plain && !matches!(resolve_plain(&text), Value::Text(_)) {
                         let shown = if text.is_empty() { "nothing" } else { &text };
+                        let place = self.way(0).join(".");
+                        let place = if place.is_empty() { "the top level" } else { &place };
                         return Err(Box::new(
-                            Problem::at(at, format!("`{shown}` is no text, and a key must be text"))
+                            Problem::at(at, format!("non-string key at {place}: `{shown}` is no text"))
                                 .hint(format!("write it in quotes: \"{text}\"")),
                         ));
                     }
@@ -185,23 +165,26 @@ impl Builder {
                     return Ok(None);
                 }
                 let value =
-                    scalar(&text, plain, tag.as_deref()).map_err(|message| Problem::at(at, message))?;
+                    resolve(&text, plain, tag.as_deref()).map_err(|message| Problem::at(at, message))?;
                 let marked = Marked { node: Node { value, at, key: at }, resets: Vec::new(), size: 1 };
                 self.complete(marked, anchor, mark)
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                self.open(anchor, tag.as_deref(), at, Open::List(Vec::new()))
+            Event::SequenceStart(style, anchor, tag) => {
+                let flow = style == StructureStyle::Flow;
+                self.open(anchor, tag.as_deref(), at, flow, Open::List(Vec::new()))
             }
-            Event::MappingStart(_, anchor, tag) => {
-                self.open(anchor, tag.as_deref(), at, Open::Map { entries: Vec::new(), key: None })
+            Event::MappingStart(style, anchor, tag) => {
+                let flow = style == StructureStyle::Flow;
+                self.open(anchor, tag.as_deref(), at, flow, Open::Map { entries: Vec::new(), key: None })
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => {
-                if self.frames.iter().any(|frame| frame.anchor == id && id != 0) {
-                    return Err(Box::new(Problem::at(
-                        at,
-                        "cycle detected: this alias stands inside its own anchor",
-                    )));
+                if let Some(anchored) = self.frames.iter().position(|frame| frame.anchor == id && id != 0) {
+                    let (here, below) = (self.way(0).join("."), self.way(anchored).join("."));
+                    let message = format!(
+                        "cycle detected: {here} stands inside its own anchor, and so would {here}.{below}"
+                    );
+                    return Err(Box::new(Problem::at(at, message)));
                 }
                 let Some(copy) = self.anchors.get(&id) else {
                     return Err(Box::new(Problem::at(at, "this alias names no anchor")));
@@ -236,6 +219,7 @@ impl Builder {
         anchor: usize,
         tag: Option<&Tag>,
         at: Span,
+        flow: bool,
         content: Open,
     ) -> Result<Option<Marked>, Fault> {
         self.written += 1;
@@ -248,12 +232,15 @@ impl Builder {
                 format!("lists and mappings are nested more than {DEPTH} deep"),
             )));
         }
-        self.frames.push(Frame { anchor, mark: mark(tag), at, content });
+        self.frames.push(Frame { anchor, mark: mark(tag), at, flow, content });
         Ok(None)
     }
 
-    fn close(&mut self) -> Result<Option<Marked>, Fault> {
-        let Some(frame) = self.frames.pop() else { return Ok(None) };
+    fn close(&mut self, end: granit_parser::Span) -> Result<Option<Marked>, Fault> {
+        let Some(mut frame) = self.frames.pop() else { return Ok(None) };
+        if frame.flow && end.end.line() == frame.at.line as usize {
+            frame.at.width = (end.end.col() as u32 + 1).saturating_sub(frame.at.column).max(1);
+        }
         let mut resets = Vec::new();
         let mut size = 1;
         let value = match frame.content {
@@ -451,112 +438,6 @@ fn mark(tag: Option<&Tag>) -> Mark {
     }
 }
 
-/// Resolves a scalar; an explicit core tag beats the spelling.
-fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
-    let mismatch = |kind: &str| Err(format!("`{text}` is tagged `!!{kind}` but is none"));
-    match tag.and_then(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:")).as_deref() {
-        Some("str") => Ok(Value::Text(text.to_owned())),
-        Some("binary") => {
-            let packed: String = text.split_whitespace().collect();
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(packed)
-                .map_err(|_| "this is tagged `!!binary` but is not base64".to_owned())?;
-            String::from_utf8(bytes)
-                .map(Value::Text)
-                .map_err(|_| "this `!!binary` value is no text".to_owned())
-        }
-        Some("null") => match resolve_plain(text) {
-            Value::Null => Ok(Value::Null),
-            _ => mismatch("null"),
-        },
-        Some("bool") => match resolve_plain(text) {
-            value @ Value::Bool(_) => Ok(value),
-            _ => mismatch("bool"),
-        },
-        Some("int") => match resolve_plain(text) {
-            value @ Value::Int(_) => Ok(value),
-            _ => mismatch("int"),
-        },
-        Some("float") => match resolve_plain(text) {
-            Value::Int(value) => Ok(Value::Float(value as f64)),
-            value @ Value::Float(_) => Ok(value),
-            _ => mismatch("float"),
-        },
-        _ if plain => Ok(resolve_plain(text)),
-        _ => Ok(Value::Text(text.to_owned())),
-    }
-}
-
-/// Resolves a plain scalar: YAML 1.2 core schema, with `017`, `0b11` and `1_000` as YAML 1.1 reads them.
-pub fn resolve_plain(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" => return Value::Bool(true),
-        "false" | "False" | "FALSE" => return Value::Bool(false),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Value::Float(f64::INFINITY),
-        "-.inf" | "-.Inf" | "-.INF" => return Value::Float(f64::NEG_INFINITY),
-        ".nan" | ".NaN" | ".NAN" => return Value::Float(f64::NAN),
-        _ => {}
-    }
-    let numeric = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.');
-    if !text.bytes().next().is_some_and(numeric) {
-        return Value::Text(text.to_owned());
-    }
-    let digits = text.replace('_', "");
-    if let Some(integer) = integer(&digits) {
-        return Value::Int(integer);
-    }
-    if is_float(&digits)
-        && let Ok(value) = digits.parse()
-    {
-        return Value::Float(value);
-    }
-    Value::Text(text.to_owned())
-}
-
-fn integer(text: &str) -> Option<i128> {
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let lower = digits.to_ascii_lowercase();
-    let (radix, digits) = if let Some(rest) = lower.strip_prefix("0x") {
-        (16, rest)
-    } else if let Some(rest) = lower.strip_prefix("0o") {
-        (8, rest)
-    } else if let Some(rest) = lower.strip_prefix("0b") {
-        (2, rest)
-    } else if lower.len() > 1 && lower.starts_with('0') {
-        (8, &lower[1..])
-    } else {
-        (10, lower.as_str())
-    };
-    if !digits.bytes().next()?.is_ascii_alphanumeric() {
-        return None;
-    }
-    let magnitude = i128::from_str_radix(digits, radix).ok()?;
-    let value = if negative { -magnitude } else { magnitude };
-    (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value).then_some(value)
-}
-
-fn is_float(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
-        Some(at) => (&unsigned[..at], Some(&unsigned[at + 1..])),
-        None => (unsigned, None),
-    };
-    let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mantissa_is_good =
-        all_digits(whole) && all_digits(fraction) && !(whole.is_empty() && fraction.is_empty());
-    let exponent_is_good = exponent.is_none_or(|exponent| {
-        let digits = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
-        !digits.is_empty() && all_digits(digits)
-    });
-    mantissa_is_good && exponent_is_good
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -626,9 +507,10 @@ mod tests {
     #[test]
     fn errors_name_the_place() {
         check_error("a: 1\nb:\n  c: 1\n  c: 2\n", 4, 3, "already defined at line 3");
-        check_error("services:\n  1: x\n", 2, 3, "must be text");
+        check_error("services:\n  1: x\n", 2, 3, "non-string key at services");
         check_error("? [a]\n: 1\n", 1, 3, "must be text");
         check_error("a: &a [*a]", 1, 8, "cycle");
+        check_error("a: &a\n  b: {c: *a}\n", 2, 10, "cycle detected: a.b.c");
         check_error("a: *b", 1, 4, "");
         assert!(load("a: \"x\n").is_err());
         assert!(load("a:\n\t- x\n").is_err());
@@ -644,14 +526,5 @@ mod tests {
         assert!(load(&bomb).expect_err("a bomb").message.contains("too large"));
         assert!(load(&"[".repeat(100_000)).is_err());
         assert!(load(&format!("{}{}", "[".repeat(400), "]".repeat(400))).is_ok());
-    }
-
-    #[test]
-    fn texts_are_decoded_and_bad_ones_refused_with_their_place() {
-        assert_eq!(decode(b"\xef\xbb\xbfa: 1\r\n").expect("utf-8"), "a: 1\r\n");
-        assert_eq!(decode(b"\xff\xfea\0:\0").expect("utf-16"), "a:");
-        assert_eq!(decode(b"\xfe\xff\0a").expect("utf-16"), "a");
-        assert_eq!(decode(b"ok\n \xff").map_err(|(_, line, column)| (line, column)), Err((2, 2)));
-        assert_eq!(decode(b"a: \0").map_err(|(_, line, column)| (line, column)), Err((1, 4)));
     }
 }

@@ -56,7 +56,7 @@ impl Engine {
                     desired.services.insert(service.name.clone(), service.clone());
                 }
             }
-            for old in &project.desired {
+            if let Some(old) = &project.desired {
                 for (name, network) in &old.networks {
                     desired.networks.entry(name.clone()).or_insert_with(|| network.clone());
                 }

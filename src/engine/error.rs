@@ -71,7 +71,17 @@ pub enum Error {
         /// Its full name.
         network: String,
     },
-    /// An image's own user with subordinate ids not mapped, a signal that cannot be sent and the like.
+    /// A bind whose source must be there.
+    #[error("service `{service}` binds `{}` at `{target}`, which does not exist", path.display())]
+    NothingToBind {
+        /// The service.
+        service: String,
+        /// On the host.
+        path: std::path::PathBuf,
+        /// Inside.
+        target: String,
+    },
+    /// A signal could not be sent.
     #[error("cannot send signal {signal} to container `{container}`")]
     Signal {
         /// The number.
@@ -214,6 +224,8 @@ impl From<Error> for Report {
                 report.hints = source.hints.clone();
                 report
             }
+            Error::NothingToBind { .. } => Report::from_error(exit, &error)
+                .hint("make it, or set `create_host_path: true` to have a directory made"),
             Error::Share { what: "the network" | "the process ids", .. } => {
                 Report::from_error(exit, &error).hint("start that service first, or let `up` start both")
             }

@@ -9,7 +9,7 @@ use super::lifecycle::{Action as Next, Event as Happened};
 use super::project::Running;
 use super::{Engine, Error, now_ns};
 use crate::event::Action;
-use crate::keeper::message::{Exit, Word};
+use crate::keeper::message::Exit;
 use crate::plan::observed::State;
 use crate::runtime::cgroup;
 use crate::runtime::spec::ContainerId;
@@ -50,7 +50,7 @@ impl Engine {
         // When the disk is full the record says "running" until the next change; readers check the process.
         let _ = self.save(&id);
         // Only now: until the record says it, the journal has to.
-        let _ = self.link.send(&Word::Forget { id: id.0.clone() }, Vec::new());
+        let _ = self.link.forget(&id.0);
         if killed_for_memory {
             self.tell(&record, Action::Oom, &[]);
         }
@@ -140,13 +140,13 @@ impl Engine {
             entry.live = None;
             entry.starting = None;
         }
-        let _ = self.link.send(&Word::Forget { id: id.0.clone() }, Vec::new());
+        let _ = self.link.forget(&id.0);
     }
 
     /// Closes everything of a container in the keeper's store.
     pub(super) fn forget_in_keeper(&self, id: &ContainerId) -> Result<(), Error> {
-        self.link.send(&Word::Forget { id: id.0.clone() }, Vec::new())?;
-        self.link.send(&Word::Drop { key: super::networks::namespace_key(id) }, Vec::new())?;
+        self.link.forget(&id.0)?;
+        self.link.drop_key(super::networks::namespace_key(id))?;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The line to the keeper, for tasks: a word goes out, its answer comes back to the one who waits for it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::keeper::Client;
 use crate::keeper::channel;
-use crate::keeper::message::{Exit, Notice, Running, Word};
+use crate::keeper::message::{Exit, Notice, Running, Word, key};
 use crate::runtime::operations::Launch;
 use crate::sys::net;
 
@@ -91,6 +91,8 @@ pub struct Link {
     /// The same socket, for waiting.
     ready: AsyncFd<OwnedFd>,
     waiting: RefCell<Waiting>,
+    /// Duplicates of what is in the keeper's store: when it dies, the next one gets them.
+    kept: RefCell<BTreeMap<String, OwnedFd>>,
     told: mpsc::UnboundedSender<Told>,
 }
 
@@ -101,7 +103,13 @@ impl Link {
         let channel = Client::new(socket).map_err(Error::Watch)?;
         let ready = net::watch(copy).map_err(Error::Watch)?;
         let (told, receiver) = mpsc::unbounded_channel();
-        let link = Link { channel: RefCell::new(channel), ready, waiting: RefCell::default(), told };
+        let link = Link {
+            channel: RefCell::new(channel),
+            ready,
+            waiting: RefCell::default(),
+            kept: RefCell::default(),
+            told,
+        };
         Ok((Rc::new(link), receiver))
     }
 
@@ -221,12 +229,44 @@ impl Link {
         let (answer, answered) = oneshot::channel();
         self.waiting.borrow_mut().descriptors.entry(key.to_owned()).or_default().push(answer);
         self.send(&Word::Get { key: key.to_owned() }, Vec::new())?;
-        answered.await.map_err(|_| Error::Gone)
+        let found = answered.await.map_err(|_| Error::Gone)?;
+        if let Some(found) = &found {
+            self.keep(key, found);
+        }
+        Ok(found)
+    }
+
+    /// Notes a descriptor that is in the keeper's store.
+    pub fn keep(&self, key: &str, descriptor: impl AsFd) {
+        // Without it, it is lost if the keeper dies, and only then.
+        if let Ok(copy) = descriptor.as_fd().try_clone_to_owned() {
+            self.kept.borrow_mut().insert(key.to_owned(), copy);
+        }
+    }
+
+    /// Closes a descriptor of the store.
+    pub fn drop_key(self: &Rc<Link>, key: String) -> Result<(), Error> {
+        self.kept.borrow_mut().remove(&key);
+        self.send(&Word::Drop { key }, Vec::new())
+    }
+
+    /// Closes what the keeper has of a container's last run, and drops it from the journal.
+    pub fn forget(self: &Rc<Link>, id: &str) -> Result<(), Error> {
+        for key in key::all(id) {
+            self.kept.borrow_mut().remove(&key);
+        }
+        self.send(&Word::Forget { id: id.to_owned() }, Vec::new())
+    }
+
+    /// Takes out everything that a next keeper must have.
+    pub fn take_kept(&self) -> Vec<(String, OwnedFd)> {
+        std::mem::take(&mut *self.kept.borrow_mut()).into_iter().collect()
     }
 
     /// Stores a duplicate of a descriptor.
     pub fn put(self: &Rc<Link>, key: &str, descriptor: impl AsFd) -> Result<(), Error> {
         let copy = descriptor.as_fd().try_clone_to_owned().map_err(Error::Watch)?;
+        self.keep(key, &descriptor);
         self.send(&Word::Put { key: key.to_owned() }, vec![copy])
     }
 

@@ -117,6 +117,11 @@ impl Engine {
         Ok(self.link.get(key).await?)
     }
 
+    /// Takes out the descriptors that the keeper had, for its successor. The engine is of no use afterwards.
+    pub fn take_descriptors(&self) -> Vec<(String, OwnedFd)> {
+        self.link.take_kept()
+    }
+
     /// Tells the keeper to go when this process has gone.
     pub fn dismiss_keeper(&self) {
         // One that cannot be told has gone.

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use super::container::Making;
 use super::{Engine, Error, now_ns};
 use crate::event::{Action, Event, Kind};
-use crate::keeper::message::Word;
 use crate::network::Networks;
 use crate::network::addresses::{Leases, choose_subnet, taken_by_host};
 use crate::network::dns::HostResolv;
@@ -146,7 +145,7 @@ impl Engine {
             networks.remove(name).await;
         }
         self.wires.leases.borrow_mut().remove(name);
-        self.link.send(&Word::Drop { key: network_key(name) }, Vec::new())?;
+        self.link.drop_key(network_key(name))?;
         let known = self.project.borrow_mut().networks.shift_remove(name);
         self.save_networks()?;
         if known.is_some() {
@@ -232,7 +231,7 @@ impl Engine {
         if let Some(networks) = self.wires.started() {
             networks.detach(&id.0).await;
         }
-        self.link.send(&Word::Drop { key: namespace_key(id) }, Vec::new())?;
+        self.link.drop_key(namespace_key(id))?;
         Ok(())
     }
 }

@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use super::request::HandedPort;
 use super::{Engine, Error};
-use crate::keeper::message::Word;
 use crate::network::publish;
 use crate::network::spec::PublishedPort;
 use crate::plan::observed::BoundPort;
@@ -156,7 +155,7 @@ impl Engine {
         entry.record.ports.clear();
         let sockets = std::mem::take(&mut entry.sockets);
         for number in 0..sockets.len() {
-            self.link.send(&Word::Drop { key: port_key(id, number) }, Vec::new())?;
+            self.link.drop_key(port_key(id, number))?;
         }
         if project.spare.holders > 0 {
             project.spare.sockets.extend(sockets);

@@ -316,7 +316,7 @@ impl Engine {
                 _ => true,
             };
             if !wanted {
-                self.link.send(&Word::Drop { key: key.clone() }, Vec::new())?;
+                self.link.drop_key(key.clone())?;
             }
         }
         Ok(())

@@ -275,12 +275,12 @@ pub(crate) mod tests {
         let litter = store.directory(&ContainerId("bb".into()));
         let forbidden = litter.join("work/work/inner");
         fs::create_dir_all(&forbidden).expect("made");
-        fs::set_permissions(litter.join("work/work"), std::os::unix::fs::PermissionsExt::from_mode(0))
+        fs::set_permissions(litter.join("work/work"), std::os::unix::fs::PermissionsExt::from_mode(0o0))
             .expect("closed");
         let torn = store.directory(&ContainerId("cc".into()));
         fs::create_dir_all(&torn).expect("made");
         fs::write(torn.join("state.json"), "{\"format\":1,").expect("written");
-        assert_eq!(store.containers().expect("read"), [a.clone()]);
+        assert_eq!(store.containers().expect("read"), std::slice::from_ref(&a));
         store.sweep().expect("swept");
         assert!(!litter.exists() && !torn.exists());
         assert_eq!(projects(store.paths()).expect("listed"), ["p"]);

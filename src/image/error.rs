@@ -182,9 +182,24 @@ impl From<Error> for Report {
             _ => Exit::Pull,
         };
         let report = Report::from_error(exit, &error);
-        let hints = hints(&error);
+        let mut hints = hints(&error);
+        if disk_is_full(&error) {
+            hints.push("make room on the disk, or `rcompose rmi` what is not needed".to_owned());
+        }
         hints.into_iter().fold(report, Report::hint)
     }
+}
+
+/// Returns whether the end of the chain is that no space was left.
+fn disk_is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn hints(error: &Error) -> Vec<String> {
@@ -202,9 +217,6 @@ fn hints(error: &Error) -> Vec<String> {
         Error::InUse { .. } => one("stop and remove the container, or add `--force`".to_owned()),
         Error::SeveralNames { .. } => one("remove it by name, or add `--force`".to_owned()),
         Error::AmbiguousId { .. } => one("type more of its digits".to_owned()),
-        Error::Layer { source, .. } | Error::Archive { source, .. } if source.disk_is_full() => {
-            one("the disk is full: `rcompose rmi` what is not needed".to_owned())
-        }
         Error::WrongDigest { .. } | Error::WrongSize { .. } => {
             one("the content was damaged on its way or at its origin; nothing of it was kept".to_owned())
         }

@@ -84,6 +84,11 @@ impl Layers {
         self.directory.join(chain.hex())
     }
 
+    /// Where a layer is made.
+    fn place(&self, layer: &Layer) -> PathBuf {
+        self.directory.join(format!(".new-{}", layer.chain.hex()))
+    }
+
     /// Returns whether a layer is there, whole.
     pub fn has(&self, chain: &Digest) -> bool {
         let mut mark = [0; 64];
@@ -126,7 +131,16 @@ impl Layers {
             }
             run();
         });
-        let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if work.failed.is_some() {
+            // Whole, but nothing will come below them. Their locks are held until they are gone.
+            for (layer, slot) in layers.iter().zip(&work.slots) {
+                if matches!(slot, Slot::Extracted { .. }) {
+                    let _ = self.discard(&self.place(layer));
+                }
+            }
+            work.slots.clear();
+        }
         match work.failed {
             Some(Some(error)) => Err(error),
             Some(None) => Ok(false),
@@ -188,7 +202,7 @@ impl Layers {
 
     /// Extracts a layer beside its place. Waits for whoever does the same.
     fn begin(&self, layer: &Layer, blobs: &Blobs, told: &(dyn Fn(u64) + Sync)) -> Result<Slot, Error> {
-        let place = self.directory.join(format!(".new-{}", layer.chain.hex()));
+        let place = self.place(layer);
         let directory = loop {
             match fs::create_dir(&place) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -256,7 +270,7 @@ impl Layers {
                         .map_err(|source| Error::Layer { layer: layer.diff_id.clone(), source })?;
                     // One that an earlier boot left unsynced is replaced.
                     self.discard(&path)?;
-                    let place = self.directory.join(format!(".new-{}", layer.chain.hex()));
+                    let place = self.place(layer);
                     fs::rename(&place, &path).map_err(failed("rename", &place))?;
                     drop(directory);
                     work.made.push(path.clone());

@@ -1,10 +1,12 @@
 //! Processes that another keeper started: watched by pidfd, their exit status as far as the kernel tells.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::host::process::Identity;
@@ -64,5 +66,26 @@ impl Adopted {
             // An old kernel, or a parent that never reaps.
             _ => Seen::Ended(None),
         }
+    }
+
+    /// Opens the read ends of its output again: the pipes outlived the keeper that held them, because the process
+    /// itself counts as their reader (see `launch`).
+    pub fn outputs(&self) -> Vec<(&'static str, OwnedFd)> {
+        let mut outputs = Vec::new();
+        for (number, name) in [(1, "out"), (2, "err")] {
+            let path = format!("/proc/{}/fd/{number}", self.process.pid);
+            // It may have put anything there since; opening a device or a terminal could do something.
+            if !fs::read_link(&path).is_ok_and(|link| link.to_string_lossy().starts_with("pipe:[")) {
+                continue;
+            }
+            // Non-blocking, or without a writer the opening would wait for one.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            if let Ok(pipe) = openat(CWD, path, flags, Mode::empty())
+                && rustix::io::ioctl_fionbio(&pipe, false).is_ok()
+            {
+                outputs.push((name, pipe));
+            }
+        }
+        outputs
     }
 }

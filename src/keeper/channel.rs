@@ -16,6 +16,9 @@ use crate::sys::socket::{MAX_FDS, recv_with_fds, send_with_fds};
 const LONGEST: usize = 64 << 20;
 const HEADER: usize = 8;
 
+/// Bytes, and the descriptors that travel beside them.
+type Frame = (Vec<u8>, Vec<OwnedFd>);
+
 /// The supervisor's end.
 pub type Client = Channel<Word, Notice>;
 
@@ -46,7 +49,7 @@ pub enum Error {
 pub struct Channel<Out, In> {
     socket: OwnedFd,
     /// Frames not yet sent; of the first, `sent` bytes are gone. Descriptors go with its first byte.
-    outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    outbox: VecDeque<Frame>,
     sent: usize,
     inbox: Vec<u8>,
     /// Descriptors that came, in order; a frame takes as many as its header says.
@@ -138,7 +141,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     }
 
     /// Takes a whole frame off the inbox, with its descriptors.
-    fn take_frame(&mut self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, Error> {
+    fn take_frame(&mut self) -> Result<Option<Frame>, Error> {
         let number = |at: usize| -> Option<usize> {
             let bytes = self.inbox.get(at..at + 4)?;
             Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nix::sched::{CloneFlags as Join, setns};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::runtime::init::{self, Streams};
 use crate::runtime::operations::{Launch, Stream};
@@ -27,74 +28,110 @@ pub struct Begun {
     pub ends: Vec<(&'static str, OwnedFd)>,
 }
 
-/// Forks a process that performs `launch`; does not wait for it.
-pub fn begin(launch: &Launch, descriptors: Vec<OwnedFd>) -> io::Result<Begun> {
+/// What happens to a process that writes to its output when nobody holds the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It waits: a container, for the next supervisor.
+    Waits,
+    /// It gets SIGPIPE: an exec, whose caller is gone.
+    Breaks,
+}
+
+/// Forks a process that performs `launch`; does not wait for it. `files` is its limit of open files.
+pub fn begin(
+    launch: &Launch,
+    descriptors: Vec<OwnedFd>,
+    unread: Unread,
+    files: &Rlimit,
+) -> io::Result<Begun> {
     let mut ends = Vec::new();
-    let streams = streams(launch, &descriptors, &mut ends)?;
+    let streams = streams(launch, &descriptors, unread, &mut ends)?;
     let (near, far) = status::pair()?;
-    let flags = launch.new.iter().fold(0, |flags, namespace| flags | namespace.flag());
+    let birth = Birth { launch, descriptors, streams, status: far, files };
     let pid = match launch.pid_namespace_of {
-        None => match clone(CloneFlags(flags))? {
-            Forked::Child => become_it(launch, descriptors, streams, far),
+        None => match clone(birth.namespaces())? {
+            Forked::Child => birth.become_it(0),
             Forked::Parent(pid) => Some(pid),
         },
-        Some(slot) => born_elsewhere(CloneFlags(flags), slot, launch, descriptors, streams, far)?,
+        Some(slot) => birth.elsewhere(slot)?,
     };
     Ok(Begun { pid, status: near, ends })
 }
 
-/// The child. A panic must not unwind into the keeper's loop, which this process is a copy of.
-fn become_it(launch: &Launch, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
-    let _ = catch_unwind(AssertUnwindSafe(|| -> () { init::run(launch, descriptors, streams, status) }));
-    exit_at_once(125)
-}
-
-/// Forks into another's pid namespace.
-///
-/// The keeper cannot go there itself: setns back to the host's pid namespace is EPERM in a user namespace. So a
-/// process in between goes, and has a child that is its parent's (CLONE_PARENT).
-fn born_elsewhere(
-    flags: CloneFlags,
-    slot: usize,
-    launch: &Launch,
+/// What the child takes with it.
+struct Birth<'a> {
+    launch: &'a Launch,
     descriptors: Vec<OwnedFd>,
     streams: Streams,
     status: OwnedFd,
-) -> io::Result<Option<i32>> {
-    let (answer, told) = pipe_with(PipeFlags::CLOEXEC)?;
-    match fork()? {
-        Forked::Child => {
-            let born = descriptors
-                .get(slot)
-                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
-                .and_then(|process| Ok(setns(process, Join::CLONE_NEWPID)?))
-                .and_then(|()| clone(flags.and(CloneFlags::PARENT)));
-            match born {
-                Ok(Forked::Child) => become_it(launch, descriptors, streams, status),
-                Ok(Forked::Parent(pid)) => {
-                    let _ = rustix::io::write(&told, &pid.to_ne_bytes());
-                    exit_at_once(0)
-                }
-                Err(error) => {
-                    let message = format!("cannot join the pid namespace of the other container: {error}");
-                    status::tell(&status, &Told::Failed { code: 125, message, hints: Vec::new() }, None);
-                    exit_at_once(1)
+    files: &'a Rlimit,
+}
+
+impl Birth<'_> {
+    fn namespaces(&self) -> CloneFlags {
+        CloneFlags(self.launch.new.iter().fold(0, |flags, namespace| flags | namespace.flag()))
+    }
+
+    /// In the child. A panic must not unwind into the keeper's loop, which this process is a copy of.
+    fn become_it(self, first: usize) -> ! {
+        let Birth { launch, descriptors, streams, status, files } = self;
+        // The keeper's own is higher.
+        let _ = setrlimit(Resource::Nofile, *files);
+        let _ = catch_unwind(AssertUnwindSafe(|| -> () {
+            init::run(launch, first, descriptors, streams, status)
+        }));
+        exit_at_once(125)
+    }
+
+    /// Forks into another's pid namespace.
+    ///
+    /// The keeper cannot go there itself: setns back to the host's pid namespace is EPERM in a user namespace. So a
+    /// process in between goes, and has a child that is its parent's (CLONE_PARENT).
+    fn elsewhere(self, slot: usize) -> io::Result<Option<i32>> {
+        let (answer, told) = pipe_with(PipeFlags::CLOEXEC)?;
+        match fork()? {
+            Forked::Child => {
+                let first = init::run_before_birth(self.launch, &self.status);
+                match self.clone_into(slot) {
+                    Ok(Forked::Child) => self.become_it(first),
+                    Ok(Forked::Parent(pid)) => {
+                        let _ = rustix::io::write(&told, &pid.to_ne_bytes());
+                        exit_at_once(0)
+                    }
+                    Err(error) => {
+                        let message =
+                            format!("cannot join the pid namespace of the other container: {error}");
+                        status::tell(
+                            &self.status,
+                            &Told::Failed { code: 125, message, hints: Vec::new() },
+                            None,
+                        );
+                        exit_at_once(1)
+                    }
                 }
             }
+            Forked::Parent(between) => {
+                drop((told, self));
+                let mut bytes = [0; 4];
+                let length = rustix::io::retry_on_intr(|| rustix::io::read(&answer, &mut bytes))?;
+                reap(between)?;
+                Ok((length == bytes.len()).then(|| i32::from_ne_bytes(bytes)))
+            }
         }
-        Forked::Parent(between) => {
-            drop((told, status));
-            let mut bytes = [0; 4];
-            let length = rustix::io::retry_on_intr(|| rustix::io::read(&answer, &mut bytes))?;
-            reap(between)?;
-            Ok((length == bytes.len()).then(|| i32::from_ne_bytes(bytes)))
-        }
+    }
+
+    fn clone_into(&self, slot: usize) -> io::Result<Forked> {
+        let process =
+            self.descriptors.get(slot).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        setns(process, Join::CLONE_NEWPID)?;
+        clone(self.namespaces().and(CloneFlags::PARENT))
     }
 }
 
 fn streams(
     launch: &Launch,
     descriptors: &[OwnedFd],
+    unread: Unread,
     ends: &mut Vec<(&'static str, OwnedFd)>,
 ) -> io::Result<Streams> {
     let stdio = &launch.stdio;
@@ -118,7 +155,7 @@ fn streams(
                     // Where this host allows less, it is the usual 64 KiB.
                     let _ = fcntl_setpipe_size(&read, PIPE_SIZE);
                     ends.push((name, read));
-                    readable_too(&write)?
+                    if unread == Unread::Waits { readable_too(&write)? } else { write }
                 }
             }
         });

@@ -14,13 +14,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::process::{Pid, PidfdFlags, pidfd_open, set_child_subreaper};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, set_child_subreaper, setrlimit,
+};
 
 use super::adopt::{Adopted, Seen};
 use super::channel::{self, Channel};
 use super::error::{Error, failed};
 use super::journal::Journal;
-use super::launch::{Begun, begin};
+use super::launch::{Begun, Unread, begin};
 use super::message::{Exit, Kind, Notice, Running, Word, key};
 use crate::host::process::Identity;
 use crate::runtime::operations::Launch;
@@ -54,7 +56,7 @@ pub struct Config {
 /// standard streams of its own. `supervisor` is called in a forked process with its end of the channel, for a
 /// [`super::Client`], each time one is needed; that process has no other descriptor but the standard streams.
 pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result<Infallible, Error> {
-    settle(config.log)?;
+    let files = settle(config.log)?;
     let signals = SigSet::from(Signal::SIGCHLD);
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&signals, flags).map_err(failed("make a signalfd"))?;
@@ -68,15 +70,17 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
         delay: FIRST_DELAY,
         not_before: Instant::now(),
         leaving: false,
+        files,
     };
     for (id, process) in config.adopt {
         keeper.adopt(id, process);
     }
     loop {
         keeper.ensure_supervisor(&supervisor)?;
-        keeper.wait(&signals)?;
-        // Before reaping: of a child that has ended, what it told comes first.
-        keeper.hear_starting();
+        for pid in keeper.wait(&signals)? {
+            // Before reaping: of a child that has ended, what it told comes first.
+            keeper.hear_one(pid, false);
+        }
         keeper.reap_children(&signals);
         keeper.look_after_adopted();
         keeper.serve();
@@ -86,8 +90,9 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
     }
 }
 
-/// Makes this process one that has no reason to die: no terminal, no signals, no directory held.
-fn settle(log: Option<OwnedFd>) -> Result<(), Error> {
+/// Makes this process one that has no reason to die: no terminal, no signals, no directory held. Returns the limit of
+/// open files that we were started with: ours becomes as high as it may be, for we hold some for each container.
+fn settle(log: Option<OwnedFd>) -> Result<Rlimit, Error> {
     // Fails for the leader of a group, which whoever started us in a group of our own has made us: fine as well.
     let _ = rustix::process::setsid();
     block_all_signals();
@@ -102,7 +107,10 @@ fn settle(log: Option<OwnedFd>) -> Result<(), Error> {
         put_descriptor_at(descriptor, stream).map_err(failed("replace a standard stream"))?;
     }
     // Children of execs and of a dead supervisor come to us and not to the host's init.
-    set_child_subreaper(Some(rustix::process::getpid())).map_err(failed("become a subreaper"))
+    set_child_subreaper(Some(rustix::process::getpid())).map_err(failed("become a subreaper"))?;
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    Ok(files)
 }
 
 /// A process that performs its operations.
@@ -120,6 +128,8 @@ struct Supervisor {
     pid: i32,
     channel: Channel<Notice, Word>,
     since: Instant,
+    /// Its end of the channel is gone; SIGCHLD will tell of itself.
+    closed: bool,
 }
 
 struct Keeper {
@@ -135,6 +145,8 @@ struct Keeper {
     delay: Duration,
     not_before: Instant,
     leaving: bool,
+    /// The limit of open files that children get.
+    files: Rlimit,
 }
 
 impl Keeper {
@@ -160,14 +172,14 @@ impl Keeper {
             }
             Forked::Parent(pid) => {
                 let channel = Channel::new(near.into()).map_err(failed("set up the supervisor's socket"))?;
-                self.supervisor = Some(Supervisor { pid, channel, since: Instant::now() });
+                self.supervisor = Some(Supervisor { pid, channel, since: Instant::now(), closed: false });
                 Ok(())
             }
         }
     }
 
-    /// Waits until there is something to do.
-    fn wait(&self, signals: &SignalFd) -> Result<(), Error> {
+    /// Waits until there is something to do; returns the pids of starting children that have told something.
+    fn wait(&self, signals: &SignalFd) -> Result<Vec<i32>, Error> {
         let mut sources = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         sources.extend(
             self.starting
@@ -178,7 +190,7 @@ impl Keeper {
             let (pidfd, events) = adopted.poll();
             PollFd::from_borrowed_fd(pidfd, events)
         }));
-        if let Some(supervisor) = &self.supervisor {
+        if let Some(supervisor) = self.supervisor.as_ref().filter(|supervisor| !supervisor.closed) {
             let write = if supervisor.channel.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
             sources.push(PollFd::from_borrowed_fd(supervisor.channel.as_fd(), PollFlags::IN | write));
         }
@@ -191,17 +203,11 @@ impl Keeper {
             Timespec { tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000 }
         });
         match poll(&mut sources, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(failed("wait")(error)),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(failed("wait")(error)),
         }
-    }
-
-    /// Reads what children in the making tell.
-    fn hear_starting(&mut self) {
-        let pids: Vec<i32> = self.starting.keys().copied().collect();
-        for pid in pids {
-            self.hear_one(pid, false);
-        }
+        let told = self.starting.keys().zip(&sources[1..]).filter(|(_, source)| !source.revents().is_empty());
+        Ok(told.map(|(pid, _)| *pid).collect())
     }
 
     /// Reads what one child tells; with `over`, it has ended and tells no more.
@@ -253,21 +259,29 @@ impl Keeper {
         while let Ok(Some(_)) = signals.read_signal() {}
         while let Ok(Some((pid, ended))) = peek_ended_child() {
             self.hear_one(pid, true);
+            let mut notice = None;
             if self.supervisor.as_ref().is_some_and(|supervisor| supervisor.pid == pid) {
+                // What it said before it ended counts; the last word may be to leave.
+                self.serve();
                 self.supervisor_ended();
             } else if let Some(starting) = self.starting.remove(&pid) {
-                self.start_failed(pid, starting);
+                notice = Some(self.start_failed(pid, starting));
             } else if let Some(running) = self.running.remove(&pid) {
-                self.ended(running, Some(ended), true);
+                notice = Some(self.ended(running, Some(ended), true));
             }
-            // After the journal: until here it was a zombie that the next keeper's kernel could tell of.
-            if reap(pid).is_err() {
+            // After the journal: until here it was a zombie whose end the kernel could still tell.
+            let reaped = reap(pid);
+            if let Some(notice) = notice {
+                self.tell(&notice, Vec::new());
+            }
+            if reaped.is_err() {
                 return;
             }
         }
     }
 
-    fn start_failed(&mut self, pid: i32, starting: Starting) {
+    /// Writes down that a process never ran its program.
+    fn start_failed(&mut self, pid: i32, starting: Starting) -> Notice {
         let (code, message, hints) = starting.failure.unwrap_or_default();
         let exit = Exit {
             code: Some(code),
@@ -280,11 +294,11 @@ impl Keeper {
         if starting.kind == Kind::Container {
             self.write_down(&starting.id, &exit);
         }
-        self.tell(&Notice::StartFailed { id: starting.id, code, message, hints }, Vec::new());
+        Notice::StartFailed { id: starting.id, code, message, hints }
     }
 
-    /// `ours`: it is a child, with its exit code; else what the kernel could say.
-    fn ended(&mut self, running: Running, ended: Option<Ended>, ours: bool) {
+    /// Writes an end down. `ours`: it is a child, with its exit code; else what the kernel could say.
+    fn ended(&mut self, running: Running, ended: Option<Ended>, ours: bool) -> Notice {
         let (code, signal) = match ended {
             Some(Ended::Exited(code)) => (Some(code), None),
             Some(Ended::Signalled(signal)) => (Some(128 + signal), Some(signal)),
@@ -302,7 +316,7 @@ impl Keeper {
         if running.kind == Kind::Container {
             self.write_down(&running.id, &exit);
         }
-        self.tell(&Notice::Exited { id: running.id, exit }, Vec::new());
+        Notice::Exited { id: running.id, exit }
     }
 
     /// A full disk must not keep a process from being reaped; the supervisor still hears of it.
@@ -331,12 +345,16 @@ impl Keeper {
         }
         match Adopted::open(id.clone(), process.clone()) {
             Ok(adopted) => {
+                for (name, output) in adopted.outputs() {
+                    self.store.entry(store_key(name, &id)).or_insert(output);
+                }
                 self.adopted.push(adopted);
                 self.tell(&Notice::Adopted { id }, Vec::new());
             }
             Err(_) => {
                 let (pid, start_time) = (process.pid, process.start_time);
-                self.ended(Running { id, pid, start_time, kind: Kind::Container }, None, false);
+                let notice = self.ended(Running { id, pid, start_time, kind: Kind::Container }, None, false);
+                self.tell(&notice, Vec::new());
             }
         }
     }
@@ -364,15 +382,18 @@ impl Keeper {
             }
         });
         for (running, ended) in over {
-            self.ended(running, ended, false);
+            let notice = self.ended(running, ended, false);
+            self.tell(&notice, Vec::new());
         }
     }
 
     /// Does what the supervisor asks.
     fn serve(&mut self) {
         loop {
-            let Some(supervisor) = &mut self.supervisor else { return };
-            // A broken channel is the end of the supervisor, which its SIGCHLD tells.
+            let Some(supervisor) = self.supervisor.as_mut().filter(|supervisor| !supervisor.closed) else {
+                return;
+            };
+            // A broken channel is told by reading as well.
             let _ = supervisor.channel.flush();
             match supervisor.channel.try_recv() {
                 Ok(Some((word, descriptors))) => self.obey(word, descriptors),
@@ -382,10 +403,8 @@ impl Keeper {
                 }
                 Err(_) => {
                     // It may still live without its end; a second one beside it must not be.
-                    let pid = supervisor.pid;
-                    let _ = kill(pid, libc::SIGKILL);
-                    let _ = reap(pid);
-                    self.supervisor_ended();
+                    supervisor.closed = true;
+                    let _ = kill(supervisor.pid, libc::SIGKILL);
                     return;
                 }
             }
@@ -443,7 +462,8 @@ impl Keeper {
         if busy {
             return self.tell(&failed("it is running already".into()), Vec::new());
         }
-        let Begun { pid, status, ends } = match begin(launch, descriptors) {
+        let unread = if kind == Kind::Container { Unread::Waits } else { Unread::Breaks };
+        let Begun { pid, status, ends } = match begin(launch, descriptors, unread, &self.files) {
             Ok(begun) => begun,
             Err(error) => return self.tell(&failed(format!("cannot fork: {error}")), Vec::new()),
         };

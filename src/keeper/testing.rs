@@ -24,6 +24,8 @@ use crate::sys::process::{Forked, fork, reap};
 use crate::sys::socket::{recv_with_fds, send_with_fds};
 
 const DIRECTORY: &str = "RCOMPOSE_TEST_KEEPER";
+/// Pid of a keeper whose user namespace to join.
+const JOIN: &str = "RCOMPOSE_TEST_JOIN";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Not a test: the keeper's process, when the variable is set.
@@ -34,7 +36,15 @@ fn entry() {
     // This process has the test harness's threads, but the fork has one.
     match fork().expect("forked") {
         Forked::Child => {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).expect("a user namespace");
+            match env::var(JOIN) {
+                Ok(pid) => {
+                    let namespace = fs::File::open(format!("/proc/{pid}/ns/user")).expect("it lives");
+                    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWUSER).expect("joined");
+                }
+                Err(_) => {
+                    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).expect("a user namespace");
+                }
+            }
             drop(ready.1);
             drop(go.1);
             let _ = std::io::Read::read(&mut { go.0 }, &mut [0]);
@@ -65,7 +75,9 @@ fn entry() {
             drop(go.0);
             // The end of file of `ready` says that the child has unshared.
             let _ = std::io::Read::read(&mut { ready.0 }, &mut [0]);
-            map_ids(pid);
+            if env::var_os(JOIN).is_none() {
+                map_ids(pid);
+            }
             drop(go.1);
             let _ = reap(pid);
             std::process::exit(0);
@@ -122,6 +134,9 @@ pub struct Keeper {
     /// Held open as long as the supervisor shall live.
     hold: Option<UnixStream>,
     process: Child,
+    keeper: i32,
+    /// Pidfds of what was started: it would outlive the keeper.
+    started: Vec<OwnedFd>,
     waiting: VecDeque<(Notice, Vec<OwnedFd>)>,
 }
 
@@ -136,6 +151,15 @@ pub struct Started {
 impl Keeper {
     /// Starts a keeper, or names what this host lacks for it.
     pub fn start_new() -> Option<Keeper> {
+        Keeper::start(None)
+    }
+
+    /// Starts a keeper in the outer user namespace of another one.
+    pub fn start_beside(&self) -> Keeper {
+        Keeper::start(Some(self.keeper)).expect("the other one could")
+    }
+
+    fn start(beside: Option<i32>) -> Option<Keeper> {
         if !user_namespaces_work() {
             skip("user namespaces");
             return None;
@@ -145,13 +169,16 @@ impl Keeper {
         let process = Command::new(env::current_exe().expect("this program"))
             .args(["--exact", "keeper::testing::entry", "--nocapture", "--test-threads=1"])
             .env(DIRECTORY, directory.path())
+            .envs(beside.map(|pid| (JOIN, pid.to_string())))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("the test binary runs again");
         let (client, supervisor, hold) = accept(&listener);
-        let waiting = VecDeque::new();
-        Some(Keeper { directory, supervisor, client, listener, hold: Some(hold), process, waiting })
+        let (started, waiting) = (Vec::new(), VecDeque::new());
+        let keeper = parent_of(supervisor);
+        let hold = Some(hold);
+        Some(Keeper { directory, supervisor, client, listener, hold, process, keeper, started, waiting })
     }
 
     /// Kills the supervisor and takes the next one's place.
@@ -220,7 +247,9 @@ impl Keeper {
             _ => None,
         });
         let (pid, warnings, names) = result?;
-        Ok(Started { pid, warnings, descriptors: names.into_iter().zip(descriptors).collect() })
+        let descriptors: BTreeMap<String, OwnedFd> = names.into_iter().zip(descriptors).collect();
+        self.started.push(descriptors["pidfd"].try_clone().expect("a copy"));
+        Ok(Started { pid, warnings, descriptors })
     }
 
     pub fn exit(&mut self, id: &str) -> Exit {
@@ -263,21 +292,28 @@ impl Keeper {
 
     /// The keeper's own process, as the host counts.
     pub fn pid(&self) -> i32 {
-        let stat =
-            fs::read_to_string(format!("/proc/{}/stat", self.supervisor)).expect("the supervisor lives");
-        stat.rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok())
-            .expect("its parent")
+        self.keeper
     }
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    stat.rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok())
+        .expect("its parent")
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // What the keeper's namespaces made belongs to ids that only they may remove.
-        let keeper = self.pid();
-        let _ = crate::sys::process::kill(keeper, libc::SIGKILL);
+        for pidfd in &self.started {
+            let _ = crate::sys::process::kill_pidfd(pidfd, libc::SIGKILL);
+        }
+        // Told to leave, and its supervisor ends with `hold`: so it is gone before its directory.
+        let _ = self.client.send(&Word::Leave, vec![]);
+        self.hold = None;
         let _ = self.process.wait();
         if rustix::process::getuid().as_raw() != 0 {
+            // overlayfs leaves directories of mode 000.
             let _ = Command::new("chmod").arg("-R").arg("u+rwX").arg(self.directory.path()).output();
         }
     }

@@ -175,10 +175,9 @@ fn layers_lie_over_each_other_and_a_layer_may_come_twice() {
 fn nothing_of_ours_is_open_and_privileges_are_gone() {
     // `ls` itself opens the directory as 3.
     check(as_usual, "ls /proc/self/fd", ("0\n1\n2\n3\n", 0));
-    let status =
-        "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs)' /proc/self/status | tr '\\n\\t' '; '";
+    let status = "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\n\\t' '; '";
     let usual = "CapInh: 0000000000000000;CapPrm: 00000000a80425fb;CapEff: 00000000a80425fb;\
-                 CapBnd: 00000000a80425fb;CapAmb: 0000000000000000;NoNewPrivs: 0;";
+                 CapBnd: 00000000a80425fb;CapAmb: 0000000000000000;NoNewPrivs: 0;Seccomp: 2;";
     check(as_usual, status, (usual, 0));
     check(|spec| spec.init = true, &status.replace("self", "1"), (usual, 0));
     check(
@@ -189,7 +188,7 @@ fn nothing_of_ours_is_open_and_privileges_are_gone() {
         status,
         (
             "CapInh: 0000000000000000;CapPrm: 0000000000002000;CapEff: 0000000000002000;\
-             CapBnd: 0000000000002000;CapAmb: 0000000000000000;NoNewPrivs: 1;",
+             CapBnd: 0000000000002000;CapAmb: 0000000000000000;NoNewPrivs: 1;Seccomp: 2;",
             0,
         ),
     );
@@ -308,6 +307,14 @@ fn a_masked_path_that_is_a_link_is_refused() {
 
 #[test]
 fn limits_sysctls_and_scores_are_set() {
+    let Some(mut keeper) = Keeper::start_new() else { return };
+    let mut spec = keeper.spec("hard", "ulimit -Hn");
+    spec.process.rlimits = vec![("nofile".into(), 100, u64::MAX - 1)];
+    let started = keeper
+        .launch("hard", create::operations(&spec, Handles::default()).expect("a launch"))
+        .expect("started");
+    let warning = started.warnings.first().expect("no host allows so many");
+    assert!(warning.starts_with("`ulimits: nofile` is ") && warning.ends_with("hard limit"), "{warning}");
     let limits = |spec: &mut ContainerSpec| {
         spec.process.rlimits = vec![("nofile".into(), 512, 1024), ("core".into(), 0, 0)];
         spec.process.oom_score_adj = Some(300);
@@ -567,15 +574,34 @@ fn the_supervisors_death_loses_nothing() {
 #[test]
 fn containers_outlive_their_keeper_and_are_adopted() {
     let Some(mut keeper) = Keeper::start_new() else { return };
-    let Some(mut next) = Keeper::start_new() else { return };
-    let (_, pid) = start_sleeper(&mut keeper, "orphan", as_usual);
+    let mut next = keeper.start_beside();
+    let script = "trap 'exit 3' TERM; echo ready; for i in 1 2; do sleep 1000 & wait; done";
+    let (_, pid) = start_sleeper(&mut keeper, "orphan", |spec| {
+        spec.process.argv[2] = script.replace("wait", "wait $!; echo after $i");
+    });
     let process = Identity::of(pid).expect("it lives");
     kill(keeper.pid(), libc::SIGKILL);
     next.send(&Word::Adopt { id: "orphan".into(), process: process.clone() }, vec![]);
     next.wait(|notice| matches!(notice, Notice::Adopted { id } if id == "orphan").then_some(()));
     assert!(process.is_alive());
+    next.send(&Word::Get { key: message::key::stdout("orphan") }, vec![]);
+    let (_, mut output) = next.wait(|notice| matches!(notice, Notice::Descriptor { .. }).then_some(()));
+    // `sh` may not have come to its first command yet.
+    let sleep = loop {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it lives");
+        match children.trim().parse() {
+            Ok(child) => break child,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    kill(sleep, libc::SIGKILL);
+    let mut line = [0; 8];
+    let mut output = fs::File::from(output.remove(0));
+    output.read_exact(&mut line).expect("what it writes after its keeper's death");
+    assert_eq!(&line, b"after 1\n");
     kill(pid, libc::SIGTERM);
     let exit = next.exit("orphan");
+    assert_eq!(output.read(&mut line).expect("the end"), 0);
     // Linux before 6.15 does not tell the exit of another's child; then the text says so.
     assert!(exit.code == Some(3) || exit.failure.is_some(), "{exit:?}");
     assert_eq!(journal::read(&next.directory.path().join("journal")).expect("read")["orphan"], exit);
@@ -657,4 +683,35 @@ fn descriptors_are_kept_over_supervisors() {
     keeper.send(&Word::Drop { key: "port/80".into() }, vec![]);
     drop(far);
     assert_eq!(near.read(&mut [0]).expect("closed everywhere"), 0);
+}
+
+#[test]
+fn the_cgroup_is_joined_and_its_own_root() {
+    let Some(mut keeper) = Keeper::start_new() else { return };
+    let (v1, v2) = (Path::new("/sys/fs/cgroup/pids"), Path::new("/sys/fs/cgroup/cgroup.procs"));
+    let parent = if v1.is_dir() { v1 } else { v2.parent().expect("a directory") };
+    let own = parent.join(format!("rcompose-test-{}", std::process::id()));
+    if fs::create_dir(&own).is_err() {
+        return skip("a cgroup directory that may be written");
+    }
+    let mut spec = keeper.spec(
+        "grouped",
+        "grep -E 'pids|^0::' /proc/self/cgroup | cut -d: -f3; cat /sys/fs/cgroup/$0/pids.max",
+    );
+    spec.process.argv.push(if v1.is_dir() { "pids".into() } else { ".".into() });
+    let handles = Handles { cgroup: vec![own.join("cgroup.procs")], ..Handles::default() };
+    let prepared = create::operations(&spec, handles).expect("a launch");
+    let started = keeper.launch("grouped", prepared);
+    let result = started.map(|mut started| {
+        let out = read_all(started.descriptors.remove("out").expect("out"));
+        (out, keeper.exit("grouped").code)
+    });
+    // The kernel empties it only after the exit was told.
+    while fs::remove_dir(&own).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+        std::thread::yield_now();
+    }
+    let (output, code) = result.expect("started");
+    assert_eq!(code, Some(0), "{output}");
+    let lines: Vec<&str> = output.lines().collect();
+    assert!(lines.first() == Some(&"/") && lines.last() == Some(&"77"), "{output}");
 }

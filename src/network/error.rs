@@ -162,6 +162,11 @@ impl From<Error> for Report {
         let exit = match &error {
             Error::PortBusy { .. } | Error::PortsBusy { .. } => Exit::PortBusy,
             Error::Netlink { source, .. } if source.is_unsupported() => Exit::Host,
+            Error::Kernel { source, .. }
+                if matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::EPERM)) =>
+            {
+                Exit::Host
+            }
             _ => Exit::Failure,
         };
         let report = Report::from_error(exit, &error);
@@ -187,6 +192,12 @@ impl From<Error> for Report {
                     .hint("or allow it to this program: `setcap cap_net_bind_service=+ep $(which rcompose)`")
             }
             Error::NotOurAddress(_) => report.hint("`ip addr` lists the addresses of this host"),
+            Error::Kernel { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => report.hint(
+                "as an administrator, allow more network namespaces: `sysctl user.max_net_namespaces=100000`",
+            ),
+            Error::Kernel { source, .. } if source.raw_os_error() == Some(libc::EMFILE) => {
+                report.hint("allow more open files, `ulimit -n 65536`, and start again")
+            }
             Error::AddressesExhausted(_) => report.hint("give the network a larger `ipam` subnet"),
             Error::SubnetsExhausted => {
                 report.hint("remove networks that nobody needs with `rcompose down`, or set `ipam` subnets by hand")

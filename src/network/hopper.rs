@@ -3,16 +3,21 @@
 //! A thread that left the host's network namespace cannot come back from within a child user namespace (`EPERM`), so
 //! no thread of the runtime may ever do it. This one hops from namespace to namespace and does there what has to be
 //! done there, above all making sockets: a socket stays where it was made, whoever uses it later.
+//!
+//! A namespace lives as long as a thread stands in it. So a thread that has nothing to do goes to an empty one.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::oneshot;
 
 use super::error::Error;
+use super::namespace;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -29,7 +34,7 @@ impl Hopper {
         thread::Builder::new()
             .name(name.to_owned())
             .stack_size(256 << 10)
-            .spawn(move || queue.into_iter().for_each(|job| job()))
+            .spawn(move || work(&queue))
             .map_err(|source| Error::Kernel {
                 action: "start the thread",
                 subject: name.to_owned(),
@@ -72,6 +77,30 @@ impl Hopper {
     /// Queues a job and does not wait for it.
     pub fn send(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Error> {
         self.jobs.send(Box::new(job)).map_err(|_| Error::ThreadGone)
+    }
+}
+
+/// How long a thread may stand idle where its last job was.
+const IDLE: Duration = Duration::from_millis(50);
+
+fn work(queue: &mpsc::Receiver<Job>) {
+    // Made at leisure: no job ever waits for it.
+    let mut home: Option<OwnedFd> = None;
+    while let Ok(job) = queue.recv() {
+        job();
+        loop {
+            match queue.recv_timeout(IDLE) {
+                Ok(job) => job(),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        let there = match &home {
+            Some(home) => enter(home),
+            None => namespace::make_empty().map(|made| home = Some(made)),
+        };
+        // Staying keeps a namespace alive that might be gone, and nothing worse.
+        drop(there);
     }
 }
 

@@ -20,16 +20,15 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// Makes a network namespace and leaves the calling thread in it.
-fn make() -> Result<OwnedFd, Error> {
-    unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(failed("make"))?;
+pub fn make_empty() -> io::Result<OwnedFd> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
     // The thread's own: /proc/self is the first thread of the process, which stays in the host's.
-    let namespace = File::open("/proc/thread-self/ns/net").map_err(failed("open"))?;
-    Ok(namespace.into())
+    Ok(File::open("/proc/thread-self/ns/net")?.into())
 }
 
 /// Makes the namespace of a container: loopback up, sysctls as Docker sets them.
 pub fn for_container() -> Result<OwnedFd, Error> {
-    let namespace = make()?;
+    let namespace = make_empty().map_err(failed("make"))?;
     // Inherited from the host, where Docker may have switched it on; a container on two networks is no router.
     write_sysctl("ipv4/ip_forward", "0")?;
     write_sysctl("ipv4/ip_unprivileged_port_start", "0")?;
@@ -46,7 +45,7 @@ pub fn for_container() -> Result<OwnedFd, Error> {
 
 /// Makes the namespace of a network, with nothing in it yet but its rules of the road.
 pub fn for_network() -> Result<OwnedFd, Error> {
-    let namespace = make()?;
+    let namespace = make_empty().map_err(failed("make"))?;
     // Networks are isolated because nothing routes between them.
     write_sysctl("ipv4/ip_forward", "0")?;
     // Packets come here from and for addresses that are not on this link: that is the point of the namespace. The

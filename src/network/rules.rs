@@ -144,6 +144,21 @@ pub fn install_resolver(udp: u16, tcp: u16, before: Before) -> Result<(), Refusa
     write(&[Table { family: Family::Ip, chains: vec![chain] }], before)
 }
 
+/// For the test of each on its own.
+#[cfg(test)]
+pub fn of_features(spec: &NetworkSpec, ports: Ports) -> Vec<Vec<Table>> {
+    let choices = [false, true];
+    let mut tables = Vec::new();
+    for tcp in choices {
+        for udp in choices {
+            for transparent in choices {
+                tables.push(network(spec, ports, Features { tcp, udp, transparent }));
+            }
+        }
+    }
+    tables
+}
+
 fn rule(parts: &[&[Expression]]) -> Vec<Expression> {
     parts.concat()
 }

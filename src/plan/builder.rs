@@ -37,7 +37,10 @@ pub(super) struct Launch {
 
 /// A plan while it grows.
 pub(super) struct Builder<'a> {
+    /// In this order containers are started.
     graph: &'a Graph,
+    /// Against this one they are stopped.
+    old: &'a Graph,
     wish: Option<&'a Desired>,
     grace_ms: Option<u64>,
     pub(super) plan: Plan,
@@ -55,9 +58,15 @@ pub(super) fn is_live(container: &Container) -> bool {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(graph: &'a Graph, wish: Option<&'a Desired>, grace_ms: Option<u64>) -> Builder<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        old: &'a Graph,
+        wish: Option<&'a Desired>,
+        grace_ms: Option<u64>,
+    ) -> Builder<'a> {
         Builder {
             graph,
+            old,
             wish,
             grace_ms,
             plan: Plan::default(),
@@ -70,9 +79,9 @@ impl<'a> Builder<'a> {
 
     /// Stops, dependents first. `halts` gives the containers of a service that are concerned.
     pub(super) fn stop_all<'h>(&mut self, mut halts: impl FnMut(&str) -> Vec<Halt<'h>>) {
-        for service in self.graph.order().into_iter().rev() {
+        for service in self.old.order().into_iter().rev() {
             let mut barrier: Vec<usize> = self
-                .graph
+                .old
                 .needed_by(service)
                 .filter_map(|(dependent, _)| self.halted.get(dependent))
                 .flatten()
@@ -85,11 +94,6 @@ impl<'a> Builder<'a> {
             }
             self.halted.insert(service, barrier);
         }
-    }
-
-    /// Stops a container that nothing waits for.
-    pub(super) fn halt_alone(&mut self, halt: &Halt<'_>) {
-        self.halt(halt, Vec::new());
     }
 
     /// Returns the stop step, if the container has to be stopped.

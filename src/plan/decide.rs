@@ -8,11 +8,10 @@ use indexmap::IndexMap;
 use super::builder::is_live;
 use super::desired::{Desired, Service};
 use super::error::Error;
-use super::ground::{Change, Networks, is_on};
+use super::ground::{Change, Networks, is_on, lost_network};
 use super::observed::{Container, Observed, State};
 use super::order::{Graph, shared_namespaces, shared_volumes};
 use super::reconcile::{Options, Recreate};
-use crate::runtime::spec::ContainerId;
 
 /// What becomes of a container that exists, with the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +32,6 @@ pub(super) enum Fate {
 pub(super) struct Replica<'a> {
     pub(super) container: &'a Container,
     pub(super) fate: Fate,
-    /// Whether the one that takes its place is started.
-    pub(super) starts: bool,
 }
 
 /// What becomes of a service.
@@ -74,27 +71,35 @@ enum Target<'a> {
 }
 
 /// All that decisions are made from.
-pub(super) struct Decider<'a> {
+pub(super) struct Decider<'a, 'b> {
     pub(super) wish: &'a Desired,
     pub(super) present: &'a Observed,
-    pub(super) options: &'a Options,
-    pub(super) graph: &'a Graph,
-    pub(super) taking_part: &'a BTreeSet<&'a str>,
-    pub(super) networks: &'a Networks<'a>,
+    pub(super) options: &'b Options,
+    pub(super) graph: &'b Graph,
+    /// What the containers that exist were made to depend on.
+    pub(super) old: &'b Graph,
+    pub(super) taking_part: &'b BTreeSet<&'b str>,
+    pub(super) networks: &'b Networks<'a>,
+    /// Containers that are removed because nobody declares them.
+    pub(super) leavers: &'b [&'a Container],
 }
 
-impl<'a> Decider<'a> {
-    /// Decides for every service of the wish. Of one that does not take part, only containers that could not go on
-    /// are touched.
+impl<'a> Decider<'a, '_> {
+    /// Decides for every service of the wish. Of one that does not take part, only containers that could not go on are
+    /// touched; one of them that would have to be made anew means that its service has to take part after all.
     pub(super) fn decide(&self) -> Result<Decisions<'a>, Error> {
+        let order: Vec<&'a Service> =
+            self.graph.order().into_iter().filter_map(|name| self.wish.services.get(name)).collect();
+        let (whole, touched): (Vec<&'a Service>, Vec<&'a Service>) =
+            order.into_iter().partition(|service| self.taking_part.contains(service.name.as_str()));
         let mut decisions = Decisions::new();
-        for name in self.graph.order() {
-            let Some((name, service)) = self.wish.services.get_key_value(name) else { continue };
-            let decision = match self.taking_part.contains(name.as_str()) {
-                true => self.whole(service, &decisions)?,
-                false => self.touched(service, &decisions),
-            };
-            decisions.insert(name.as_str(), decision);
+        for service in whole {
+            let decision = self.whole(service, &decisions)?;
+            decisions.insert(service.name.as_str(), decision);
+        }
+        for service in touched {
+            let decision = self.touched(service, &decisions);
+            decisions.insert(service.name.as_str(), decision);
         }
         Ok(decisions)
     }
@@ -124,7 +129,7 @@ impl<'a> Decider<'a> {
                 Some(cause) => Fate::Recreate(cause),
                 None => self.standing(service, container, made),
             };
-            replicas.push(Replica { container, fate, starts: !self.options.no_start });
+            replicas.push(Replica { container, fate });
         }
         replicas.sort_by_key(|replica| replica.container.number);
         let taken: BTreeSet<u32> = replicas
@@ -138,29 +143,70 @@ impl<'a> Decider<'a> {
         Ok(Decision { service, replicas, create })
     }
 
-    /// A service that does not take part.
+    /// A service that does not take part. What its containers really use counts, not what is wished for them now.
     fn touched(&self, service: &'a Service, made: &Decisions<'a>) -> Decision<'a> {
         let fate = |container: &'a Container| {
-            if let Some(cause) = self.lost_target(service, container, made) {
-                return Fate::Recreate(cause);
-            }
             if !is_live(container) {
                 return Fate::Keep;
+            }
+            if let Some(cause) = self.lost_use(container, made) {
+                return Fate::Recreate(cause);
             }
             if let Some(cause) = self.on_changed_network(container) {
                 return Fate::Restart(cause);
             }
-            match self.options.no_dependencies || self.options.no_start {
-                true => Fate::Keep,
-                false => self.restart_cause(service, container, made).map_or(Fate::Keep, Fate::Restart),
+            let dependencies = match self.options.no_dependencies {
+                true => None,
+                false => restarted_dependency(self.old, service, made),
+            };
+            let lost = || {
+                let network = self.networks.keys().find(|network| is_on(container, network));
+                network.map(|network| format!("network {network} is not up any more"))
+            };
+            match dependencies.or_else(lost).or_else(|| self.renewed_use(container, made)) {
+                Some(cause) if !self.options.no_start => Fate::Restart(cause),
+                _ => Fate::Keep,
             }
         };
         let replicas = self
             .containers(&service.name)
             .into_iter()
-            .map(|container| Replica { container, fate: fate(container), starts: is_live(container) })
+            .map(|container| Replica { container, fate: fate(container) })
             .collect();
         Decision { service, replicas, create: Vec::new() }
+    }
+
+    /// Those whose namespaces or volumes a container uses, with what becomes of them.
+    fn used(&self, container: &Container, made: &Decisions<'a>) -> Vec<(&'a Container, Fate)> {
+        let fate_of = |used: &'a Container| {
+            let decided = made.get(used.service.as_str()).and_then(|decision| {
+                decision.replicas.iter().find(|replica| replica.container.id == used.id)
+            });
+            match decided {
+                _ if self.leavers.iter().any(|leaver| leaver.id == used.id) => Fate::Remove(String::new()),
+                Some(replica) => replica.fate.clone(),
+                None => Fate::Keep,
+            }
+        };
+        let used = self.present.containers.iter().filter(|other| container.uses.contains(&other.id));
+        used.map(|used| (used, fate_of(used))).collect()
+    }
+
+    /// Why a container loses what it uses.
+    fn lost_use(&self, container: &Container, made: &Decisions<'a>) -> Option<String> {
+        self.used(container, made).into_iter().find_map(|(used, fate)| match fate {
+            Fate::Recreate(_) => Some(format!("`{}` is made anew", used.service)),
+            Fate::Remove(_) => Some(format!("{} is removed", used.name)),
+            _ => None,
+        })
+    }
+
+    /// Why the namespaces that a container uses become others.
+    fn renewed_use(&self, container: &Container, made: &Decisions<'a>) -> Option<String> {
+        self.used(container, made).into_iter().find_map(|(used, fate)| match fate {
+            Fate::Start(_) | Fate::Restart(_) => Some(format!("`{}` is started again", used.service)),
+            _ => None,
+        })
     }
 
     /// A container that is not made anew.
@@ -197,7 +243,8 @@ impl<'a> Decider<'a> {
             image.or((container.fingerprint != service.fingerprint).then_some("configuration changed"))
         };
         let own = match strategy {
-            Recreate::Never => None,
+            // However old it is, it stays what it was made as; unless that is taken from it.
+            Recreate::Never => return self.lost_use(container, made),
             Recreate::Changed => changed(),
             Recreate::Force
                 if self.options.recreate == Recreate::Changed && self.options.renew_anonymous_volumes =>
@@ -225,26 +272,10 @@ impl<'a> Decider<'a> {
         container: &Container,
         made: &Decisions<'a>,
     ) -> Option<String> {
-        let lost = self.networks.keys().find(|network| is_on(container, network));
-        let rejoin = || {
-            shared_namespaces(service).find_map(|(target, _)| {
-                match self.target(target, container.number, made) {
-                    Target::Kept(_, Fate::Start(_) | Fate::Restart(_)) => {
-                        Some(format!("`{target}` is started again"))
-                    }
-                    _ => None,
-                }
-            })
-        };
-        let dependencies = || {
-            self.graph
-                .needs(&service.name)
-                .filter(|(_, dependency)| dependency.restart)
-                .find_map(|(other, _)| made.get(other)?.cause_for_dependents())
-        };
-        lost.map(|network| format!("network {network} is not up any more"))
-            .or_else(dependencies)
-            .or_else(rejoin)
+        lost_network(container, self.wish, self.present)
+            .map(|network| format!("network {network} is not up any more"))
+            .or_else(|| restarted_dependency(self.graph, service, made))
+            .or_else(|| self.renewed_use(container, made))
     }
 
     /// Why a container cannot go on with the container whose namespace or volumes it uses.
@@ -252,7 +283,9 @@ impl<'a> Decider<'a> {
         let targets = shared_namespaces(service).map(|(target, _)| target).chain(shared_volumes(service));
         let mut causes = targets.filter_map(|target| match self.target(target, container.number, made) {
             Target::New => Some(format!("`{target}` is made anew")),
-            Target::Kept(kept, _) if !uses(container, &kept.id) => Some(format!("`{target}` was made anew")),
+            Target::Kept(kept, _) if !container.uses.contains(&kept.id) => {
+                Some(format!("`{target}` is another container now"))
+            }
             Target::Kept(..) | Target::Missing => None,
         });
         causes.next()
@@ -304,8 +337,12 @@ impl<'a> Decider<'a> {
     }
 }
 
-fn uses(container: &Container, id: &ContainerId) -> bool {
-    container.uses.contains(id)
+/// Why a service that depends on others with `restart: true` is restarted.
+fn restarted_dependency(graph: &Graph, service: &Service, made: &Decisions<'_>) -> Option<String> {
+    graph
+        .needs(&service.name)
+        .filter(|(_, dependency)| dependency.restart)
+        .find_map(|(other, _)| made.get(other)?.cause_for_dependents())
 }
 
 /// The containers of a service, one-offs and those that are half removed left out.

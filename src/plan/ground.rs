@@ -91,6 +91,24 @@ pub(super) fn is_on(container: &Container, network: &str) -> bool {
     container.attachments.iter().any(|place| place.network == network)
 }
 
+/// Returns whether a network is not up, though it can be made so.
+pub(super) fn is_lost(network: &str, wish: &Desired, present: &Observed) -> bool {
+    match present.networks.get(network) {
+        Some(network) => !network.alive,
+        None => wish.networks.contains_key(network),
+    }
+}
+
+/// Returns a network that a container is on and that is lost.
+pub(super) fn lost_network<'a>(
+    container: &'a Container,
+    wish: &Desired,
+    present: &Observed,
+) -> Option<&'a str> {
+    let mut places = container.attachments.iter().map(|place| place.network.as_str());
+    places.find(|name| is_lost(name, wish, present))
+}
+
 /// Refuses to make a network anew under a running container that this plan will not stop: a one-off, or one of a
 /// service that is not declared any more.
 pub(super) fn check_unused(

@@ -31,6 +31,29 @@ impl Graph {
         Graph { needs }
     }
 
+    /// The dependencies that containers were made with: what they say themselves, and what they really use. This is the
+    /// order in which they are stopped, whatever the wish says now.
+    pub(super) fn of_containers(wish: Option<&Desired>, present: &Observed) -> Graph {
+        let wished = wish.iter().flat_map(|wish| &wish.services);
+        let mut needs: IndexMap<String, IndexMap<String, Dependency>> =
+            wished.clone().map(|(name, _)| (name.clone(), IndexMap::new())).collect();
+        for container in &present.containers {
+            let own = needs.entry(container.service.clone()).or_default();
+            own.extend(parse_label(container.labels.get(DEPENDS_ON).map_or("", String::as_str)));
+            let used = present.containers.iter().filter(|other| container.uses.contains(&other.id));
+            for other in used.filter(|other| other.service != container.service) {
+                let (condition, restart, required) = (Condition::ServiceStarted, false, true);
+                own.entry(other.service.clone()).or_insert(Dependency { condition, restart, required });
+            }
+        }
+        let has_container =
+            |name: &String| present.containers.iter().any(|container| container.service == *name);
+        for (name, service) in wished.filter(|(name, _)| !has_container(name)) {
+            needs.insert(name.clone(), dependencies(service));
+        }
+        Graph { needs }
+    }
+
     /// All services, dependencies before dependents, else in the order of the wish.
     pub(super) fn order(&self) -> Vec<&str> {
         fn visit<'a>(
@@ -70,6 +93,11 @@ impl Graph {
         self.needs
             .iter()
             .filter_map(move |(name, needs)| needs.get(service).map(|dependency| (name.as_str(), dependency)))
+    }
+
+    /// The named services.
+    pub(super) fn named<'a>(&'a self, names: &[String]) -> BTreeSet<&'a str> {
+        self.reach(names, |_| Vec::new())
     }
 
     /// The named services and all that they need, directly or not.

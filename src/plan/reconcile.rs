@@ -20,11 +20,10 @@ use super::builder::{Builder, Halt, Launch, Then};
 use super::decide::{Decider, Decision, Decisions, Fate};
 use super::desired::{Condition, Desired, Service};
 use super::error::Error;
-use super::ground::{self, Change, Networks, is_on, networks_of};
+use super::ground::{self, Change, Networks, is_lost, is_on, networks_of};
 use super::observed::{Container, Observed, State};
 use super::order::{Graph, shared_namespaces, shared_volumes};
 use super::steps::{Action, Plan};
-use super::verbs::check_known;
 
 /// How a wish is made true.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,29 +69,49 @@ pub enum Recreate {
 /// Fails when the wish cannot come true whatever is done: a name that two want, an external network that is not
 /// there, a namespace of nobody. Nothing has been done then.
 pub fn reconcile(wish: &Desired, present: &Observed, options: &Options) -> Result<Plan, Error> {
-    check_known(&options.services, Some(wish), present)?;
+    check_wished(&options.services, wish)?;
     let graph = Graph::new(Some(wish), present);
-    let taking_part = taking_part(wish, &graph, options);
-    let services: Vec<&Service> = taking_part.iter().filter_map(|name| wish.services.get(*name)).collect();
-    check_names(&services)?;
-    let mut warnings = check_health(wish, &services, &taking_part, options)?;
-    let leavers = leavers(wish, present, options, &mut warnings);
-    let known = ground::networks(wish, present, &services, options, &mut warnings)?;
-    ground::check_unused(&known, wish, present, &leavers)?;
-    let decider =
-        Decider { wish, present, options, graph: &graph, taking_part: &taking_part, networks: &known };
-    let decisions = decider.decide()?;
-    let made: Vec<&Service> = decisions
-        .values()
-        .filter(|decision| decision.creates() || taking_part.contains(decision.service.name.as_str()))
-        .map(|decision| decision.service)
-        .collect();
-    let mut networks = ground::networks(wish, present, &made, options, &mut warnings)?;
-    // Nobody asked for those who use a network beside the services that take part: it stays as it was made.
-    networks.retain(|network, change| *change != Change::Changed || known.contains_key(network));
-    let volumes = ground::volumes(wish, present, &made)?;
+    let old = Graph::of_containers(Some(wish), present);
+    let mut taking_part = taking_part(wish, &graph, options);
+    taking_part.retain(|name| wish.services.contains_key(*name));
+    let (known, leavers, decisions, warnings) = loop {
+        let services = services_of(wish, &taking_part);
+        check_names(&services)?;
+        let mut warnings = check_health(wish, &services, &taking_part, options)?;
+        let leavers = leavers(wish, present, options, &mut warnings);
+        let known = ground::networks(wish, present, &services, options, &mut warnings)?;
+        ground::check_unused(&known, wish, present, &leavers)?;
+        let decider = Decider {
+            wish,
+            present,
+            options,
+            graph: &graph,
+            old: &old,
+            taking_part: &taking_part,
+            networks: &known,
+            leavers: &leavers,
+        };
+        let decisions = decider.decide()?;
+        // Those that cannot go on without what is made anew take part as well, with what they need.
+        let drawn_in: Vec<String> = decisions
+            .values()
+            .map(|decision| decision.service.name.clone())
+            .filter(|name| !taking_part.contains(name.as_str()) && decisions[name.as_str()].creates())
+            .collect();
+        if drawn_in.is_empty() {
+            break (known, leavers, decisions, warnings);
+        }
+        taking_part.extend(match options.no_dependencies {
+            true => graph.named(&drawn_in),
+            false => graph.with_dependencies(&drawn_in),
+        });
+        taking_part.retain(|name| wish.services.contains_key(*name));
+    };
+    let known = with_lost(known, wish, present, &decisions);
+    let services = services_of(wish, &taking_part);
+    let volumes = ground::volumes(wish, present, &services)?;
 
-    let mut builder = Builder::new(&graph, Some(wish), options.grace_ms);
+    let mut builder = Builder::new(&graph, &old, Some(wish), options.grace_ms);
     builder.plan.warnings = warnings;
     let then = match options.renew_anonymous_volumes {
         true => Then::GoWithVolumes,
@@ -100,7 +119,7 @@ pub fn reconcile(wish: &Desired, present: &Observed, options: &Options) -> Resul
     };
     builder.stop_all(|service| halts(service, &decisions, present, &leavers, then));
     let mut work = Work { wish, present, options, decisions: &decisions, builder, made: Made::default() };
-    work.make_networks(&networks);
+    work.make_networks(&known);
     work.make_volumes(&volumes);
     work.make_containers()?;
     if !options.no_start {
@@ -115,19 +134,49 @@ pub fn services(wish: &Desired, present: &Observed, options: &Options) -> BTreeS
     taking_part(wish, &graph, options).into_iter().map(str::to_owned).collect()
 }
 
+/// Adds networks that containers to be started are on, though their service is not wished to be on them any more.
+fn with_lost<'a>(
+    mut networks: Networks<'a>,
+    wish: &Desired,
+    present: &Observed,
+    decisions: &Decisions<'a>,
+) -> Networks<'a> {
+    for replica in decisions.values().flat_map(|decision| &decision.replicas) {
+        if matches!(replica.fate, Fate::Start(_) | Fate::Restart(_)) {
+            for place in &replica.container.attachments {
+                let name = place.network.as_str();
+                if !networks.contains_key(name) && is_lost(name, wish, present) {
+                    networks.insert(name, Change::Lost);
+                }
+            }
+        }
+    }
+    networks
+}
+
+/// Refuses names of services that are not wished for, though they may have a container left.
+fn check_wished(names: &[String], wish: &Desired) -> Result<(), Error> {
+    match names.iter().find(|name| !wish.services.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::NoSuchService {
+            service: name.clone(),
+            known: wish.services.keys().cloned().collect(),
+        }),
+    }
+}
+
 /// The services that the request is about.
 fn taking_part<'a>(wish: &'a Desired, graph: &'a Graph, options: &Options) -> BTreeSet<&'a str> {
-    let named = |name: &&str| options.services.iter().any(|service| service == name);
     let all = wish.services.keys().map(String::as_str);
     match (options.services.is_empty(), options.no_dependencies) {
         (true, _) => all.collect(),
-        (false, true) => all.filter(named).collect(),
-        (false, false) => {
-            let mut closure = graph.with_dependencies(&options.services);
-            closure.retain(|name| wish.services.contains_key(*name));
-            closure
-        }
+        (false, true) => graph.named(&options.services),
+        (false, false) => graph.with_dependencies(&options.services),
     }
+}
+
+fn services_of<'a>(wish: &'a Desired, names: &BTreeSet<&str>) -> Vec<&'a Service> {
+    wish.services.values().filter(|service| names.contains(service.name.as_str())).collect()
 }
 
 /// Refuses names that more than one container would get.
@@ -352,7 +401,14 @@ impl Work<'_> {
             .iter()
             .filter(|((service, _), _)| targets.contains(service.as_str()))
             .map(|(_, step)| step);
-        networks.chain(volumes).chain(shared).copied().collect()
+        // What is removed must not be shared with by chance.
+        let left = self
+            .present
+            .containers
+            .iter()
+            .filter(|container| targets.contains(container.service.as_str()))
+            .filter_map(|container| self.builder.gone.get(&container.id));
+        networks.chain(volumes).chain(shared).chain(left).copied().collect()
     }
 
     fn start_containers(&mut self, taking_part: &BTreeSet<&str>) {
@@ -368,22 +424,30 @@ impl Work<'_> {
         self.builder.start_all(&waitable, |service| {
             let Some(decision) = decisions.get(service) else { return Vec::new() };
             let service = decision.service;
-            let networks: Vec<usize> =
-                networks_of(service).filter_map(|name| made.networks.get(name)).copied().collect();
             let new = decision.create.iter().map(|number| (*number, cause_of_new(decision), None));
             let old = decision.replicas.iter().filter_map(|replica| {
                 let number = replica.container.number;
                 match &replica.fate {
-                    Fate::Recreate(cause) if replica.starts => Some((number, cause.as_str(), None)),
-                    Fate::Start(cause) => Some((number, cause.as_str(), None)),
-                    Fate::Restart(cause) => Some((number, cause.as_str(), Some(replica.container))),
-                    Fate::Recreate(_) | Fate::Keep | Fate::Remove(_) => None,
+                    Fate::Recreate(cause) => Some((number, cause.as_str(), None)),
+                    Fate::Start(cause) | Fate::Restart(cause) => {
+                        Some((number, cause.as_str(), Some(replica.container)))
+                    }
+                    Fate::Keep | Fate::Remove(_) => None,
                 }
             });
-            let launch = |(number, cause, stopped): (u32, &str, Option<&Container>)| {
-                let mut after = networks.clone();
+            // One that stays has the networks that it was made with; its stop comes before its start.
+            let launch = |(number, cause, stays): (u32, &str, Option<&Container>)| {
+                let mut after: Vec<usize> = match stays {
+                    Some(container) => {
+                        let places = container.attachments.iter();
+                        let networks = places.filter_map(|place| made.networks.get(&place.network));
+                        networks.chain(gone.get(&container.id)).copied().collect()
+                    }
+                    None => {
+                        networks_of(service).filter_map(|name| made.networks.get(name)).copied().collect()
+                    }
+                };
                 after.extend(made.containers.get(&(service.name.clone(), number)));
-                after.extend(stopped.and_then(|container| gone.get(&container.id)));
                 Launch { number, name: name_of(wish, decision, number), cause: cause.to_owned(), after }
             };
             let mut all: Vec<_> = old.chain(new).collect();

@@ -453,7 +453,9 @@ impl Stage<'_> {
             .iter()
             .any(|place| self.host.networks.get(&place.network).is_none_or(|network| !network.alive));
         self.must(!on_dead, action, "a network is missing");
-        if let Some(wanted) = self.wish.services.get(service) {
+        // Of one that was made from another wish it is not known here whom it joins.
+        let made_so = |wanted: &&Service| wanted.fingerprint == started.fingerprint;
+        if let Some(wanted) = self.wish.services.get(service).filter(made_so) {
             let joined = shared_namespaces(wanted)
                 .flat_map(|(target, _)| super::decide::containers_of(&self.host, target));
             let joined: Vec<_> = joined.filter(|target| started.uses.contains(&target.id)).collect();
@@ -475,11 +477,14 @@ impl Stage<'_> {
     fn check_dependencies(&self, action: &Action, service: &str) {
         let Some(wanted) = self.wish.services.get(service) else { return };
         for (name, dependency) in &wanted.depends_on {
-            let in_plan = self.plan.steps.iter().any(|step| {
-                matches!(&step.action, Action::StartContainer { service, .. } | Action::CreateContainer { service, .. }
-                    if service == name)
-            });
-            for other in super::decide::containers_of(&self.host, name).into_iter().filter(|_| in_plan) {
+            let in_plan = |container: &&Container| {
+                self.plan.steps.iter().any(|step| match &step.action {
+                    Action::StartContainer { name, .. } => *name == container.name,
+                    _ => false,
+                })
+            };
+            for other in super::decide::containers_of(&self.host, name).iter().filter(|other| in_plan(other))
+            {
                 let (runs, ended) = (self.runs(&other.id), other.state == state("exited"));
                 let met = match dependency.condition {
                     Condition::ServiceStarted => runs || ended,

@@ -38,7 +38,7 @@ pub struct Remove<'a> {
 }
 
 /// Refuses names that are neither services of the wish nor of a container.
-pub(super) fn check_known(names: &[String], wish: Option<&Desired>, present: &Observed) -> Result<(), Error> {
+fn check_known(names: &[String], wish: Option<&Desired>, present: &Observed) -> Result<(), Error> {
     let declared = wish.into_iter().flat_map(|wish| wish.services.keys().chain(&wish.declared));
     let known: BTreeSet<&String> =
         declared.chain(present.containers.iter().map(|container| &container.service)).collect();
@@ -62,8 +62,8 @@ pub fn stop(
     grace_ms: Option<u64>,
 ) -> Result<Plan, Error> {
     check_known(services, wish, present)?;
-    let graph = Graph::new(wish, present);
-    let mut builder = Builder::new(&graph, wish, grace_ms);
+    let (graph, old) = (Graph::new(wish, present), Graph::of_containers(wish, present));
+    let mut builder = Builder::new(&graph, &old, wish, grace_ms);
     builder.stop_all(|service| match is_chosen(services, service) {
         true => stay(containers_of(present, service), "stopped by the user"),
         false => Vec::new(),
@@ -83,7 +83,7 @@ fn stay<'a>(containers: Vec<&'a Container>, cause: &str) -> Vec<Halt<'a>> {
 /// Fails when a service that should have a container has none.
 pub fn start(present: &Observed, wish: Option<&Desired>, services: &[String]) -> Result<Plan, Error> {
     check_known(services, wish, present)?;
-    let graph = Graph::new(wish, present);
+    let (graph, old) = (Graph::new(wish, present), Graph::of_containers(wish, present));
     let chosen = match services.is_empty() {
         true => graph.order().into_iter().collect(),
         false => graph.with_dependencies(services),
@@ -96,7 +96,7 @@ pub fn start(present: &Observed, wish: Option<&Desired>, services: &[String]) ->
             return Err(Error::NothingToStart { service: (*name).to_owned() });
         }
     }
-    let mut builder = Builder::new(&graph, wish, None);
+    let mut builder = Builder::new(&graph, &old, wish, None);
     let waitable = chosen
         .iter()
         .copied()
@@ -159,7 +159,7 @@ pub fn restart(
     no_deps: bool,
 ) -> Result<Plan, Error> {
     check_known(services, wish, present)?;
-    let graph = Graph::new(wish, present);
+    let (graph, old) = (Graph::new(wish, present), Graph::of_containers(wish, present));
     let chosen: BTreeSet<&str> = match (services.is_empty(), no_deps) {
         (true, _) => graph.order().into_iter().collect(),
         (false, false) => graph.with_restarting_dependents(services),
@@ -181,7 +181,7 @@ pub fn restart(
         true => "restarted by the user",
         false => "what it depends on is restarted",
     };
-    let mut builder = Builder::new(&graph, wish, grace_ms);
+    let mut builder = Builder::new(&graph, &old, wish, grace_ms);
     builder.stop_all(|service| stay(containers(service), cause(service)));
     let lost = lost_networks(present, &mut builder.plan, concerned);
     let waitable =
@@ -211,7 +211,7 @@ pub fn restart(
 /// With names, only what no other container uses.
 pub fn down(present: &Observed, wish: Option<&Desired>, what: &Down<'_>) -> Result<Plan, Error> {
     check_known(what.services, wish, present)?;
-    let graph = Graph::new(wish, present);
+    let (graph, old) = (Graph::new(wish, present), Graph::of_containers(wish, present));
     let leaves = |container: &Container| {
         let declared = what.declared.is_none_or(|declared| declared.contains(&container.service));
         match container.oneoff || !declared {
@@ -223,14 +223,8 @@ pub fn down(present: &Observed, wish: Option<&Desired>, what: &Down<'_>) -> Resu
         true => Then::GoWithVolumes,
         false => Then::Go,
     };
-    let mut builder = Builder::new(&graph, wish, what.grace_ms);
+    let mut builder = Builder::new(&graph, &old, wish, what.grace_ms);
     builder.stop_all(|service| halts(present, service, leaves, "taken down", then));
-    // One-offs of services without another container are in no layer.
-    let layers: BTreeSet<&str> = graph.order().into_iter().collect();
-    let loose = present.containers.iter().filter(|container| !layers.contains(container.service.as_str()));
-    for container in loose.filter(|container| leaves(container)) {
-        builder.halt_alone(&Halt { container, cause: "taken down".to_owned(), then });
-    }
     let (left, going): (Vec<&Container>, Vec<&Container>) =
         present.containers.iter().partition(|container| !builder.gone.contains_key(&container.id));
     warn_of_orphans(&mut builder.plan, &left, what);
@@ -351,7 +345,7 @@ fn remove_volumes(
 /// Says how stopped containers are removed.
 pub fn remove(present: &Observed, wish: Option<&Desired>, what: &Remove<'_>) -> Result<Plan, Error> {
     check_known(what.services, wish, present)?;
-    let graph = Graph::new(wish, present);
+    let (graph, old) = (Graph::new(wish, present), Graph::of_containers(wish, present));
     let leaves = |container: &Container| {
         !container.oneoff
             && is_chosen(what.services, &container.service)
@@ -361,7 +355,7 @@ pub fn remove(present: &Observed, wish: Option<&Desired>, what: &Remove<'_>) -> 
         true => Then::GoWithVolumes,
         false => Then::Go,
     };
-    let mut builder = Builder::new(&graph, wish, None);
+    let mut builder = Builder::new(&graph, &old, wish, None);
     builder.stop_all(|service| halts(present, service, leaves, "removed by the user", then));
     Ok(builder.plan)
 }

@@ -23,27 +23,37 @@ use crate::sys::process::{exit_at_once, loopback_up, put_descriptor_at};
 /// Standard streams as the parent made them: the child's ends of pipes, or what the slots said.
 pub type Streams = [Option<OwnedFd>; 3];
 
-/// Performs a launch. `descriptors` are its slots; `status` is the child's end of [`super::status::pair`].
-pub fn run(launch: &Launch, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
+/// Performs a launch from its operation `first` on. `descriptors` are its slots; `status` is the child's end of
+/// [`super::status::pair`].
+pub fn run(launch: &Launch, first: usize, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
     let stdio = &launch.stdio;
     let made = [stdio.stdin, stdio.stdout, stdio.stderr].map(|stream| stream == Stream::Pipe);
-    let mut child = Child {
-        descriptors,
-        status,
-        root: None,
-        secrets: None,
-        terminal: None,
-        user: None,
-        made,
-        retry_directory: None,
-    };
+    let mut child = Child { made, ..Child::new(descriptors, status) };
     let result = put_streams(streams).and_then(|()| {
         // Modes that are asked for are meant exactly; exec sets the usual mask.
         rustix::process::umask(Mode::empty());
-        launch.operations.iter().try_for_each(|operation| child.perform(operation))
+        launch.operations[first..].iter().try_for_each(|operation| child.perform(operation))
     });
-    let error = result.err().unwrap_or(Error::NoCommand);
-    tell(&child.status, &Told::from(&error), None);
+    give_up(&child.status, &result.err().unwrap_or(Error::NoCommand))
+}
+
+/// Performs what comes before the process may be seen in another's pid namespace, up to [`Operation::Undumpable`], in
+/// the process that will fork there; returns how many operations that was. Ends this process on failure.
+pub fn run_before_birth(launch: &Launch, status: &OwnedFd) -> usize {
+    let count = launch.operations.iter().position(|operation| *operation == Operation::Undumpable);
+    let count = count.map_or(0, |position| position + 1);
+    let result = status.try_clone().map_err(failed("duplicate", "the status socket")).and_then(|status| {
+        let mut child = Child::new(Vec::new(), status);
+        launch.operations[..count].iter().try_for_each(|operation| child.perform(operation))
+    });
+    match result {
+        Ok(()) => count,
+        Err(error) => give_up(status, &error),
+    }
+}
+
+fn give_up(status: &OwnedFd, error: &Error) -> ! {
+    tell(status, &Told::from(error), None);
     exit_at_once(error.code())
 }
 
@@ -73,6 +83,19 @@ struct Child {
 }
 
 impl Child {
+    fn new(descriptors: Vec<OwnedFd>, status: OwnedFd) -> Child {
+        Child {
+            descriptors,
+            status,
+            root: None,
+            secrets: None,
+            terminal: None,
+            user: None,
+            made: [false; 3],
+            retry_directory: None,
+        }
+    }
+
     fn perform(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::JoinCgroup { .. }
@@ -137,7 +160,13 @@ impl Child {
                 self.root = Some(rootfs::overlay(layers, writable)?)
             }
             Operation::EmptyRoot { writable } => self.root = Some(rootfs::empty(writable)?),
-            Operation::HostUserland { writable } => self.root = Some(rootfs::host_userland(writable)?),
+            Operation::HostUserland { writable } => {
+                let (root, warnings) = rootfs::host_userland(writable)?;
+                self.root = Some(root);
+                for warning in warnings {
+                    self.warn(warning);
+                }
+            }
             Operation::ReadOnlyRoot => {
                 use crate::sys::mount::{Attributes, Reach, set_attributes};
                 set_attributes(self.root()?, Attributes::READ_ONLY, 0, Reach::This)

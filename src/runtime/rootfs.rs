@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use rustix::fs::{Mode, mkdirat, symlinkat};
+use rustix::fs::{CWD, Mode, mkdirat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_fd,
@@ -20,6 +20,7 @@ use rustix::mount::{
 use super::error::{Error, failed};
 use super::mounts::{attach, by_descriptor, copy, open_directory, refused};
 use super::target::Root;
+use crate::sys::mount::{Attributes, Reach, set_attributes};
 
 /// What of the host's root directory `rootfs:/` shows. Nothing of /home, /root, /var, /srv, /mnt.
 const USERLAND: [&str; 9] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt"];
@@ -69,11 +70,11 @@ pub(super) fn empty(writable: &Path) -> Result<Root, Error> {
     bind_root(&upper, writable)
 }
 
-/// Mounts the host's programs and settings: see [`USERLAND`].
+/// Mounts the host's programs and settings: see [`USERLAND`]. Returns what could not be had, too.
 ///
 /// One overlay for each directory: overlayfs in a user namespace refuses `lowerdir=/`, whose mounts below are locked.
 /// The root itself is a directory of the container on disk, so what is written there outlives a restart.
-pub(super) fn host_userland(writable: &Path) -> Result<Root, Error> {
+pub(super) fn host_userland(writable: &Path) -> Result<(Root, Vec<String>), Error> {
     let (base, _) = upper_and_work(writable, "root", None)?;
     for (name, mode) in SKELETON {
         match mkdirat(&base, name, Mode::from_raw_mode(mode)) {
@@ -104,10 +105,29 @@ pub(super) fn host_userland(writable: &Path) -> Result<Root, Error> {
         }
     }
     let root = bind_root(&base, writable)?;
+    let mut warnings = Vec::new();
     for (name, lower, upper, work) in overlays {
-        overlay_at(&[lower], &upper, &work, &root.top_directory(name)?, name)?;
+        let place = root.top_directory(name)?;
+        match overlay_at(&[lower], &upper, &work, &place, name) {
+            // Mounts below it, as Docker's /etc/hosts where we are in a container, are locked as those of `/` are.
+            Err(Error::Mount { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
+                bind_read_only(name, &place)?;
+                warnings.push(format!(
+                    "`/{name}` of `rootfs:/` is read-only: on this host it has mounts of its own"
+                ));
+            }
+            other => other?,
+        }
     }
-    Ok(root)
+    Ok((root, warnings))
+}
+
+fn bind_read_only(name: &str, place: &OwnedFd) -> Result<(), Error> {
+    let host = Path::new("/").join(name);
+    let tree = copy(CWD, &host, true).map_err(failed("mount", host.display().to_string()))?;
+    set_attributes(&tree, Attributes::READ_ONLY, libc::MS_PRIVATE, Reach::Below)
+        .map_err(failed("set the attributes of the mount of", host.display().to_string()))?;
+    attach(&tree, place, name)
 }
 
 fn bind_root(directory: &OwnedFd, writable: &Path) -> Result<Root, Error> {

@@ -17,28 +17,32 @@ pub const COMMAND: &str = "keep";
 pub(super) const CONTROL: &str = "control";
 
 /// The command line of a keeper. The paths go along: inside the user namespace our user is root, who has others.
-pub(super) fn arguments(paths: &Paths, project: &str) -> Vec<OsString> {
+///
+/// `keys` name the descriptors that are handed over behind the log.
+pub(super) fn arguments(paths: &Paths, project: &str, keys: &[String]) -> Vec<OsString> {
     let paths = serde_json::to_string(paths).unwrap_or_default();
-    vec![COMMAND.into(), project.into(), paths.into()]
+    let fixed = [COMMAND.into(), project.into(), paths.into()];
+    fixed.into_iter().chain(keys.iter().map(OsString::from)).collect()
 }
 
-/// Becomes the keeper of a project. `args` is what follows [`COMMAND`]; `fds` are the listening control socket and the
-/// log. Returns only when it fails.
+/// Becomes the keeper of a project. `args` is what follows [`COMMAND`]; `fds` are the log and what is
+/// to be kept, the listening control socket included. Returns only when it fails.
 pub fn keep(args: &[OsString], fds: Vec<OwnedFd>) -> ExitCode {
     let parsed = match args {
-        [project, paths] => {
+        [project, paths, keys @ ..] => {
             let paths = paths.to_str().and_then(|paths| serde_json::from_str::<Paths>(paths).ok());
-            project.to_str().map(str::to_owned).zip(paths)
+            let keys: Vec<String> = keys.iter().map(|key| key.to_string_lossy().into_owned()).collect();
+            project.to_str().map(str::to_owned).zip(paths).map(|(project, paths)| (project, paths, keys))
         }
         _ => None,
     };
     let mut fds = fds.into_iter();
-    let (Some((project, paths)), Some(listener), Some(log)) = (parsed, fds.next(), fds.next()) else {
+    let (Some((project, paths, keys)), Some(log)) = (parsed, fds.next()) else {
         return ExitCode::from(2);
     };
     let config = Config {
         journal: paths.journal(&project),
-        store: vec![(CONTROL.to_owned(), listener)],
+        store: keys.into_iter().zip(fds).collect(),
         adopt: Vec::new(),
         log: Some(log),
     };

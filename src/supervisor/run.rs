@@ -11,10 +11,12 @@ use futures_util::FutureExt;
 use tokio::net::UnixListener;
 
 use super::keep::{CONTROL, complain};
+use super::spawn;
 use crate::api::server::{self, Connections};
 use crate::engine::{self, Engine};
 use crate::host::lock::{Lock, Mode};
 use crate::host::paths::Paths;
+use crate::host::userns::{Facts, Mapping, Target};
 
 /// How long a supervisor stays for the next command when nothing runs but something is remembered.
 const LINGER: Duration = Duration::from_millis(300);
@@ -31,6 +33,9 @@ enum Error {
     /// The control socket is not in the keeper's store.
     #[error("the keeper of project `{project}` has no control socket")]
     NoSocket { project: String },
+    /// The keeper has died, and no other could be started.
+    #[error("the keeper of project `{project}` has died and no other could be started")]
+    Succeed { project: String, source: Box<spawn::Error> },
     /// The runtime or the socket failed.
     #[error("cannot {doing}")]
     System { doing: &'static str, source: io::Error },
@@ -42,8 +47,13 @@ pub(super) fn run(paths: Paths, project: &str, keeper: OwnedFd) -> ! {
     let result =
         runtime.map_err(|source| Error::System { doing: "start the runtime", source }).and_then(|runtime| {
             let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, supervise(paths, project, keeper))
+            local.block_on(&runtime, supervise(paths.clone(), project, keeper))
         });
+    // All tasks have ended with the runtime: nobody reads the containers' output but the successor.
+    let result = result.and_then(|descriptors| match descriptors {
+        Some(descriptors) => succeed(&paths, project, descriptors),
+        None => Ok(()),
+    });
     match result {
         Ok(()) => std::process::exit(0),
         Err(error) => {
@@ -53,7 +63,12 @@ pub(super) fn run(paths: Paths, project: &str, keeper: OwnedFd) -> ! {
     }
 }
 
-async fn supervise(paths: Paths, project: &str, keeper: OwnedFd) -> Result<(), Error> {
+/// Serves; returns the keeper's descriptors if it has died.
+async fn supervise(
+    paths: Paths,
+    project: &str,
+    keeper: OwnedFd,
+) -> Result<Option<Vec<(String, OwnedFd)>>, Error> {
     let recover = |source| Error::Recover { project: project.to_owned(), source };
     let (engine, mut keeper_lost) = Engine::open(paths.clone(), project, keeper).await.map_err(recover)?;
     let listener = engine.stored(CONTROL).await.map_err(recover)?;
@@ -76,10 +91,10 @@ async fn supervise(paths: Paths, project: &str, keeper: OwnedFd) -> Result<(), E
             }
             () = connections.left() => {}
             _ = changed.changed(), if !may_leave => {}
-            _ = &mut keeper_lost => return Ok(()),
+            _ = &mut keeper_lost => return Ok(Some(engine.take_descriptors())),
             () = tokio::time::sleep(pause), if may_leave => {
                 match leave(&engine, &paths, project, &listener) {
-                    Leave::Gone => return Ok(()),
+                    Leave::Gone => return Ok(None),
                     Leave::Busy => tokio::time::sleep(AGAIN).await,
                     Leave::Asked(stream) => {
                         served = true;
@@ -89,6 +104,16 @@ async fn supervise(paths: Paths, project: &str, keeper: OwnedFd) -> Result<(), E
             }
         }
     }
+}
+
+/// Starts the keeper that follows one that has died, with all that it had; containers go on meanwhile. The new keeper
+/// starts a supervisor of its own, so this one has nothing more to do.
+fn succeed(paths: &Paths, project: &str, descriptors: Vec<(String, OwnedFd)>) -> Result<(), Error> {
+    let failed = |source| Error::Succeed { project: project.to_owned(), source: Box::new(source) };
+    // We are in the namespace already, so nothing is mapped.
+    let mapping = Facts::read().map(|facts| Mapping::of(&facts));
+    let mapping = mapping.map_err(|error| failed(spawn::Error::File(error)))?;
+    spawn::start_keeper(paths, project, &Target::Here, &mapping, descriptors).map_err(failed)
 }
 
 enum Leave {

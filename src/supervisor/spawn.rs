@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
 use crate::host::process::Identity;
-use crate::host::userns::{self, Facts, Mapping, Program};
+use crate::host::userns::{self, Facts, Mapping, Program, Target};
 use crate::report::{Exit, Report};
 
 /// Format of `keeper.json`.
@@ -149,33 +150,43 @@ fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     files::make_private_dir(&paths.project(project))?;
     let path = paths.control_socket(project);
     let listener = socket::listen(&path).map_err(|source| Error::Socket { path, source })?;
+    // From before the look for a namespace until the record says where it is: two would make two.
+    let _namespace_lock = Lock::take(&paths.userns_lock(), Mode::Exclusive, who)?;
+    let target = userns::find(paths)?;
+    let mapping = Mapping::of(&Facts::read()?);
+    start_keeper(paths, project, &target, &mapping, vec![(keep::CONTROL.to_owned(), listener.into())])
+}
+
+/// Starts a keeper with these descriptors in its store, and writes down who it is.
+pub(super) fn start_keeper(
+    paths: &Paths,
+    project: &str,
+    target: &Target,
+    mapping: &Mapping,
+    store: Vec<(String, OwnedFd)>,
+) -> Result<(), Error> {
     let log_path = paths.keeper_log(project);
-    let log = fs::File::create(&log_path).map_err(failed("write", &log_path))?;
+    let mut options = fs::OpenOptions::new();
+    let log =
+        options.append(true).create(true).mode(0o600).open(&log_path).map_err(failed("write", &log_path))?;
     let null_path = std::path::Path::new("/dev/null");
     let null = fs::File::open(null_path).map_err(failed("open", null_path))?;
-    let mapping = Mapping::of(&Facts::read()?);
     let mut command = userns::own_binary();
     let copy = log.try_clone().map_err(failed("use", &log_path))?;
     command.stdout(Stdio::null()).stderr(Stdio::from(copy));
+    let (keys, descriptors): (Vec<String>, Vec<OwnedFd>) = store.into_iter().unzip();
     let program = Program {
         command,
-        args: keep::arguments(paths, project),
+        args: keep::arguments(paths, project, &keys),
         stdin: Some(OwnedFd::from(null)),
-        fds: vec![listener.into(), log.into()],
+        fds: std::iter::once(log.into()).chain(descriptors).collect(),
     };
-    // From before the look for a namespace until the record says where it is: two would make two.
-    let namespace_lock = Lock::take(&paths.userns_lock(), Mode::Exclusive, who)?;
-    let target = userns::find(paths)?;
-    let child = userns::spawn_inside(&target, &mapping, program)?;
-    let record_path = paths.keeper_record(project);
+    let child = userns::spawn_inside(target, mapping, program)?;
     let pid = i32::try_from(child.id()).unwrap_or_default();
     // The child goes on as the keeper: same process, same pid.
-    let identity = match Identity::of(pid) {
-        Ok(identity) => identity,
-        Err(_) => return Err(Error::Died { project: project.to_owned(), said: last_words(paths, project) }),
-    };
-    files::write_record(&record_path, FORMAT, &identity, Durability::Crash)?;
-    drop(namespace_lock);
+    let identity = Identity::of(pid)
+        .map_err(|_| Error::Died { project: project.to_owned(), said: last_words(paths, project) })?;
+    files::write_record(&paths.keeper_record(project), FORMAT, &identity, Durability::Crash)?;
     Ok(())
 }
 

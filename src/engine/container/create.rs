@@ -95,7 +95,7 @@ impl Engine {
             let source = MountSource::Bind { path, propagation: None, non_recursive: false };
             spec.mounts.push(Mount { target, source, read_only });
         }
-        self.bind_sources(&spec.mounts)?;
+        self.bind_sources(making, &spec.mounts)?;
         // Parents before children, whatever the order in the file.
         spec.mounts.sort_by_key(|mount| PathBuf::from(&mount.target).components().count());
         let mut labels = service.labels.clone();

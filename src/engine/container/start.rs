@@ -13,7 +13,7 @@ use crate::engine::project::Live;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::host::process::boot_id;
-use crate::keeper::message::Word;
+use crate::keeper::message::{Word, key};
 use crate::plan::observed::{Health, State};
 use crate::runtime::cgroup;
 use crate::runtime::create::{Handles, operations};
@@ -191,6 +191,16 @@ impl Engine {
     /// Takes in that the keeper has started a container. Runs before anything that the keeper says later.
     pub(in crate::engine) fn started(self: &Rc<Self>, id: &ContainerId, mut started: Started) {
         let process = started.descriptors.remove("pidfd");
+        for (name, key) in [
+            ("in", key::stdin(&id.0)),
+            ("out", key::stdout(&id.0)),
+            ("err", key::stderr(&id.0)),
+            ("terminal", key::terminal(&id.0)),
+        ] {
+            if let Some(descriptor) = started.descriptors.get(name) {
+                self.link.keep(&key, descriptor);
+            }
+        }
         let output = self.capture(id, &mut started.descriptors);
         let (record, waiter) = {
             let mut project = self.project.borrow_mut();

@@ -130,16 +130,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes directories that are bound and missing, as the user (`create_host_path`; where it is false the command has
-    /// looked before).
-    pub(super) fn bind_sources(&self, mounts: &[Mount]) -> Result<(), Error> {
+    /// Makes directories that are bound and missing, as the user; those with `create_host_path: false` are refused.
+    pub(super) fn bind_sources(&self, making: &Making<'_>, mounts: &[Mount]) -> Result<(), Error> {
         for mount in mounts {
-            if let MountSource::Bind { path, .. } = &mount.source
-                && let Err(error) = std::fs::metadata(path)
-                && error.kind() == std::io::ErrorKind::NotFound
-            {
-                std::fs::create_dir_all(path).map_err(failed("create directory", path))?;
+            let MountSource::Bind { path, .. } = &mount.source else { continue };
+            let Err(error) = std::fs::metadata(path) else { continue };
+            if error.kind() != std::io::ErrorKind::NotFound {
+                return Err(failed("bind", path)(error).into());
             }
+            if making.service.must_exist.contains(path) {
+                let service = making.service.name.clone();
+                return Err(Error::NothingToBind {
+                    service,
+                    path: path.clone(),
+                    target: mount.target.clone(),
+                });
+            }
+            std::fs::create_dir_all(path).map_err(failed("create directory", path))?;
         }
         Ok(())
     }

@@ -315,7 +315,7 @@ fn generations(container: &Path) -> Result<Vec<PathBuf>, files::Error> {
             Some((number, entry.path()))
         })
         .collect();
-    older.sort_by(|a, b| b.0.cmp(&a.0));
+    older.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
     Ok(older.into_iter().map(|(_, path)| path).chain([current(container)]).collect())
 }
 

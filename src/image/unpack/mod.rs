@@ -94,16 +94,6 @@ impl Error {
     fn refused(path: &[u8], reason: &'static str) -> Error {
         Error::Refused { path: String::from_utf8_lossy(path).into_owned(), reason }
     }
-
-    /// Returns whether there was no space left.
-    pub fn disk_is_full(&self) -> bool {
-        match self {
-            Error::Entry { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
-            _ => false,
-        }
-    }
 }
 
 /// Extracts the layer in `blob` (compressed or not) into the empty `directory`, and checks its diff id.

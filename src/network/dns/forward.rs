@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -22,19 +21,21 @@ const NEXT_SERVER: Duration = Duration::from_millis(800);
 const PATIENCE: Duration = Duration::from_millis(4000);
 /// The same while no server answers at all, as on a machine without a network.
 const SHORT_PATIENCE: Duration = Duration::from_millis(300);
+/// After this long they are given the full time once more: they may be slow, or there again.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The way to the host's name servers.
 #[derive(Clone)]
 pub struct Forwarder {
     resolv: HostResolv,
-    /// The last query ended without any answer.
-    silent: Arc<AtomicBool>,
+    /// When a query was last given the full time and ended without any answer, unless there was one since.
+    silent_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Forwarder {
     /// Asks the servers of this file.
     pub fn new(resolv: HostResolv) -> Forwarder {
-        Forwarder { resolv, silent: Arc::default() }
+        Forwarder { resolv, silent_since: Arc::default() }
     }
 
     /// Asks the host's servers what a client asked; returns the first answer, with the client's id.
@@ -43,8 +44,9 @@ impl Forwarder {
     /// server answers, at once when all of them refuse.
     pub async fn ask(&self, query: &Query, bytes: &[u8], carrier: Carrier) -> Option<Vec<u8>> {
         let resolv = self.resolv.get();
-        let patience = if self.silent.load(Ordering::Relaxed) { SHORT_PATIENCE } else { PATIENCE };
-        let end = Instant::now() + patience;
+        let silent_since = *self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_silent = silent_since.is_some_and(|since| since.elapsed() < SILENCE);
+        let end = Instant::now() + if is_silent { SHORT_PATIENCE } else { PATIENCE };
         let mut asked = FuturesUnordered::new();
         let mut servers = resolv.servers.iter();
         let mut next = servers.next();
@@ -70,7 +72,10 @@ impl Forwarder {
                 },
             }
         };
-        self.silent.store(timed_out, Ordering::Relaxed);
+        if !timed_out || !is_silent {
+            let since = timed_out.then(Instant::now);
+            *self.silent_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        }
         let mut answer = answer?;
         set_id(&mut answer, query.id);
         Some(answer)
@@ -202,6 +207,24 @@ mod tests {
         assert!(answer.is_none() && took < NEXT_SERVER, "{took:?}");
         let (answer, took) = ask(vec![]).await;
         assert!(answer.is_none() && took < NEXT_SERVER, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn silence_is_waited_for_once() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.expect("loopback");
+        let servers = vec![silent.local_addr().expect("bound")];
+        let forwarder = Forwarder::new(HostResolv::fixed(Resolv { servers, ..Resolv::default() }));
+        let bytes = query(1, "example.com", A, None);
+        let parsed = parse(&bytes).expect("a query");
+        for patience in [PATIENCE, SHORT_PATIENCE, SHORT_PATIENCE] {
+            let start = Instant::now();
+            assert_eq!(forwarder.ask(&parsed, &bytes, Carrier::Udp).await, None);
+            let took = start.elapsed();
+            assert!(
+                took >= patience && took < patience + Duration::from_secs(1),
+                "{took:?}, not {patience:?}"
+            );
+        }
     }
 
     #[tokio::test]

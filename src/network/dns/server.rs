@@ -16,7 +16,7 @@ use super::message::{
 };
 use super::names::{Found, Names};
 
-/// How many names that are not ours one container may ask for at the same time; more wait in the socket.
+/// How many names that are not ours one container may ask for at the same time; more are failures.
 const MAX_FORWARDED: usize = 128;
 /// How many streams one container may hold open.
 const MAX_STREAMS: usize = 32;
@@ -79,7 +79,11 @@ impl Resolver {
             match self.decide(&query, Carrier::Udp) {
                 Verdict::Answer(answer) => send(&socket, &answer, from).await,
                 Verdict::Ask => {
-                    let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                    // Our own names must not wait behind names that nobody answers.
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                        send(&socket, &query.answer(Code::ServerFailure, &[], Carrier::Udp), from).await;
+                        continue;
+                    };
                     let (socket, resolver, bytes) = (Arc::clone(&socket), self.clone(), bytes.to_vec());
                     forwarded.spawn(async move {
                         let answer = resolver.ask(&query, &bytes, Carrier::Udp).await;

@@ -70,7 +70,8 @@ impl Gate {
         clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // Connections before requests: what has been answered must not wait behind a flood.
+                // In this order: what has been answered must not wait behind a flood.
+                biased;
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, SocketAddr::V4(source))) => self.join(stream, source),
                     Ok((stream, SocketAddr::V6(_))) => drop(stream),
@@ -181,23 +182,24 @@ async fn receive(socket: &AsyncFd<OwnedFd>) -> Vec<Request> {
     requests
 }
 
+/// Connects to the first place that answers; what the first one said stands for all.
 async fn connect(places: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut result = Err(io::ErrorKind::NotFound.into());
+    let mut first = None;
     for place in places {
-        let socket = if place.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        match socket.connect(*place).await {
+        let socket = if place.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let connected = match socket {
+            Ok(socket) => socket.connect(*place).await,
+            Err(error) => Err(error),
+        };
+        match connected {
             Ok(stream) => {
                 tune(&stream);
                 return Ok(stream);
             }
-            // The first place is the one to speak of.
-            Err(error) if result.as_ref().is_err_and(|error: &io::Error| error.raw_os_error().is_none()) => {
-                result = Err(error);
-            }
-            Err(_) => {}
+            Err(error) => drop(first.get_or_insert(error)),
         }
     }
-    result
+    Err(first.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 #[derive(Debug, PartialEq, Eq)]

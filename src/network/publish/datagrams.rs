@@ -36,6 +36,7 @@ pub async fn serve(socket: AsyncFd<OwnedFd>, target: Target) {
     let mut publication = target.publication.clone();
     loop {
         let received = tokio::select! {
+            biased;
             () = publication.come() => return,
             received = socket.async_io(Interest::READABLE, |socket| {
                 with_buffer(|buffer| {

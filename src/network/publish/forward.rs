@@ -18,6 +18,7 @@ pub async fn serve(listener: TcpListener, target: Target) {
     let mut publication = target.publication.clone();
     loop {
         let accepted = tokio::select! {
+            biased;
             () = publication.come() => return,
             accepted = listener.accept() => accepted,
         };
@@ -34,12 +35,19 @@ pub async fn serve(listener: TcpListener, target: Target) {
 
 async fn serve_one(client: TcpStream, from: SocketAddr, target: Target) {
     tune(&client);
-    match connect(from, &target).await {
-        Ok(container) => {
+    let (mut publication, mut network) = (target.publication.clone(), target.network.clone());
+    // A container that is taken away meanwhile would never answer.
+    let connected = tokio::select! {
+        connected = connect(from, &target) => connected.ok(),
+        () = publication.pass() => None,
+        () = network.come() => None,
+    };
+    match connected {
+        Some(container) => {
             splice::carry(client, container, Some(target.publication), target.network).await;
         }
         // As the container would have refused it.
-        Err(_) => {
+        None => {
             let _ = reset_on_close(&client);
         }
     }

@@ -120,6 +120,31 @@ fn a_container_that_is_gone_answers_no_more() {
 }
 
 #[test]
+fn a_namespace_without_a_container_goes_away() {
+    in_namespaces("places::a_namespace_without_a_container_goes_away", || async {
+        let networks = start();
+        let edge = Arc::new(networks.create(network("edge", "10.1.0.0/24")).await.expect("a network"));
+        for n in 2..6 {
+            let place = on("edge", &format!("10.1.0.{n}"), &["web"], true);
+            let web = container(&networks, "web", &[place]).await;
+            drop(web);
+            networks.detach("web").await;
+        }
+        // With a namespace goes the port that led to it. Nothing of ours may stand in one or hold one.
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let links = || fs::read_to_string("/proc/thread-self/net/dev").expect("proc");
+            let ports = inside(&edge, links).await.matches("v0a01").count();
+            if ports == 0 {
+                break;
+            }
+            assert!(Instant::now() < end, "{ports} ports are left");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+#[test]
 fn refused_attachments_are_errors() {
     in_namespaces("places::refused_attachments_are_errors", || async {
         let networks = start();
@@ -137,6 +162,28 @@ fn refused_attachments_are_errors() {
         let report = crate::report::Report::from(error);
         assert_eq!(report.message, "cannot set up the network of `edge`");
         assert!(report.causes[0].starts_with("cannot make a veth pair"), "{report:?}");
+    });
+}
+
+#[test]
+fn rules_are_taken_whichever_the_kernel_lacks() {
+    in_namespaces("places::rules_are_taken_whichever_the_kernel_lacks", || async {
+        use super::super::nftables::{Before, write};
+        use super::super::rules::{Ports, of_features};
+        let networks = start();
+        let spec = network("edge", "10.1.0.0/24");
+        let namespace = Arc::new(networks.create(spec.clone()).await.expect("a network"));
+        for tables in of_features(&spec, Ports { tcp: 1, udp: 2 }) {
+            let result = inside(&namespace, move || {
+                write(&tables, Before::Anything).map_err(|refusal| format!("{refusal}: {tables:?}"))
+            });
+            assert_eq!(result.await, Ok(()));
+        }
+        // What is there already is seen.
+        let tables = of_features(&spec, Ports { tcp: 1, udp: 2 }).remove(7);
+        let refusal =
+            inside(&namespace, move || write(&tables, Before::Nothing)).await.expect_err("it is there");
+        assert_eq!(refusal.source.raw_os_error(), Some(libc::EEXIST), "{refusal}");
     });
 }
 

@@ -152,6 +152,40 @@ fn a_published_datagram_port_answers_from_where_it_was_asked() {
     });
 }
 
+#[test]
+fn connections_leave_nothing_behind() {
+    in_namespaces("ways_in::connections_leave_nothing_behind", || async {
+        let networks = start();
+        networks.create(network("edge", "10.1.0.0/24")).await.expect("a network");
+        let web = container(&networks, "web", &[on("edge", "10.1.0.2", &["web"], true)]).await;
+        inside(&web, || serve(80)).await;
+        let port = publish(&networks, "web", 80, Protocol::Tcp).await;
+        let address = SocketAddr::from((WORLD, port));
+        let open = || std::fs::read_dir("/proc/self/fd").expect("our own").count();
+        // Out through the gate and in through the port at once; the first ones fill the stock of sockets.
+        inside(&web, move || who(address)).await;
+        let before = open();
+        for _ in 0..50 {
+            inside(&web, move || who(address)).await;
+        }
+        // One that nobody ends is ended with its container.
+        let idle = outside(move || TcpStream::connect(address)).await.expect("it listens");
+        networks.detach("web").await;
+        let gone = outside(move || (&idle).read(&mut [0; 64]).and_then(|_| (&idle).read(&mut [0; 64])));
+        let gone = gone.await;
+        assert!(
+            gone.as_ref().map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |n| *n == 0),
+            "{gone:?}"
+        );
+        let end = Instant::now() + Duration::from_secs(10);
+        // The stock may have grown by one round.
+        while open() > before + 32 {
+            assert!(Instant::now() < end, "{} descriptors, before {before}", open());
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
 /// Numbers, on demand: `RCOMPOSE_BENCH=1 RCOMPOSE_TEST_SHOW=1 cargo test --release network::tests::ways_in::speed`.
 #[test]
 #[expect(clippy::print_stderr, reason = "it is asked for its numbers")]

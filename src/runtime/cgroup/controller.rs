@@ -150,9 +150,15 @@ impl Controller {
         let mut handle = Handle::default();
         for (controller, base) in self.bases() {
             let directory = base.join(OURS).join(project).join(id);
-            if directory.is_dir() {
-                handle.add(controller, directory);
+            if !directory.is_dir() {
+                continue;
             }
+            // On v2 the group itself says which controllers it was given.
+            let given = fs::read_to_string(directory.join("cgroup.controllers")).unwrap_or_default();
+            if matches!(self, Controller::V2 { .. }) {
+                given.split_whitespace().for_each(|name| handle.add(name, directory.clone()));
+            }
+            handle.add(controller, directory);
         }
         handle
     }
@@ -242,6 +248,7 @@ fn create_v2(
     let mut wanted: BTreeSet<&str> = settings.iter().map(|setting| setting.controller).collect();
     wanted.extend(["memory", "pids"]);
     let directory = make(base, project, id, &|_| Ok(()))?;
+    make_room(base).map_err(failed("move our processes out of", base))?;
     // Downwards: a level can only pass on what it was given itself.
     let mut refused: BTreeMap<&str, String> = BTreeMap::new();
     for level in [base.to_owned(), base.join(OURS), base.join(OURS).join(project)] {
@@ -353,6 +360,23 @@ fn inherit_cpuset(level: &Path) -> Result<(), files::Error> {
     Ok(())
 }
 
+/// Moves our own processes out of a group, so that it may have controlled children (cgroups(7), "no internal
+/// processes"). The root of the hierarchy may have both.
+///
+/// Before any controller is switched on: with processes in the group, `cpu` or `pids` would make it a threaded one,
+/// which never takes `memory`.
+fn make_room(base: &Path) -> io::Result<()> {
+    if is_root(base) || fs::read_to_string(base.join("cgroup.procs"))?.is_empty() {
+        return Ok(());
+    }
+    move_our_own(base, &base.join(LEAF))
+}
+
+/// Returns whether a group is the root of its hierarchy, which alone has no type.
+fn is_root(group: &Path) -> bool {
+    !group.join("cgroup.type").exists()
+}
+
 /// Lets the groups below a level have a controller.
 fn switch_on(level: &Path, controller: &str) -> io::Result<()> {
     let file = level.join("cgroup.subtree_control");
@@ -360,15 +384,11 @@ fn switch_on(level: &Path, controller: &str) -> io::Result<()> {
     if on.split_whitespace().any(|name| name == controller) {
         return Ok(());
     }
-    let write = || fs::write(&file, format!("+{controller}"));
-    match write() {
-        // Processes in the group itself are in the way (cgroups(7), "no internal processes").
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-            move_our_own(level, &level.join(LEAF))?;
-            write()
-        }
-        other => other,
+    if is_root(level) || fs::read_to_string(level.join("cgroup.procs"))?.is_empty() {
+        return fs::write(&file, format!("+{controller}"));
     }
+    // Not even those that the kernel would allow: see `make_room`.
+    Err(io::Error::from_raw_os_error(libc::EBUSY))
 }
 
 fn why_refused(level: &Path, error: &io::Error) -> String {

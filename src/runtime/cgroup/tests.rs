@@ -35,8 +35,8 @@ fn join(handle: &Handle, script: &str) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("a shell");
-    // Read from a pipe: the shell has joined when it reaches the second line.
-    let text = format!("{}\necho joined\n{script}\n", joins.join(" && "));
+    // Read line by line from a pipe: the shell has joined when it says so, and is gone when it could not.
+    let text = format!("set -e\n{}\necho joined\nset +e\n{script}\n", joins.join("\n"));
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
     let mut first = [0; 7];
     std::io::Read::read_exact(child.stdout.as_mut().expect("piped"), &mut first).expect("joined");
