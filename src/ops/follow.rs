@@ -92,6 +92,7 @@ pub fn events(
     until_ns: Option<i64>,
     each: &mut dyn FnMut(Event),
 ) -> Result<(), Report> {
+    let mut since_ns = i64::try_from(now().as_nanos()).unwrap_or(i64::MAX);
     loop {
         let left = until_ns.map(time_left);
         if left.is_some_and(|left| left.is_zero()) {
@@ -101,10 +102,12 @@ pub fn events(
             await_supervisor(session, project, left)?;
             continue;
         };
-        client.ask(Request::Events, Vec::new())?;
+        // What it did before we found it counts as well.
+        client.ask(Request::Events { since_ns: Some(since_ns) }, Vec::new())?;
         loop {
             match client.try_next() {
                 Ok(Some((Notice::Event(event), _))) => {
+                    since_ns = event.time_ns + 1;
                     each(event);
                     continue;
                 }
@@ -128,9 +131,13 @@ pub fn events(
     }
 }
 
+/// Since the Unix epoch.
+fn now() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 fn time_left(until_ns: i64) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Duration::from_nanos(u64::try_from(until_ns).unwrap_or(0)).saturating_sub(now)
+    Duration::from_nanos(u64::try_from(until_ns).unwrap_or(0)).saturating_sub(now())
 }
 
 fn timespec(time: Duration) -> Timespec {
