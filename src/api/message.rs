@@ -143,7 +143,10 @@ pub enum Request {
         timeout_ms: Option<u64>,
     },
     /// Send every event from now on until the command closes.
-    Events,
+    Events {
+        /// First those that happened since, in nanoseconds since the Unix epoch, as far as they are remembered.
+        since_ns: Option<i64>,
+    },
     /// What exists, as the supervisor sees it.
     Status,
     /// Wait until all containers of the named services have ended; answered by `Exits`.

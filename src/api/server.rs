@@ -257,7 +257,7 @@ async fn perform(
                 () = caller.gone() => {}
             }
         }
-        Request::Events => stream_events(engine, caller).await,
+        Request::Events { since_ns } => stream_events(engine, caller, since_ns).await,
         Request::Status => {
             let observed = engine.observed().map_err(|error: Error| Report::from(error))?;
             return Ok(Reply::Status { observed: Box::new(observed) });
@@ -267,8 +267,11 @@ async fn perform(
 }
 
 /// Sends events until the command closes.
-async fn stream_events(engine: &Rc<Engine>, caller: &Caller) {
+async fn stream_events(engine: &Rc<Engine>, caller: &Caller, since_ns: Option<i64>) {
     let mut events = engine.events();
+    if let Some(since_ns) = since_ns {
+        engine.remembered_events(since_ns).into_iter().for_each(|event| caller.say(Say::Event(event)));
+    }
     loop {
         tokio::select! {
             event = events.recv() => match event {

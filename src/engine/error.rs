@@ -121,6 +121,12 @@ pub enum Error {
         /// The end of its log.
         evidence: Vec<String>,
     },
+    /// What another container waits for will not become true.
+    #[error("dependency failed to start: {source}")]
+    Dependency {
+        /// Why not.
+        source: Box<Error>,
+    },
     /// A job failed.
     #[error("service \"{service}\" didn't complete successfully: exit {}", code_text(*code))]
     Job {
@@ -202,6 +208,10 @@ impl From<Error> for Report {
             _ => Exit::Failure,
         };
         match error {
+            Error::Dependency { source } => {
+                let report = Report::from(*source);
+                Report { message: format!("dependency failed to start: {}", report.message), ..report }
+            }
             Error::Runtime(error) => error.into(),
             Error::Cgroup(error) => error.into(),
             Error::Network(error) => error.into(),

@@ -40,7 +40,7 @@ mod verbs;
 mod wait;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -61,6 +61,9 @@ use crate::plan::observed::{Container, Observed};
 use crate::runtime::cgroup::Controller;
 use crate::runtime::spec::ContainerId;
 
+/// How many events are remembered.
+const REMEMBERED: usize = 256;
+
 /// A project in this process.
 pub struct Engine {
     store: Store,
@@ -70,6 +73,8 @@ pub struct Engine {
     project: RefCell<Project>,
     turns: Turns,
     events: broadcast::Sender<Event>,
+    /// For a listener that has come to know of this process only after things began to happen.
+    history: RefCell<VecDeque<Event>>,
     changes: watch::Sender<u64>,
     execs: Cell<u64>,
 }
@@ -89,6 +94,11 @@ impl Engine {
     /// Every event from now on. A receiver that is too slow misses some and is told so.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Those that happened since a time, the oldest first; so many as are remembered.
+    pub fn remembered_events(&self, since_ns: i64) -> Vec<Event> {
+        self.history.borrow().iter().filter(|event| event.time_ns >= since_ns).cloned().collect()
     }
 
     /// Turns over whenever something changes. Take it before looking.
@@ -185,6 +195,11 @@ impl Engine {
     }
 
     fn publish(&self, event: Event) {
+        let mut history = self.history.borrow_mut();
+        if history.len() == REMEMBERED {
+            history.pop_front();
+        }
+        history.push_back(event.clone());
         // Nobody may be listening.
         let _ = self.events.send(event);
     }

@@ -45,6 +45,7 @@ impl Engine {
             project: RefCell::new(Project::default()),
             turns: Default::default(),
             events: broadcast::channel(EVENTS).0,
+            history: RefCell::default(),
             changes: watch::channel(0).0,
             execs: Cell::new(0),
         });

@@ -78,6 +78,13 @@ impl Turns {
         Turn { holder: self.holder.clone(), called_off: CalledOff(receiver), _guard: guard }
     }
 
+    /// Calls off what the one who has the turn waits for, without wanting the turn.
+    pub fn call_off(&self, caller: &Caller) {
+        if let Some((_, call_off)) = &self.holder.borrow().who {
+            call_off.send_replace(Some(caller.who.clone()));
+        }
+    }
+
     /// Returns whether nobody has or wants the turn.
     pub fn is_free(&self) -> bool {
         self.lock.try_lock().is_ok()

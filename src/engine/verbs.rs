@@ -151,8 +151,8 @@ impl Engine {
         services: &[String],
         signal: i32,
     ) -> Result<(), Report> {
-        // What waits for these containers will wait in vain.
-        let turn = self.turns.take(caller, Patience::CallsOff).await;
+        // What waits for these containers will wait in vain, or (a stop in its grace) has nothing to wait for any more.
+        self.turns.call_off(caller);
         let mut failures = Vec::new();
         for id in self.running(services)? {
             let record = self.record_or_gone(&id)?;
@@ -167,7 +167,6 @@ impl Engine {
                 }
             }
         }
-        drop(turn);
         all_or(failures)
     }
 

@@ -61,7 +61,11 @@ impl Engine {
                         if tell {
                             caller.progress(&task, progress::State::Failed, "Error");
                         }
-                        return Err(error);
+                        return Err(match error {
+                            // It says already that it was waited for.
+                            Error::Job { .. } => error,
+                            error => Error::Dependency { source: Box::new(error) },
+                        });
                     }
                 }
             }

@@ -195,7 +195,7 @@ fn up_now(present: &Observed) -> HashSet<String> {
 
 fn subscribe(session: &Session<'_>, project: &str) -> Result<Client, Report> {
     let mut events = connect(session, project)?;
-    events.ask(Request::Events, Vec::new())?;
+    events.ask(Request::Events { since_ns: None }, Vec::new())?;
     Ok(events)
 }
 

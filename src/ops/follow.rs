@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::call::{Ended, connect, ended};
+use super::call::{Ended, connect_if_there, ended};
 use super::status::{is_up, short_name};
 use super::{Session, observed::Container};
 use crate::api::message::{Notice, Request};
@@ -91,29 +91,34 @@ fn unreadable(error: files::Error) -> Report {
     Report::from_error(Exit::Failure, &error)
 }
 
-/// Tells every event of a project from now on, until `until_ns`. Where no supervisor lives one is started: who came
-/// only when the first container comes would miss that.
+/// Tells every event of a project from now on, until `until_ns`. A project of which nothing runs yet is waited for.
 pub fn events(
     session: &Session<'_>,
     project: &str,
     until_ns: Option<i64>,
     each: &mut dyn FnMut(Event),
 ) -> Result<(), Report> {
+    let mut since_ns = i64::try_from(now().as_nanos()).unwrap_or(i64::MAX);
     loop {
         let left = until_ns.map(time_left);
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(());
         }
-        let mut client = connect(session, project)?;
-        client.ask(Request::Events, Vec::new())?;
+        let Some(mut client) = connect_if_there(session, project)? else {
+            await_supervisor(session, project, left)?;
+            continue;
+        };
+        // What it did before we found it counts as well.
+        client.ask(Request::Events { since_ns: Some(since_ns) }, Vec::new())?;
         loop {
             match client.try_next() {
                 Ok(Some((Notice::Event(event), _))) => {
+                    since_ns = event.time_ns + 1;
                     each(event);
                     continue;
                 }
                 Ok(None) => {}
-                // The supervisor was replaced: go on with the next.
+                // The supervisor has left: nothing runs. The next one is waited for.
                 received => match ended(session, received) {
                     Some(Ended::NotYet) => continue,
                     _ => break,
@@ -132,14 +137,43 @@ pub fn events(
     }
 }
 
+/// Since the Unix epoch.
+fn now() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 fn time_left(until_ns: i64) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Duration::from_nanos(u64::try_from(until_ns).unwrap_or(0)).saturating_sub(now)
+    Duration::from_nanos(u64::try_from(until_ns).unwrap_or(0)).saturating_sub(now())
 }
 
 fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+/// Waits until something appears where the project's control socket will be.
+fn await_supervisor(session: &Session<'_>, project: &str, left: Option<Duration>) -> Result<(), Report> {
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    let directory = session.paths.run_project(project);
+    files::make_private_dir(&directory).map_err(unreadable)?;
+    let failed =
+        |error: Errno| Report::from_error(Exit::Failure, &files::failed("watch", &directory)(error.into()));
+    let watch = inotify::init(CreateFlags::CLOEXEC).map_err(failed)?;
+    inotify::add_watch(
+        &watch,
+        &directory,
+        WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF,
+    )
+    .map_err(failed)?;
+    // It may have come between our look and the watch.
+    if connect_if_there(session, project)?.is_some() {
+        return Ok(());
+    }
+    let timeout = left.map(timespec);
+    match poll(&mut [PollFd::new(&watch, PollFlags::IN)], timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }
