@@ -62,8 +62,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes it, and leaves out what is outdated.
+    /// Opens or makes it, with its directory, and leaves out what is outdated.
     pub fn open(path: &Path) -> Result<Journal, files::Error> {
+        if let Some(directory) = path.parent() {
+            files::make_private_dir(directory)?;
+        }
         let exits = read(path)?;
         let mut bytes = Vec::new();
         for (id, exit) in exits {

@@ -47,6 +47,9 @@ const SKELETON: [(&str, u32); 19] = [
     ("var/local", 0o755),
 ];
 
+/// How ids look that a user namespace does not map (user_namespaces(7)).
+const OVERFLOW_ID: u32 = 65534;
+
 /// Mounts layers, the highest first, under the container's own directory.
 pub(super) fn overlay(layers: &[impl AsRef<Path>], writable: &Path) -> Result<Root, Error> {
     let mut lower: Vec<OwnedFd> = Vec::new();
@@ -157,18 +160,14 @@ fn upper_and_work(writable: &Path, name: &str, like: Option<&Path>) -> Result<(O
                 .map_err(failed("create directory", named()))
         };
         create(&upper)?;
-        let (mode, owner) = match like {
-            Some(like) => {
-                let lower = fs::metadata(like).map_err(failed("look at", like.display().to_string()))?;
-                (lower.mode(), Some((lower.uid(), lower.gid())))
-            }
-            None => (0o755, None),
-        };
-        if let Some((uid, gid)) = owner {
-            match chown(&upper, Some(uid), Some(gid)) {
-                // The host's root is nobody here, and nobody cannot be given anything.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                other => other.map_err(failed("change the owner of", named()))?,
+        let mut mode = 0o755;
+        if let Some(like) = like {
+            let lower = fs::metadata(like).map_err(failed("look at", like.display().to_string()))?;
+            mode = lower.mode();
+            // What belongs to an id that is not mapped here looks like nobody's: then it stays the container root's.
+            if ![lower.uid(), lower.gid()].contains(&OVERFLOW_ID) {
+                chown(&upper, Some(lower.uid()), Some(lower.gid()))
+                    .map_err(failed("change the owner of", named()))?;
             }
         }
         fs::set_permissions(&upper, fs::Permissions::from_mode(mode & 0o7777))
