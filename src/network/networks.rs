@@ -231,6 +231,9 @@ impl Networks {
     }
 
     /// Takes over a container that an earlier process attached.
+    ///
+    /// Its names answer again, its ports are to be published again, and whether it may reach the host is to be said
+    /// again: this process knows nothing of what was.
     pub async fn adopt_container(
         &self,
         container: &str,
