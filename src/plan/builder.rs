@@ -48,6 +48,8 @@ pub(super) struct Builder<'a> {
     halted: BTreeMap<&'a str, Vec<usize>>,
     /// For each container that is stopped or removed, the last step about it.
     pub(super) gone: BTreeMap<ContainerId, usize>,
+    /// For each service, the removals of its containers: until then they could be taken for those that stay.
+    pub(super) removed: BTreeMap<String, Vec<usize>>,
     started: BTreeMap<&'a str, Vec<usize>>,
     waits: Vec<(String, Condition, bool, usize)>,
 }
@@ -72,6 +74,7 @@ impl<'a> Builder<'a> {
             plan: Plan::default(),
             halted: BTreeMap::new(),
             gone: BTreeMap::new(),
+            removed: BTreeMap::new(),
             started: BTreeMap::new(),
             waits: Vec::new(),
         }
@@ -109,7 +112,9 @@ impl<'a> Builder<'a> {
             Then::Go | Then::GoWithVolumes => {
                 let volumes = halt.then == Then::GoWithVolumes;
                 let action = Action::RemoveContainer { container: id.clone(), name: name.clone(), volumes };
-                Some(self.plan.push(action, &halt.cause, stop.into_iter().collect()))
+                let step = self.plan.push(action, &halt.cause, stop.into_iter().collect());
+                self.removed.entry(halt.container.service.clone()).or_default().push(step);
+                Some(step)
             }
         };
         if let Some(last) = last {
@@ -119,7 +124,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Starts, dependencies first. `launches` gives the containers of a service that are concerned; conditions are
-    /// waited for where `waitable` has the dependency.
+    /// waited for where `waitable` has the dependency: all its containers are to be as the wish says.
     pub(super) fn start_all(
         &mut self,
         waitable: &BTreeSet<&str>,
@@ -171,7 +176,9 @@ impl<'a> Builder<'a> {
             return vec![*index];
         }
         let action = Action::Wait { service: other.to_owned(), condition, required };
-        let index = self.plan.push(action, format!("`{service}` depends on it"), started);
+        let mut after = started;
+        after.extend(self.removed.get(other).into_iter().flatten());
+        let index = self.plan.push(action, format!("`{service}` depends on it"), after);
         self.waits.push((other.to_owned(), condition, required, index));
         vec![index]
     }

@@ -183,6 +183,7 @@ impl<'a> Decider<'a, '_> {
                 decision.replicas.iter().find(|replica| replica.container.id == used.id)
             });
             match decided {
+                _ if used.state == State::Removing => Fate::Remove(String::new()),
                 _ if self.leavers.iter().any(|leaver| leaver.id == used.id) => Fate::Remove(String::new()),
                 Some(replica) => replica.fate.clone(),
                 None => Fate::Keep,
@@ -244,7 +245,11 @@ impl<'a> Decider<'a, '_> {
         };
         let own = match strategy {
             // However old it is, it stays what it was made as; unless that is taken from it.
-            Recreate::Never => return self.lost_use(container, made),
+            Recreate::Never => {
+                let cannot_start = !is_live(container) && container.fingerprint == service.fingerprint;
+                let lost = || self.lost_target(service, container, made).filter(|_| cannot_start);
+                return self.lost_use(container, made).or_else(lost);
+            }
             Recreate::Changed => changed(),
             Recreate::Force
                 if self.options.recreate == Recreate::Changed && self.options.renew_anonymous_volumes =>

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use super::desired::{Condition, Dependency, Desired, NetworkWish, Service, ShareWish};
-use super::observed::Observed;
+use super::observed::{Container, Observed};
 
 /// Label in which a container remembers its dependencies: `db:service_healthy:true,…` (name, condition, restart).
 pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 
 /// The dependencies of all services, of the wish and of containers whose service is not in it any more.
+#[derive(Clone)]
 pub(super) struct Graph {
     needs: IndexMap<String, IndexMap<String, Dependency>>,
 }
@@ -52,6 +53,26 @@ impl Graph {
             needs.insert(name.clone(), dependencies(service));
         }
         Graph { needs }
+    }
+
+    /// Adds what containers that stay really use, where the wish does not say the contrary: they start in that order,
+    /// even when nobody wishes for it any more.
+    pub(super) fn with_uses<'c>(
+        mut self,
+        stay: impl IntoIterator<Item = &'c Container>,
+        present: &Observed,
+    ) -> Graph {
+        for container in stay {
+            for used in present.containers.iter().filter(|other| container.uses.contains(&other.id)) {
+                let backwards = self.with_dependencies(std::slice::from_ref(&used.service));
+                if !backwards.contains(container.service.as_str()) {
+                    let (condition, restart, required) = (Condition::ServiceStarted, false, true);
+                    let own = self.needs.entry(container.service.clone()).or_default();
+                    own.entry(used.service.clone()).or_insert(Dependency { condition, restart, required });
+                }
+            }
+        }
+        self
     }
 
     /// All services, dependencies before dependents, else in the order of the wish.

@@ -111,7 +111,11 @@ pub fn reconcile(wish: &Desired, present: &Observed, options: &Options) -> Resul
     let services = services_of(wish, &taking_part);
     let volumes = ground::volumes(wish, present, &services)?;
 
-    let mut builder = Builder::new(&graph, &old, Some(wish), options.grace_ms);
+    let stay = decisions.values().flat_map(|decision| &decision.replicas).filter_map(|replica| {
+        matches!(replica.fate, Fate::Start(_) | Fate::Restart(_)).then_some(replica.container)
+    });
+    let starting = graph.clone().with_uses(stay, present);
+    let mut builder = Builder::new(&starting, &old, Some(wish), options.grace_ms);
     builder.plan.warnings = warnings;
     let then = match options.renew_anonymous_volumes {
         true => Then::GoWithVolumes,
@@ -402,12 +406,7 @@ impl Work<'_> {
             .filter(|((service, _), _)| targets.contains(service.as_str()))
             .map(|(_, step)| step);
         // What is removed must not be shared with by chance.
-        let left = self
-            .present
-            .containers
-            .iter()
-            .filter(|container| targets.contains(container.service.as_str()))
-            .filter_map(|container| self.builder.gone.get(&container.id));
+        let left = targets.iter().filter_map(|target| self.builder.removed.get(*target)).flatten();
         networks.chain(volumes).chain(shared).chain(left).copied().collect()
     }
 

@@ -470,12 +470,22 @@ impl Stage<'_> {
         let health = self.wish.services.get(service).and_then(|service| service.healthcheck.as_ref());
         let health = health.map(|_| Health::Starting);
         self.change(&id, |found| (found.state, found.health) = (state("running"), health));
-        self.check_dependencies(action, service);
+        self.check_dependencies(action, service, &id);
     }
 
     /// What a started service depends on must be as asked, as far as this plan is about it.
-    fn check_dependencies(&self, action: &Action, service: &str) {
-        let Some(wanted) = self.wish.services.get(service) else { return };
+    fn check_dependencies(&self, action: &Action, service: &str, id: &ContainerId) {
+        let is_as_wished = |container: &Container| {
+            self.wish
+                .services
+                .get(&container.service)
+                .is_some_and(|wanted| wanted.fingerprint == container.fingerprint)
+        };
+        let Some(wanted) =
+            self.wish.services.get(service).filter(|_| self.find(id).is_some_and(is_as_wished))
+        else {
+            return;
+        };
         for (name, dependency) in &wanted.depends_on {
             let in_plan = |container: &&Container| {
                 self.plan.steps.iter().any(|step| match &step.action {
@@ -486,7 +496,14 @@ impl Stage<'_> {
             for other in super::decide::containers_of(&self.host, name).iter().filter(|other| in_plan(other))
             {
                 let (runs, ended) = (self.runs(&other.id), other.state == state("exited"));
+                let waited = self
+                    .plan
+                    .steps
+                    .iter()
+                    .any(|step| matches!(&step.action, Action::Wait { service, .. } if service == name));
                 let met = match dependency.condition {
+                    // Services that do not take part are started again without waiting for each other.
+                    _ if !waited => runs || ended,
                     Condition::ServiceStarted => runs || ended,
                     Condition::ServiceHealthy if other.health.is_none() => runs,
                     Condition::ServiceHealthy => other.health == Some(Health::Healthy),

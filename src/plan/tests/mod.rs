@@ -155,7 +155,7 @@ fn both_changed_stop_dependents_first() {
             5 create db-1              image changed (after 4)
             6 create web-1             image changed (after 2)
             7 start db-1               image changed (after 5)
-            8 wait db healthy            `web` depends on it (after 7)
+            8 wait db healthy            `web` depends on it (after 4 7)
             9 start web-1              image changed (after 6 8)
         ",
     );
@@ -288,9 +288,9 @@ fn conditions_stand_between() {
             7 create b-1               image changed (after 4)
             8 create c-1               image changed (after 2)
             9 start a-1                image changed (after 6)
-            10 wait a completed           `b` depends on it (after 9)
+            10 wait a completed           `b` depends on it (after 5 9)
             11 start b-1                image changed (after 7 10)
-            12 wait b healthy             `c` depends on it (after 11)
+            12 wait b healthy             `c` depends on it (after 4 11)
             13 start c-1                image changed (after 8 12)
         ",
     );
