@@ -1,6 +1,6 @@
 //! What this machine offers, what it lacks, and the mend: the substance of `rcompose doctor`.
 //!
-//! [`observe`] looks (kernel settings, and a child process that tries things in namespaces of its own), [`judge`]
+//! [`observe()`] looks (kernel settings, and a child process that tries things in namespaces of its own), [`judge()`]
 //! says what that means; `judge` is pure. Control groups are looked at by `runtime::cgroup`, which uses [`Feature`]
 //! too.
 

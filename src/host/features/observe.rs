@@ -29,7 +29,7 @@ pub struct Observations {
     pub ends_at_logout: bool,
 }
 
-/// Looks. `own` is our binary up to and with the hidden command that calls [`super::inside`] on the directory given
+/// Looks. `own` is our binary up to and with the hidden command that calls [`inside`](fn@super::inside) on the directory given
 /// as its one argument and prints the result as JSON; it is started as [`userns::own_binary`] describes.
 pub fn observe(paths: &Paths, own: Command) -> Result<Observations, userns::Error> {
     let facts = Facts::read()?;

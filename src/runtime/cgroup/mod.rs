@@ -14,6 +14,7 @@
 //! The calls block for as long as the kernel needs, `remove` and `freeze` up to two seconds.
 
 mod controller;
+mod create;
 mod error;
 mod feature;
 mod handle;
