@@ -20,7 +20,6 @@ pub struct PortMapping {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<String>,
     /// The container's port.
-    #[serde(skip_serializing_if = "zero")]
     pub target: u32,
     /// The host's port or range (`8000-8010`: one of these), as text; `None` lets the system choose.
     #[serde(skip_serializing_if = "Option::is_none")]

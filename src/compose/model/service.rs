@@ -300,6 +300,14 @@ impl Service {
         let wanted = self.scale.or(self.deploy.as_ref().and_then(|deploy| deploy.replicas)).unwrap_or(1);
         u32::try_from(wanted.max(0)).unwrap_or(u32::MAX)
     }
+
+    /// Returns the name of its image: `image`, else `<project>-<service>` for one that is built.
+    pub fn image_name(&self, project: &str) -> String {
+        match &self.image {
+            Some(image) if !image.is_empty() => image.clone(),
+            _ => format!("{project}-{}", self.name),
+        }
+    }
 }
 
 /// When a dependency counts as there.

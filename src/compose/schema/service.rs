@@ -84,7 +84,10 @@ pub static SERVICE: Shape = Shape::Object(&object(
         ),
         key("pull_refresh_after", &STRING),
         key("read_only", &TRUE_OR_FALSE),
-        key("restart", &STRING),
+        key(
+            "restart",
+            &Test(restart, "no, always, unless-stopped, on-failure or `on-failure:` and a number"),
+        ),
         key("runtime", &STRING),
         key("scale", &INTEGER),
         key("secrets", &FILE_REFERENCES).unique(Unique::Mount("/run/secrets")),
@@ -246,7 +249,7 @@ static GENERIC_RESOURCE: Shape = Shape::Object(&object(
 static RESTART_POLICY: Shape = Shape::Object(&object(
     "restart_policy",
     &[
-        key("condition", &STRING),
+        key("condition", &Word(&["none", "on-failure", "any"])),
         key("delay", &DURATION),
         key("max_attempts", &INTEGER),
         key("window", &DURATION),
@@ -399,7 +402,7 @@ static PORT: Shape = Shape::Object(&object(
     &[
         key("app_protocol", &STRING),
         key("host_ip", &STRING),
-        key("mode", &STRING),
+        key("mode", &Word(&["host", "ingress"])),
         key("name", &STRING),
         key("protocol", &STRING),
         key("published", &Scalar(TEXT | INT)),
@@ -486,6 +489,12 @@ fn container_name(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
+/// Nothing is what a variable without a value leaves; it asks for nothing.
+fn restart(text: &str) -> bool {
+    matches!(text, "" | "no" | "always" | "unless-stopped" | "on-failure")
+        || text.strip_prefix("on-failure:").is_some_and(|retries| retries.parse::<u32>().is_ok())
+}
+
 fn pull_policy(text: &str) -> bool {
     const WORDS: [&str; 8] =
         ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
@@ -516,6 +525,12 @@ mod tests {
         }
         for bad in ["a", "", "-ab", "a b", "é1"] {
             assert!(!container_name(bad), "{bad}");
+        }
+        for good in ["no", "on-failure:3", ""] {
+            assert!(restart(good), "{good}");
+        }
+        for bad in ["never", "on-failure:", "on-failure:x"] {
+            assert!(!restart(bad), "{bad}");
         }
         for good in ["always", "every_12h", "every_1d12h"] {
             assert!(pull_policy(good), "{good}");
