@@ -142,18 +142,21 @@ pub fn up(
 
 /// Services whose output is shown.
 fn shown(desired: &Desired, named: &[String], attach: &Attach) -> HashSet<String> {
-    let silent = |name: &String| {
-        let by_itself = desired.services.get(name).is_some_and(|service| !service.attach);
-        let a_dependency = !named.is_empty() && !attach.dependencies && !named.contains(name);
-        by_itself || a_dependency
-    };
-    desired
-        .services
-        .keys()
-        .filter(|name| if attach.only.is_empty() { !silent(name) } else { attach.only.contains(name) })
-        .filter(|name| !attach.not.contains(name))
-        .cloned()
+    let services = desired.services.values().map(|service| (&service.name, service.attach));
+    services
+        .filter(|(name, by_file)| is_shown(name, *by_file, named, attach))
+        .map(|(name, _)| name.clone())
         .collect()
+}
+
+/// Whether a service's output is shown: `by_file` is its `attach`, `named` what the command line brings up.
+fn is_shown(name: &String, by_file: bool, named: &[String], attach: &Attach) -> bool {
+    let a_dependency = !named.is_empty() && !attach.dependencies && !named.contains(name);
+    let wanted = match attach.only.as_slice() {
+        [] => by_file && !a_dependency,
+        only => only.contains(name),
+    };
+    wanted && !attach.not.contains(name)
 }
 
 /// Services that others wait for to end well: their end is no reason to end everything.
@@ -438,4 +441,27 @@ impl Attached<'_> {
 
 fn shown_line(line: read::Line<'_>) -> Line<'_> {
     Line { time_ns: line.time_ns, text: line.text, stderr: line.stream == Stream::Stderr }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Services `a`, `q` (with `attach: false`) and `d`, which depends on `a`.
+    fn check(named: &[&str], only: &[&str], not: &[&str], dependencies: bool, expected: &[&str]) {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let attach = Attach { only: list(only), not: list(not), dependencies, abort: Abort::Never };
+        let shown = list(&["a", "q", "d"]);
+        let shown = shown.iter().filter(|name| is_shown(name, *name != "q", &list(named), &attach));
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn output_is_shown_of_what_was_asked_for() {
+        check(&[], &[], &[], false, &["a", "d"]);
+        check(&[], &[], &["a"], false, &["d"]);
+        check(&[], &["q"], &[], false, &["q"]);
+        check(&["d"], &[], &[], false, &["d"]);
+        check(&["d"], &[], &[], true, &["a", "d"]);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::call::{Ended, connect_if_there, ended};
+use super::call::{Ended, connect, ended};
 use super::status::short_name;
 use super::{Session, observed::Container};
 use crate::api::message::{Notice, Request};
@@ -85,7 +85,8 @@ fn unreadable(error: files::Error) -> Report {
     Report::from_error(Exit::Failure, &error)
 }
 
-/// Tells every event of a project from now on, until `until_ns`. A project of which nothing runs yet is waited for.
+/// Tells every event of a project from now on, until `until_ns`. Where no supervisor lives one is started: who came
+/// only when the first container comes would miss that.
 pub fn events(
     session: &Session<'_>,
     project: &str,
@@ -98,11 +99,8 @@ pub fn events(
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(());
         }
-        let Some(mut client) = connect_if_there(session, project)? else {
-            await_supervisor(session, project, left)?;
-            continue;
-        };
-        // What it did before we found it counts as well.
+        let mut client = connect(session, project)?;
+        // What it did since its predecessor has gone counts as well.
         client.ask(Request::Events { since_ns: Some(since_ns) }, Vec::new())?;
         loop {
             match client.try_next() {
@@ -112,7 +110,7 @@ pub fn events(
                     continue;
                 }
                 Ok(None) => {}
-                // The supervisor has left: nothing runs. The next one is waited for.
+                // The supervisor was replaced: go on with the next.
                 received => match ended(session, received) {
                     Some(Ended::NotYet) => continue,
                     _ => break,
@@ -144,30 +142,5 @@ fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
-    }
-}
-
-/// Waits until something appears where the project's control socket will be.
-fn await_supervisor(session: &Session<'_>, project: &str, left: Option<Duration>) -> Result<(), Report> {
-    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-    let directory = session.paths.run_project(project);
-    files::make_private_dir(&directory).map_err(unreadable)?;
-    let failed =
-        |error: Errno| Report::from_error(Exit::Failure, &files::failed("watch", &directory)(error.into()));
-    let watch = inotify::init(CreateFlags::CLOEXEC).map_err(failed)?;
-    inotify::add_watch(
-        &watch,
-        &directory,
-        WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF,
-    )
-    .map_err(failed)?;
-    // It may have come between our look and the watch.
-    if connect_if_there(session, project)?.is_some() {
-        return Ok(());
-    }
-    let timeout = left.map(timespec);
-    match poll(&mut [PollFd::new(&watch, PollFlags::IN)], timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(failed(error)),
     }
 }

@@ -31,6 +31,17 @@ pub fn stdout_is_colored() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }
 
+/// Whether colours written to stderr arrive.
+pub fn stderr_is_colored() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never
+}
+
+/// Rows and columns of the terminal behind stderr, if there is one.
+pub fn stderr_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
 /// Writes a result as it is.
 pub fn out(text: &str) {
     let mut stream = anstream::stdout().lock();

@@ -7,14 +7,16 @@
 //!  ⠹ Container p-web-1    Starting  0.1s
 //! ```
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indexmap::IndexMap;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use unicode_width::UnicodeWidthChar;
 
 use super::{console, value};
 use crate::progress::{Progress, Sink, State};
@@ -39,23 +41,25 @@ pub struct Display {
 
 struct Shown {
     mode: Mode,
-    /// Put before every line: `DRY-RUN MODE - `.
+    /// Put before every task: `DRY-RUN MODE - `.
     mark: &'static str,
     tasks: IndexMap<String, Task>,
     live: Option<Live>,
 }
 
+/// Lines that are on the terminal now.
+#[derive(Default)]
 struct Live {
-    lines: MultiProgress,
-    header: ProgressBar,
+    /// How many there are above the cursor.
+    lines: usize,
     frame: usize,
+    drawn: Option<Instant>,
 }
 
 struct Task {
     last: Progress,
     since: Instant,
     took: Option<Duration>,
-    bar: Option<ProgressBar>,
 }
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -63,6 +67,9 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const UNSURE: Style = AnsiColor::Yellow.on_default();
 const BUSY: Style = AnsiColor::Blue.on_default();
+
+/// Between two drawings: more often nobody sees.
+const PAUSE: Duration = Duration::from_millis(80);
 
 impl Display {
     /// Makes a display; nothing is drawn before the first word.
@@ -73,17 +80,16 @@ impl Display {
 
     /// Writes something else in between; live lines step aside.
     pub fn aside(&self, write: impl FnOnce()) {
-        let shown = lock(&self.shown);
-        match &shown.live {
-            Some(live) => live.lines.suspend(write),
-            None => write(),
-        }
+        let mut shown = lock(&self.shown);
+        shown.wipe();
+        write();
+        shown.draw(false);
     }
 
     /// Leaves the lines as they are; what is told from now on begins a new block.
     pub fn finish(&self) {
         let mut shown = lock(&self.shown);
-        shown.draw();
+        shown.draw(true);
         shown.live = None;
         shown.tasks.clear();
     }
@@ -96,12 +102,16 @@ impl Sink for Display {
             Mode::Quiet => {}
             Mode::Plain | Mode::Json => shown.print(progress),
             Mode::Tty => {
+                shown.change(progress);
                 if shown.live.is_none() {
-                    shown.live = Some(Live::new());
+                    shown.live = Some(Live::default());
                     keep_turning(Arc::downgrade(&self.shown));
                 }
-                shown.change(progress);
-                shown.draw();
+                // What is left out here is drawn when the next frame comes.
+                let due = |live: &Live| live.drawn.is_none_or(|drawn| drawn.elapsed() >= PAUSE);
+                if shown.live.as_ref().is_some_and(due) {
+                    shown.draw(false);
+                }
             }
         }
     }
@@ -120,24 +130,9 @@ fn keep_turning(shown: Weak<Mutex<Shown>>) {
             let mut shown = lock(&shown);
             let Some(live) = &mut shown.live else { return };
             live.frame = (live.frame + 1) % FRAMES.len();
-            shown.draw();
+            shown.draw(false);
         }
     });
-}
-
-impl Live {
-    fn new() -> Live {
-        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
-        let header = lines.add(bar());
-        Live { lines, header, frame: 0 }
-    }
-}
-
-/// A line whose whole text is ours.
-fn bar() -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    ProgressBar::no_length().with_style(style)
 }
 
 impl Shown {
@@ -165,12 +160,11 @@ impl Shown {
         self.put(progress);
     }
 
-    fn put(&mut self, progress: Progress) -> &mut Task {
+    fn put(&mut self, progress: Progress) {
         let task = self.tasks.entry(progress.task.clone()).or_insert_with(|| Task {
             last: progress.clone(),
             since: Instant::now(),
             took: None,
-            bar: None,
         });
         if progress.state == State::Working {
             if task.took.take().is_some() {
@@ -180,67 +174,118 @@ impl Shown {
             task.took.get_or_insert_with(|| task.since.elapsed());
         }
         task.last = progress;
-        task
     }
 
+    /// Takes a word; the parts of a task that has ended go, as the task itself tells what they were.
     fn change(&mut self, progress: Progress) {
-        let name = progress.task.clone();
-        let ended_parent = progress.parent.is_none() && progress.state != State::Working;
-        let new_line = self.put(progress).bar.is_none();
-        if new_line {
-            let below = self.line_above(&name);
-            if let Some(live) = &self.live {
-                let bar = live.lines.insert_after(&below.unwrap_or_else(|| live.header.clone()), bar());
-                self.tasks[&name].bar = Some(bar);
-            }
-        }
-        if ended_parent {
-            self.fold(&name);
+        let ended =
+            (progress.parent.is_none() && progress.state != State::Working).then(|| progress.task.clone());
+        self.put(progress);
+        if ended.is_some() {
+            self.tasks.retain(|_, task| task.last.parent != ended);
         }
     }
 
-    /// The line below which a new task's line goes: the last of its family, else the last of all.
-    fn line_above(&self, name: &str) -> Option<ProgressBar> {
-        let parent = self.tasks[name].last.parent.clone();
-        let mut family = self.tasks.iter().filter(|(other, task)| {
-            parent.is_none() || task.last.parent == parent || Some(other.as_str()) == parent.as_deref()
-        });
-        family.rfind(|(_, task)| task.bar.is_some()).and_then(|(_, task)| task.bar.clone())
-    }
-
-    /// Takes the lines of an ended task's parts away: what they were is told by the task itself.
-    fn fold(&mut self, parent: &str) {
-        let Some(live) = &self.live else { return };
-        for task in self.tasks.values().filter(|task| task.last.parent.as_deref() == Some(parent)) {
-            if let Some(bar) = &task.bar {
-                live.lines.remove(bar);
-            }
-        }
-        self.tasks.retain(|_, task| task.last.parent.as_deref() != Some(parent));
-    }
-
-    fn draw(&mut self) {
-        let Some(live) = &self.live else { return };
+    /// All lines, parts below their task. `height` leaves out ended tasks, and then the first, until it is enough.
+    fn lines(&self, frame: &str, height: Option<usize>) -> Vec<String> {
         let whole: Vec<&Task> = self.tasks.values().filter(|task| task.last.parent.is_none()).collect();
         let done = whole.iter().filter(|task| task.last.state != State::Working).count();
         let width = self.tasks.keys().map(|name| name.chars().count()).max().unwrap_or(0);
-        let mark = self.mark;
-        live.header.set_message(paint(format!("{mark}[+] Running {done}/{}", whole.len())));
-        for task in self.tasks.values() {
-            if let Some(bar) = &task.bar {
-                bar.set_message(paint(task.line(width, FRAMES[live.frame], mark)));
-            }
+        let mut ordered: Vec<&Task> = Vec::new();
+        for task in &whole {
+            ordered.push(task);
+            let part = |part: &&Task| part.last.parent.as_deref() == Some(task.last.task.as_str());
+            ordered.extend(self.tasks.values().filter(part));
+        }
+        // Parts whose task was never told by itself.
+        let known: HashSet<&str> = whole.iter().map(|task| task.last.task.as_str()).collect();
+        let stray = |task: &&Task| task.last.parent.as_deref().is_some_and(|parent| !known.contains(parent));
+        ordered.extend(self.tasks.values().filter(stray));
+        if let Some(height) = height {
+            let mut surplus = (ordered.len() + 1).saturating_sub(height);
+            ordered.retain(|task| {
+                let goes = surplus > 0 && task.last.state != State::Working;
+                surplus -= usize::from(goes);
+                !goes
+            });
+            ordered.drain(..surplus.min(ordered.len()));
+        }
+        let head = format!("{}[+] Running {done}/{}", self.mark, whole.len());
+        std::iter::once(head).chain(ordered.iter().map(|task| task.line(width, frame, self.mark))).collect()
+    }
+
+    /// Takes the drawn lines away; the cursor is where they began.
+    fn wipe(&mut self) {
+        if let Some(live) = &mut self.live
+            && live.lines > 0
+        {
+            console::err_bytes(format!("\x1b[{}A\r\x1b[J", live.lines).as_bytes());
+            live.lines = 0;
+        }
+    }
+
+    /// Draws over what is drawn, in one write so that nothing flickers. The last time all lines are shown.
+    fn draw(&mut self, last: bool) {
+        let Some(live) = &self.live else { return };
+        let (height, width) = console::stderr_size().unwrap_or((24, 80));
+        let lines = self.lines(FRAMES[live.frame], (!last).then(|| usize::from(height).saturating_sub(1)));
+        let mut text = match live.lines {
+            0 => String::new(),
+            up => format!("\x1b[{up}A\r"),
+        };
+        for line in &lines {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{}\x1b[K", fit(line, usize::from(width)));
+        }
+        text.push_str("\x1b[J");
+        if !console::stderr_is_colored() {
+            // Without colours the cursor still has to move.
+            text = without_colors(&text);
+        }
+        console::err_bytes(text.as_bytes());
+        if let Some(live) = &mut self.live {
+            live.lines = lines.len();
+            live.drawn = Some(Instant::now());
         }
     }
 }
 
-/// Leaves the colours in only where stderr shows them.
-fn paint(text: String) -> String {
-    if anstream::AutoStream::choice(&std::io::stderr()) == console::ColorChoice::Never {
-        anstream::adapter::strip_str(&text).to_string()
-    } else {
-        text
+/// Cuts a styled line to so many columns: a longer one would wrap, and the next drawing would miss its beginning.
+fn fit(line: &str, columns: usize) -> String {
+    let mut cut = String::new();
+    let mut used = 0;
+    let mut in_style = false;
+    for character in line.chars() {
+        if character == '\x1b' {
+            in_style = true;
+        }
+        let width = if in_style { 0 } else { character.width().unwrap_or(0) };
+        if in_style && character == 'm' {
+            in_style = false;
+        }
+        // Styles go on beyond the edge, so that none stays switched on.
+        if used + width <= columns || width == 0 {
+            cut.push(character);
+        }
+        used += width;
     }
+    cut
+}
+
+/// Takes out the sequences that end in `m`.
+fn without_colors(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("\x1b[") {
+        plain.push_str(&rest[..start]);
+        let sequence = &rest[start..];
+        let end = sequence[2..].find(|c: char| c.is_ascii_alphabetic()).map_or(sequence.len(), |at| at + 3);
+        if !sequence[..end].ends_with('m') {
+            plain.push_str(&sequence[..end]);
+        }
+        rest = &sequence[end..];
+    }
+    plain + rest
 }
 
 impl Task {
@@ -284,7 +329,7 @@ mod tests {
     use super::*;
 
     fn task(progress: Progress) -> Task {
-        Task { last: progress, since: Instant::now(), took: Some(Duration::from_millis(1234)), bar: None }
+        Task { last: progress, since: Instant::now(), took: Some(Duration::from_millis(1234)) }
     }
 
     fn check(progress: Progress, expected: &str) {
@@ -313,6 +358,35 @@ mod tests {
             ..Progress::new("5cc84ad355aa", State::Working, "Downloading")
         };
         check(part, "   ⠋ 5cc84ad355aa        Downloading 1.5MB/30MB  1.2s");
+    }
+
+    #[test]
+    fn parts_stand_below_their_task_and_go_when_it_ends() {
+        let mut shown = Shown { mode: Mode::Tty, mark: "", tasks: IndexMap::new(), live: None };
+        let part = |name: &str, parent: &str| Progress {
+            parent: Some(parent.into()),
+            ..Progress::new(name, State::Working, "Downloading")
+        };
+        shown.change(Progress::new("Image a", State::Working, "Pulling"));
+        shown.change(Progress::new("Image b", State::Working, "Pulling"));
+        shown.change(part("layer 1", "Image a"));
+        let names = |shown: &Shown, height| -> Vec<String> {
+            let lines = shown.lines("*", height);
+            let plain = lines.iter().map(|line| without_colors(line));
+            plain.map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")).collect()
+        };
+        let head = "[+] Running 0/2";
+        assert_eq!(names(&shown, None), [head, "* Image a", "* layer 1", "* Image b"]);
+        shown.change(Progress::new("Image a", State::Done, "Pulled"));
+        assert_eq!(names(&shown, None), ["[+] Running 1/2", "✔ Image a", "* Image b"]);
+        assert_eq!(names(&shown, Some(2)), ["[+] Running 1/2", "* Image b"]);
+    }
+
+    #[test]
+    fn lines_are_cut_at_the_edge_with_their_styles_ended() {
+        assert_eq!(fit("a\x1b[31mbcd\x1b[0m", 2), "a\x1b[31mb\x1b[0m");
+        assert_eq!(fit("漢字", 3), "漢");
+        assert_eq!(without_colors("\x1b[2A\r\x1b[31mx\x1b[0m\x1b[K"), "\x1b[2A\rx\x1b[K");
     }
 
     #[test]

@@ -236,3 +236,81 @@ fn ports(container: &Container) -> String {
         .collect();
     all.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::observed::{Health, State};
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// A container as it stands in its record.
+    fn container(state: serde_json::Value, ports: serde_json::Value) -> Container {
+        serde_json::from_value(serde_json::json!({
+            "id": "0123456789abcdef", "name": "p-web-1", "service": "web", "number": 1, "oneoff": false,
+            "image": "busybox:1.35", "image_id": "sha256:1", "fingerprint": "f", "command": "sleep 1000",
+            "labels": {"a": "b"}, "created_ns": 0, "state": state, "stopped_by_user": false, "restarts": 0,
+            "health": null, "attachments": [], "ports": ports, "anonymous_volumes": {},
+            "named_volumes": ["p_data"], "uses": [],
+        }))
+        .expect("a record")
+    }
+
+    fn running(paused: bool) -> serde_json::Value {
+        serde_json::json!({
+            "status": "running", "pid": 1, "start_time": 1, "boot_id": "b", "since_ns": 0, "paused": paused,
+        })
+    }
+
+    #[test]
+    fn the_status_says_what_a_container_does_and_since_when() {
+        let check = |state: serde_json::Value, health: Option<Health>, expected: &str| {
+            let container = Container { health, ..container(state, serde_json::json!([])) };
+            assert_eq!(status(&container, 120 * SECOND), expected);
+        };
+        check(serde_json::json!({ "status": "created" }), None, "Created");
+        check(running(false), None, "Up 2 minutes");
+        check(running(false), Some(Health::Starting), "Up 2 minutes (health: starting)");
+        check(running(false), Some(Health::Unhealthy), "Up 2 minutes (unhealthy)");
+        check(running(true), Some(Health::Healthy), "Up 2 minutes (Paused)");
+        let exited = |code: Option<i32>| {
+            serde_json::to_value(State::Exited { code, since_ns: 60 * SECOND, oom: false, error: None })
+                .expect("JSON")
+        };
+        check(exited(Some(3)), None, "Exited (3) About a minute ago");
+        check(exited(None), None, "Exited (unknown) About a minute ago");
+    }
+
+    #[test]
+    fn ports_are_sorted_and_all_addresses_are_two() {
+        let port = |host: &str, asked: &str, container: u16, protocol: &str| {
+            serde_json::json!({
+                "host": host, "asked_ip": asked, "container_port": container, "protocol": protocol,
+            })
+        };
+        let check = |list: serde_json::Value, expected: &str| {
+            assert_eq!(ports(&container(running(false), list)), expected);
+        };
+        check(serde_json::json!([]), "");
+        check(
+            serde_json::json!([
+                port("127.0.0.1:8080", "127.0.0.1", 80, "tcp"),
+                port("0.0.0.0:32768", "0.0.0.0", 53, "udp"),
+                port("[::]:32768", "0.0.0.0", 53, "udp"),
+            ]),
+            "0.0.0.0:32768->53/udp, [::]:32768->53/udp, 127.0.0.1:8080->80/tcp",
+        );
+    }
+
+    #[test]
+    fn json_has_the_fields_that_scripts_read() {
+        let container = container(running(false), serde_json::json!([]));
+        let row = row(&container, "p", SECOND, false);
+        assert_eq!(row["Command"], "\"sleep 1000\"");
+        assert_eq!(row["ID"], "0123456789ab");
+        assert_eq!(row["Labels"], "a=b");
+        assert_eq!((&row["Mounts"], &row["LocalVolumes"]), (&"p_data".into(), &"1".into()));
+        assert_eq!((&row["State"], &row["Project"]), (&"running".into(), &"p".into()));
+        assert_eq!(row["RunningFor"], "1 second ago");
+    }
+}
