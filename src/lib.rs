@@ -63,6 +63,21 @@
 //! One outer user namespace per user is joined by all of the user's projects. What is on disk and who owns it is the
 //! table in [`host::paths`].
 //!
+//! # Decisions that were changed on the way
+//!
+//! * `report` may be imported by every folder, so that each turns its own errors into reports.
+//! * A thread that has left the host's network or process namespace cannot come back, so `exec` and `pid: service:x` are
+//!   forked through a process in between that hands its child to the keeper (`CLONE_PARENT`).
+//! * Pipes of containers are opened for reading and writing at the container's end: it never gets SIGPIPE, even when
+//!   keeper and supervisor have both died.
+//! * The keeper holds the listening control socket, so no command is refused while a supervisor restarts.
+//! * Layers are unpacked by chain id, not by their own digest: implied directories and hard links depend on what lies
+//!   below.
+//! * Netlink, nf_tables and DNS messages are encoded by [`network`] itself (a few fixed shapes); live progress is drawn
+//!   by [`ui`] in one write a frame. Crates for these were tried and left.
+//! * The first SYN of a fresh container was lost by the kernel's link watch, not by the gate: `ETHTOOL_GLINK` after the
+//!   attachment settles the link (`network::outbound`).
+//!
 //! # Words
 //!
 //! *Project, Service, Network, Volume, Secret, Config*: as the user wrote them ([`compose`]). *Desired*: the whole wish,

@@ -1,4 +1,4 @@
-//! An override onto a base, rule by key (compose-spec, "Merge"); the rules stand in the [schema](super::schema).
+//! An override onto a base, rule by key (compose-spec, "Merge"); the rules stand in the schema folder.
 
 use std::collections::HashMap;
 

@@ -47,7 +47,7 @@ pub struct Exec {
     pub working_dir: Option<String>,
     /// With all capabilities and no filter.
     pub privileged: bool,
-    /// With a terminal: its master comes back beside a [`Notice::Terminal`].
+    /// With a terminal: its master comes back beside a `Notice::Terminal`.
     pub tty: bool,
     /// Do not wait for its end.
     pub detach: bool,

@@ -4,7 +4,7 @@
 //! overlayfs understands it under `userxattr`: a whiteout is a character device 0:0, an opaque directory has the
 //! extended attribute `user.overlay.opaque=y`.
 //!
-//! Unpacking has two parts, so that the layers of an image can be unpacked side by side: [`extract`] needs nothing but
+//! Unpacking has two parts, so that the layers of an image can be unpacked side by side: [`extract()`] needs nothing but
 //! the tar; [`Extracted::finish`] needs the finished layers below and does what depends on them: directories that the
 //! tar only implies look like those below, hard links may lead to a file below.
 //!

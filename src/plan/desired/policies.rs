@@ -183,7 +183,7 @@ pub(super) fn limits(service: &Service) -> Limits {
         memory_reservation: bytes(service.mem_reservation.or(least.and_then(|least| least.memory))),
         memory_swap: service.memswap_limit.map(|size| size.0).filter(|bytes| *bytes != 0),
         // A float32: 0.1 is a little more, and rounds to 100.
-        cpu_milli: cpus.map(|cpus| ((f64::from(cpus) * 1000.0).round() as u64).max(1)),
+        cpu_milli: cpus.map(|cpus| ((cpus * 1000.0).round() as u64).max(1)),
         cpu_quota: service.cpu_quota.filter(|quota| *quota != 0),
         cpu_period: positive(service.cpu_period),
         cpu_shares: positive(service.cpu_shares),
