@@ -17,7 +17,7 @@ pub enum Exit {
     Failure,
     /// The command line was wrong; nothing was tried (2 … as clap does).
     Usage,
-    /// The Compose file or one of its companions was refused (15).
+    /// The Compose file or one of its companions was refused (1, as docker compose).
     File,
     /// A service ended or could not be started (1, as docker compose).
     Service,

@@ -168,6 +168,9 @@ mod tests {
         let Command::Run(run) = cli.command else { panic!("another command") };
         assert!(run.remove);
         assert_eq!(run.command, ["web", "sh", "-c", "x"]);
+        for line in ["rcompose run -it --rm web sh", "rcompose exec -it web sh"] {
+            parse(line).expect("the spelling of many hands");
+        }
         assert!(parse("rcompose exec --nope web ls").is_err());
     }
 

@@ -7,6 +7,7 @@ pub mod args;
 pub mod commands;
 pub mod context;
 mod help;
+mod later;
 pub mod moment;
 pub mod signal;
 pub mod span;
@@ -22,6 +23,7 @@ use commands::hidden::Inside;
 use context::Context;
 
 use crate::ops::worker;
+use crate::ui::{console, text};
 
 /// Our processes inside the outer user namespace beside the keeper.
 const INSIDE: [(&str, Inside); 2] =
@@ -37,6 +39,10 @@ pub fn run() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(report) = later::refused(&error) {
+                console::err_line(&text::report(&report));
+                return ExitCode::from(report.exit.code());
+            }
             // Help and version are answers, not failures: clap knows where each goes and how it ends.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));

@@ -312,7 +312,8 @@ impl<'a> Checker<'a> {
             }
             let required = node.get("required").is_none_or(|required| required.value != Value::Bool(false));
             let node = &keyed(node);
-            if !required {
+            // What is not required may be switched off; a name that stands nowhere is a slip of the pen all the same.
+            if !required && self.disabled.contains_key(dependency) {
                 continue;
             }
             if let Some(disabled) = self.disabled.get(dependency) {

@@ -273,6 +273,13 @@ pub fn normalized_name(text: &str) -> String {
     kept.trim_start_matches(['_', '-']).to_owned()
 }
 
+/// Takes a project's name that a caller gave, or refuses it: names become parts of paths.
+pub fn project_name(text: &str) -> Result<String, Error> {
+    let suggestion = normalized_name(text);
+    let name = text.to_owned();
+    if suggestion == name && !name.is_empty() { Ok(name) } else { Err(Error::Name { name, suggestion }) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,5 +361,13 @@ mod tests {
         check("My.App_1", "myapp_1");
         check("__-x", "x");
         check("é", "");
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused() {
+        for text in ["../x", "a/b", "Bad Name", "", ".", "-x"] {
+            assert!(project_name(text).is_err(), "{text}");
+        }
+        assert!(matches!(project_name("my-app_1").as_deref(), Ok("my-app_1")));
     }
 }

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::diagnostic::{Problem, Sources};
 use super::error::{Error, Stop};
 use super::extends::{self, Resets};
-use super::files::{Read, Request, Setting, Switches, normalized_name};
+use super::files::{self, Read, Request, Setting, Switches, normalized_name};
 use super::model::{Project, Service};
 use super::node::{Map, Node, Path as Way, Span, Value};
 use super::{
@@ -333,8 +333,7 @@ impl<'a> Loader<'a> {
         let from_environment = || setting.environment.get("COMPOSE_PROJECT_NAME").cloned();
         let given = request.project_name.clone().filter(|name| !name.is_empty());
         if let Some(name) = given.or_else(|| from_environment().filter(|name| !name.is_empty())) {
-            let suggestion = normalized_name(&name);
-            return if suggestion == name { Ok(name) } else { Err(Error::Name { name, suggestion }.into()) };
+            return Ok(files::project_name(&name)?);
         }
         let mut names =
             parsed.iter().flat_map(|file| &file.documents).filter_map(|document| document.root.get("name"));

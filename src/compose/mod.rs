@@ -72,7 +72,7 @@ use std::collections::BTreeMap;
 
 pub use diagnostic::Diagnostic;
 pub use error::Error;
-pub use files::{Disk, Read, Request, Switches};
+pub use files::{Disk, Read, Request, Switches, project_name};
 pub use graph::DependencyGraph;
 pub use interpolate::Variable;
 pub use model::Project;

@@ -86,7 +86,7 @@ fn check_one_error(text: &str, expected: &str) {
 fn a_syntax_error_shows_its_line() {
     check_one_error(
         "services:\n  web:\n    image: [a\n    tty: true\n",
-        "error: this is not YAML: illegal placement of ':' indicator
+        "error: this is not YAML: line 4: illegal placement of ':' indicator
   --> compose.yaml:4:8
    |     tty: true
    |        ^
@@ -118,6 +118,19 @@ fn an_undefined_dependency_is_pointed_at() {
   --> compose.yaml:5:9
    |       - dbb
    |         ^^^
+hint: did you mean `db`?
+",
+    );
+}
+
+#[test]
+fn what_is_declared_nowhere_is_refused_even_where_it_is_not_required() {
+    check_one_error(
+        "services:\n  web:\n    image: a\n    depends_on:\n      dbb: {condition: service_started, required: false}\n  db: {image: b}\n",
+        "error: service `web` depends on undefined service `dbb`
+  --> compose.yaml:5:7
+   |       dbb: {condition: service_started, required: false}
+   |       ^^^
 hint: did you mean `db`?
 ",
     );

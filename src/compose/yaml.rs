@@ -43,7 +43,7 @@ pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
             let at = Span { file, line: marker.line() as u32, column: marker.col() as u32 + 1, width: 1 };
-            let problem = Problem::at(at, format!("this is not YAML: {}", error.info()));
+            let problem = Problem::at(at, format!("this is not YAML: line {}: {}", at.line, error.info()));
             // A bracket that stays open is noticed only lines later.
             Box::new(match builder.frames.iter().rfind(|frame| frame.flow && frame.at.line < at.line) {
                 Some(open) => problem.also(open.at, "opened here; is its end missing?"),

@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 
 use super::Session;
 use super::observed::{Container, Observed};
-use super::status::is_running;
+use super::status::{self, is_running};
 use crate::api::message::BoundSocket;
 use crate::api::read;
 use crate::network::spec::PublishedPort;
 use crate::network::{Error, publish};
 use crate::plan::desired::{Desired, Service};
 use crate::plan::steps::{Action, Plan};
-use crate::report::Report;
+use crate::report::{Exit, Report};
 use crate::supervisor::spawn;
 
 /// What was bound, with its descriptors in the same order.
@@ -72,7 +72,7 @@ fn bind<'a>(
                 // gives it to the container, or binds it and says who has it.
                 Err(Error::PortBusy { ref holder, .. })
                     if spawn::may_hold(session.paths, project, holder.as_ref().map(|holder| holder.pid)) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(refused(error, &service.name, number, &bound)),
             }
         }
     }
@@ -87,8 +87,32 @@ pub fn bind_one(
     bound: &mut Vec<BoundSocket>,
     descriptors: &mut Vec<OwnedFd>,
 ) -> Result<(), Report> {
-    add(publish::bind(port)?, port, service, number, bound, descriptors);
+    let sockets = publish::bind(port).map_err(|error| refused(error, service, number, bound))?;
+    add(sockets, port, service, number, bound, descriptors);
     Ok(())
+}
+
+/// Says who has a port. Where it is this very command, for another container, that one is named: there is no process
+/// to stop.
+fn refused(error: Error, service: &str, number: u32, bound: &[BoundSocket]) -> Report {
+    let Error::PortBusy { address, protocol, holder: Some(ref holder) } = error else { return error.into() };
+    let rival = bound.iter().find(|other| {
+        let everywhere = other.address.ip().is_unspecified() || address.ip().is_unspecified();
+        other.port.protocol == protocol
+            && other.address.port() == address.port()
+            && (everywhere || other.address.ip() == address.ip())
+    });
+    let Some(rival) = rival.filter(|_| holder.pid == std::process::id()) else { return error.into() };
+    let port = format!("port `{address}/{}` of the host", status::protocol(protocol));
+    if rival.service == service {
+        let message = format!("{port} can be had by one container of service `{service}` only");
+        return Report::new(Exit::PortBusy, message)
+            .cause(format!("containers {} and {number} ask for it", rival.number))
+            .hint("leave the host port out, or give a range of ports, so that each container gets its own");
+    }
+    let message = format!("{port} is asked for by service `{}` and by service `{service}`", rival.service);
+    Report::new(Exit::PortBusy, message)
+        .hint(format!("publish another host port than {} in one of them", address.port()))
 }
 
 fn add(
@@ -116,4 +140,41 @@ fn held(port: &PublishedPort, service: &str, number: u32, present: &Observed) ->
                     || port.host_port != 0 && has.host.port() == port.host_port)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::network::spec::Protocol;
+
+    /// A fixed port of the loopback address, that nobody has at this moment.
+    fn free() -> PublishedPort {
+        let probe = PublishedPort {
+            host_ip: Ipv4Addr::LOCALHOST.into(),
+            host_port: 0,
+            host_port_end: 0,
+            container_port: 80,
+            protocol: Protocol::Tcp,
+        };
+        let sockets = publish::bind(&probe).expect("a port");
+        let SocketAddr::V4(address) = sockets[0].address else { panic!("an IPv4 address") };
+        PublishedPort { host_port: address.port(), host_port_end: address.port(), ..probe }
+    }
+
+    #[test]
+    fn a_port_that_two_containers_ask_for_names_both() {
+        let check = |service: &str, number: u32, expected: &str| {
+            let port = free();
+            let (mut bound, mut descriptors) = Bound::default();
+            bind_one(&port, "a", 1, &mut bound, &mut descriptors).expect("free");
+            let report = bind_one(&port, service, number, &mut bound, &mut descriptors).expect_err("taken");
+            let message = report.message.replace(&port.host_port.to_string(), "N");
+            assert_eq!((message.as_str(), report.exit), (expected, Exit::PortBusy));
+            assert!(report.hints.iter().all(|hint| !hint.contains("stop process")), "{:?}", report.hints);
+        };
+        check("b", 1, "port `127.0.0.1:N/tcp` of the host is asked for by service `a` and by service `b`");
+        check("a", 2, "port `127.0.0.1:N/tcp` of the host can be had by one container of service `a` only");
+    }
 }

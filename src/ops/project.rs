@@ -119,6 +119,7 @@ pub fn find(session: &Session<'_>, source: &Source, services: &[String]) -> Resu
         .clone()
         .or_else(|| source.environment.get("COMPOSE_PROJECT_NAME").cloned())
         .filter(|name| !name.is_empty());
+    let given = given.map(|name| compose::project_name(&name)).transpose()?;
     let request = request(source, services, Switches::default())?;
     match (told(session, compose::load(&request, &compose::Disk)), given) {
         (Ok(project), _) => Ok(Found { name: project.name.clone(), project: Some(project) }),

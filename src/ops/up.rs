@@ -16,9 +16,10 @@ use super::project::{self, Project};
 use super::{Session, dry, images, ports, status};
 pub use crate::api::message::{ApplyOptions, Recreate};
 use crate::api::message::{BoundSocket, Request};
+use crate::host::userns::{Facts, Mapping};
 use crate::plan::desired::Desired;
 use crate::plan::reconcile::reconcile;
-use crate::plan::steps::Plan;
+use crate::plan::steps::{Action, Plan};
 use crate::report::{Exit, Report};
 
 /// When images are fetched.
@@ -99,12 +100,34 @@ pub fn prepare(session: &Session<'_>, project: &Project, options: &Options) -> R
     apply.services.clone_from(&options.services);
     apply.dry_run = session.dry_run;
     let plan = reconcile(&desired, &present, &apply)?;
+    if makes_of_image(&plan, &desired) {
+        name_missing_ids(session);
+    }
     let (ports, sockets) = if session.dry_run || apply.no_start {
         (Vec::new(), Vec::new())
     } else {
         ports::bind_for(session, &desired, &present, &plan)?
     };
     Ok(Prepared { desired, present, plan, apply, ports, sockets })
+}
+
+/// Whether containers are made of an image that brings its own users; those of the machine's own files do not.
+fn makes_of_image(plan: &Plan, desired: &Desired) -> bool {
+    plan.steps.iter().any(|step| match &step.action {
+        Action::CreateContainer { service, .. } => {
+            desired.services.get(service).is_some_and(|service| !service.image.starts_with("rootfs:"))
+        }
+        _ => false,
+    })
+}
+
+/// Says what a user without subordinate ids has to expect: such images fail in many ways, none of which names the cause.
+fn name_missing_ids(session: &Session<'_>) {
+    // Whether the map can be read at all is the business of those who enter it.
+    let Ok(facts) = Facts::read() else { return };
+    for note in Mapping::of(&facts).notes {
+        session.ears.warning(&format!("{}; mend: {}", note.message(), note.mend()));
+    }
 }
 
 impl Prepared {

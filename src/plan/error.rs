@@ -122,9 +122,9 @@ impl From<Error> for Report {
             Error::NameTaken { holder, .. } => report.hint(format!(
                 "if `{holder}` was renamed or is not needed any more, run the command again with `--remove-orphans`"
             )),
-            Error::ExternalNetworkMissing { network, service } => report
+            Error::ExternalNetworkMissing { service, .. } => report
                 .cause(format!("service `{service}` is on it"))
-                .hint(format!("start the project that makes it, or run `rcompose network create {network}`")),
+                .hint("start the project that makes it, or remove `external` so that it is made here"),
             Error::ExternalVolumeMissing { service, .. } => report
                 .cause(format!("service `{service}` mounts it"))
                 .hint("start the project that makes it, or remove `external` so that it is made here"),

@@ -97,6 +97,23 @@ pub fn ellipsis(text: &str, length: usize) -> String {
     text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// Returns a text between double quotes, on one line, as Go's `strconv.Quote` writes it: lists of Docker's have such.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            control if control.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +162,17 @@ mod tests {
     fn long_texts_end_in_an_ellipsis() {
         assert_eq!(ellipsis("sh -c 'echo ready; echo warn'", 20), "sh -c 'echo ready; …");
         assert_eq!(ellipsis("true", 20), "true");
+    }
+
+    #[test]
+    fn quotes_and_line_ends_do_not_break_a_line() {
+        for (text, expected) in [
+            ("sleep 9", r#""sleep 9""#),
+            (r#"sh -c 'echo "a"'"#, r#""sh -c 'echo \"a\"'""#),
+            ("a\nb\tc\\", r#""a\nb\tc\\""#),
+            ("\u{1b}[1m…", r#""\x1b[1m…""#),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
     }
 }

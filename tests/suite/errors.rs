@@ -23,7 +23,7 @@ fn a_syntax_error_names_line_and_column() {
     refused(
         "syntax",
         "services:\n  web:\n    image: [rootfs:/\n    command: true\n",
-        &["compose.yaml:", "error:"],
+        &["compose.yaml:4:", "line 4:", "error:"],
     );
 }
 
@@ -76,6 +76,45 @@ fn a_busy_port_names_who_holds_it_and_nothing_is_started() {
         "services:\n  web: {{image: 'rootfs:/', command: sleep 9, ports: ['127.0.0.1:{port}:80']}}\n"
     );
     refused("port", &compose, &[&port.to_string(), &format!("pid {}", std::process::id())]);
+}
+
+#[test]
+fn a_port_that_two_services_publish_names_both() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let port = crate::support::free_port();
+    let service = format!("{{image: 'rootfs:/', command: sleep 9, ports: ['127.0.0.1:{port}:80']}}");
+    let compose = format!("services:\n  one: {service}\n  two: {service}\n");
+    refused("twice", &compose, &[&port.to_string(), "`one`", "`two`", "hint: publish another host port"]);
+}
+
+#[test]
+fn a_dependency_that_is_declared_nowhere_is_refused_even_if_it_is_not_required() {
+    refused(
+        "optional",
+        "services:\n  web:\n    image: rootfs:/\n    depends_on:\n      gone: {condition: service_started, required: false}\n",
+        &["depends on undefined service `gone`", "compose.yaml:5:7"],
+    );
+}
+
+#[test]
+fn a_project_name_that_is_a_path_reaches_no_directory() {
+    let project = Project::new("named", "services: {}\n");
+    let empty = project.path().join("empty");
+    std::fs::create_dir(&empty).expect("a directory");
+    let directory = empty.display().to_string();
+    for verb in ["ps", "down", "stop", "logs"] {
+        let stderr = project.run(&["--project-directory", &directory, "-p", "../../x", verb]).fails(1);
+        assert!(stderr.contains("`../../x` is no project name"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_command_that_is_not_there_yet_says_what_helps() {
+    let project = Project::new("later", "services: {}\n");
+    let stderr = project.run(&["build"]).fails(2);
+    assert!(stderr.contains("rcompose has no `build` yet") && stderr.contains("rcompose load"), "{stderr}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn lines(feature: &Feature) -> String {
         State::Limited => (AnsiColor::Yellow.on_default(), "!"),
         State::Absent => (AnsiColor::Red.on_default(), "✘"),
     };
-    let mut text = format!("{style}{sign}{style:#} {:<24} {}\n", feature.name, feature.found);
+    let mut text = format!("{style}{sign}{style:#} {:<28} {}\n", feature.name, feature.found);
     if !feature.effect.is_empty() {
         text += &format!("    {}\n", feature.effect);
     }

@@ -52,8 +52,14 @@ fn published(container: &Container) -> String {
     if container.ports.is_empty() {
         return "it publishes none".into();
     }
-    let each = container.ports.iter().map(|port| {
-        format!("{}->{}/{}", port.host.port(), port.container_port, status::protocol(port.protocol))
-    });
-    each.collect::<Vec<_>>().join(", ")
+    let mut each: Vec<String> = container
+        .ports
+        .iter()
+        .map(|port| {
+            format!("{}->{}/{}", port.host.port(), port.container_port, status::protocol(port.protocol))
+        })
+        .collect();
+    // The same for IPv4 and IPv6, mostly.
+    each.dedup();
+    each.join(", ")
 }

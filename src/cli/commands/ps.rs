@@ -161,7 +161,7 @@ fn row(container: &Container, project: &str, now: i64, no_trunc: bool) -> serde_
         })
         .collect();
     serde_json::json!({
-        "Command": format!("\"{command}\""),
+        "Command": value::quoted(&command),
         "CreatedAt": value::local_time(container.created_ns),
         "ExitCode": status::exit_code(container),
         "Health": status::health(container).unwrap_or_default(),

@@ -64,6 +64,9 @@ pub struct Args {
     /// Give it no terminal (the default where standard input or output is none)
     #[arg(short = 'T', long = "no-tty", visible_alias = "no-TTY")]
     pub no_tty: bool,
+    /// Accepted: a terminal is given where there is one
+    #[arg(short, long, hide = true)]
+    pub tty: bool,
     /// Pass standard input on
     #[arg(short, long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_name = "BOOL", hide_default_value = true)]

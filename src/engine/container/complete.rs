@@ -64,9 +64,12 @@ pub(super) fn replica_or_first<'a>(
     entry.map(|entry| &entry.record)
 }
 
-/// The command line, for lists.
+/// The command line, for lists: arguments with a space in quotes, as `docker ps` has it.
 pub(super) fn command_line(spec: &ContainerSpec) -> String {
-    spec.process.argv.join(" ")
+    let word = |(at, word): (usize, &String)| {
+        if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+    };
+    spec.process.argv.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Replaces `host-gateway` in extra hosts by an address that leads to the host.

@@ -1,0 +1,72 @@
+//! What docker compose has and rcompose has not yet: said so, with what helps instead, rather than "unrecognized".
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::report::{Exit, Report};
+
+/// A command or option, and what helps until it is there.
+const LATER: [(&str, Option<&str>); 11] = [
+    (
+        "attach",
+        Some("`rcompose logs -f SERVICE` follows its output, `rcompose exec SERVICE sh` works inside"),
+    ),
+    ("bridge", None),
+    ("build", Some("build the image elsewhere, save it, and take it in with `rcompose load -i FILE`")),
+    ("commit", None),
+    ("cp", Some("`rcompose exec -T SERVICE tar -c PATH | tar -x` copies out of a container")),
+    (
+        "export",
+        Some("`rcompose exec -T SERVICE tar -c PATH >FILE` writes files of a container to an archive"),
+    ),
+    ("publish", None),
+    ("push", None),
+    ("stats", Some("`rcompose top` lists the processes in containers")),
+    ("watch", Some("bind the sources with `volumes:`, or run `rcompose up -d` again after a change")),
+    ("--watch", Some("bind the sources with `volumes:`, or run `rcompose up -d` again after a change")),
+];
+
+/// Returns what to say when the command line asks for something that is not there yet.
+pub fn refused(error: &clap::Error) -> Option<Report> {
+    let kind = match error.kind() {
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        _ => return None,
+    };
+    let Some(ContextValue::String(asked)) = error.get(kind) else { return None };
+    let (name, instead) = LATER.iter().find(|(name, _)| name == asked)?;
+    let report = Report::new(Exit::Usage, format!("rcompose has no `{name}` yet"));
+    Some(match instead {
+        Some(instead) => report.hint(*instead),
+        None => report,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::args::Cli;
+
+    #[test]
+    fn what_docker_compose_has_is_named_and_nothing_else() {
+        let check = |line: &str, expected: Option<&str>| {
+            let words = std::iter::once("rcompose").chain(line.split(' '));
+            let error = Cli::command().try_get_matches_from(words).expect_err("refused");
+            assert_eq!(refused(&error).map(|report| report.message).as_deref(), expected, "{line}");
+        };
+        check("build", Some("rcompose has no `build` yet"));
+        check("-f x.yaml cp a:/b c", Some("rcompose has no `cp` yet"));
+        check("up --watch", Some("rcompose has no `--watch` yet"));
+        check("biuld", None);
+        check("up --wacht", None);
+        check("ps --format", None);
+    }
+
+    #[test]
+    fn nothing_that_is_there_is_called_missing() {
+        for (name, _) in LATER {
+            assert!(Cli::command().find_subcommand(name).is_none(), "{name} exists");
+        }
+    }
+}
