@@ -340,9 +340,8 @@ impl Attached<'_> {
     /// Whether it has ended since the command began and nobody has told: it came and went before events were heard.
     fn is_news(&self, container: &Container) -> bool {
         self.selected.contains(&container.service)
-            && ended_at(container).is_some_and(|at| {
-                at >= self.since_ns && !self.told.contains(&(container.id.0.clone(), at))
-            })
+            && ended_at(container)
+                .is_some_and(|at| at >= self.since_ns && !self.told.contains(&(container.id.0.clone(), at)))
     }
 
     fn exited(&mut self, container: &Container, code: i32) -> Result<(), Report> {
