@@ -126,3 +126,20 @@ fn many_downs_at_once_all_succeed_and_leave_nobody() {
         project.leaves_nothing();
     }
 }
+
+#[test]
+fn a_kill_makes_a_down_under_way_faster_and_does_not_fail_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = COUNTS.replace("sh -c 'i=0;", "sh -c 'trap \"\" TERM; i=0;").replace("0s", "100s");
+    let project = Project::new("faster", &compose);
+    project.run(&["up", "-d"]).ok();
+    soon("it ignores the signal", || lines(&project) > 0);
+    let down = project.start(&["down", "-v"]);
+    std::thread::sleep(Duration::from_millis(200));
+    project.run(&["kill"]).ok();
+    let ended = down.wait_with_output().expect("ended");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    project.leaves_nothing();
+}
