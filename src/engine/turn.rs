@@ -66,14 +66,7 @@ impl Turns {
         let guard = match self.lock.clone().try_lock_owned() {
             Ok(guard) => guard,
             Err(_) => {
-                let holder = self.holder.borrow();
-                if let Some((who, call_off)) = &holder.who {
-                    caller.warn(format!("waiting for `{who}`"));
-                    if patience == Patience::CallsOff && !holder.ends {
-                        call_off.send_replace(Some(caller.who.clone()));
-                    }
-                }
-                drop(holder);
+                self.announce(caller, patience);
                 self.lock.clone().lock_owned().await
             }
         };
@@ -81,6 +74,17 @@ impl Turns {
         *self.holder.borrow_mut() =
             Holder { who: Some((caller.who.clone(), sender)), ends: patience == Patience::CallsOff };
         Turn { holder: self.holder.clone(), called_off: CalledOff(receiver), _guard: guard }
+    }
+
+    /// Tells the caller for whom it waits, and that one that somebody does.
+    fn announce(&self, caller: &Caller, patience: Patience) {
+        let holder = self.holder.borrow();
+        if let Some((who, call_off)) = &holder.who {
+            caller.warn(format!("waiting for `{who}`"));
+            if patience == Patience::CallsOff && !holder.ends {
+                call_off.send_replace(Some(caller.who.clone()));
+            }
+        }
     }
 
     /// Calls off what the one who has the turn waits for, without wanting the turn. One that puts an end to things
@@ -143,9 +147,11 @@ mod tests {
         assert_eq!(second.called_off().now(), None, "`down` lets `stop` finish");
         turns.call_off(&third);
         assert_eq!(second.called_off().now(), None, "so does a kill");
-        drop(waits);
         assert!(!turns.is_free());
         drop(second);
+        let third = waits.await;
+        assert!(!turns.is_free());
+        drop(third);
         assert!(turns.is_free());
     }
 }
