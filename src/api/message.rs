@@ -128,6 +128,10 @@ pub enum Request {
         orphans: bool,
         /// Services that the file declares; `None` when there is no file.
         declared: Option<Vec<String>>,
+        /// Full names of the volumes that the file declares as its own: a project without containers has no record of
+        /// them. Only looked at with `volumes`.
+        #[serde(default)]
+        declared_volumes: Vec<String>,
         /// Grace instead of each container's own, in milliseconds.
         grace_ms: Option<u64>,
     },

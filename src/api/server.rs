@@ -232,8 +232,9 @@ async fn perform(
         Request::Remove { services, stop, volumes } => {
             engine.remove_services(caller, &Remove { services, stop, volumes }).await?;
         }
-        Request::Down { services, volumes, orphans, declared, grace_ms } => {
-            let what = Down { services, volumes, orphans, declared, grace: time(grace_ms) };
+        Request::Down { services, volumes, orphans, declared, declared_volumes, grace_ms } => {
+            let grace = time(grace_ms);
+            let what = Down { services, volumes, orphans, declared, declared_volumes, grace };
             engine.down(caller, &what).await?;
         }
         Request::Exec(exec) => {

@@ -25,6 +25,8 @@ impl Engine {
         options: &Options,
         ports: Vec<HandedPort>,
     ) -> Result<Plan, Report> {
+        // Before the turn: what the request before us gives back is for us.
+        let _spare = self.keep_spare(ports);
         let turn = self.turns.take(caller, Patience::Waits).await;
         let before = self.observed()?;
         let plan = reconcile::reconcile(&desired, &before, options).map_err(Error::from)?;
@@ -36,7 +38,6 @@ impl Engine {
         }
         let services = reconcile::services(&desired, &before, options);
         self.remember(desired)?;
-        let _spare = self.keep_spare(ports);
         tell_untouched(caller, &plan, &before, &services);
         self.execute(caller, &plan, &before, turn.called_off(), Wording::Usual).await?;
         Ok(plan)

@@ -32,6 +32,8 @@ impl Engine {
         streams: Vec<OwnedFd>,
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> Result<i32, Report> {
+        // Before the turn: what the request before us gives back is for us.
+        let _spare = self.keep_spare(ports);
         let turn = self.turns.take(caller, Patience::Waits).await;
         let Run { service: name, no_dependencies, tty, interactive, detach, window, remove, .. } = run;
         let mut service = run
@@ -41,7 +43,6 @@ impl Engine {
             .cloned()
             .ok_or_else(|| Error::NoService { service: name.clone() })?;
         self.prepare_ground(caller, &turn, &run.desired, &service, no_dependencies).await?;
-        let _spare = self.keep_spare(ports);
         service.spec.tty = tty;
         service.spec.stdin_open = interactive && tty;
         service.volumes.extend(run.volumes);

@@ -7,13 +7,20 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::request::HandedPort;
 use super::{Engine, Error};
-use crate::network::publish;
 use crate::network::spec::PublishedPort;
+use crate::network::{self, publish};
 use crate::plan::observed::BoundPort;
 use crate::runtime::spec::ContainerId;
+
+/// How long sockets of ours may take to close.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// How long until the next look.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// A socket on a port of the host.
 #[derive(Debug)]
@@ -79,26 +86,60 @@ impl Engine {
     }
 
     /// Finds a socket for each port of a container that starts: its own, a spare one, a new one.
-    pub(super) fn bind_ports(&self, id: &ContainerId) -> Result<(), Error> {
+    ///
+    /// What a run before had may be closing still, in the keeper or in a relay: as long as it is ours that holds a
+    /// port, this waits for it a little.
+    pub(super) async fn bind_ports(&self, id: &ContainerId) -> Result<(), Error> {
+        let start = tokio::time::Instant::now();
+        loop {
+            let error = match self.try_bind_ports(id) {
+                Err(Error::Network(error)) => error,
+                result => return result,
+            };
+            let ours = match &error {
+                network::Error::PortBusy { holder: Some(holder), .. } => {
+                    holder.pid == std::process::id()
+                        || i32::try_from(holder.pid) == Ok(nix::unistd::getppid().as_raw())
+                }
+                _ => false,
+            };
+            if !ours || start.elapsed() > CLOSING {
+                return Err(Error::Network(error));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn try_bind_ports(&self, id: &ContainerId) -> Result<(), Error> {
         let mut project = self.project.borrow_mut();
         let project = &mut *project;
         let Some(entry) = project.entries.get_mut(id) else { return Ok(()) };
         if entry.record.attachments.is_empty() || entry.config.without_ports || !entry.sockets.is_empty() {
             return Ok(());
         }
+        let mut sockets = Vec::new();
         for port in &entry.config.service.ports {
             let found = project.spare.take(port);
-            if found.is_empty() {
-                let bound = publish::bind(port)?;
-                entry.sockets.extend(bound.into_iter().map(|bound| Socket {
+            if !found.is_empty() {
+                sockets.extend(found);
+                continue;
+            }
+            match publish::bind(port) {
+                Ok(bound) => sockets.extend(bound.into_iter().map(|bound| Socket {
                     port: port.clone(),
                     address: bound.address,
                     socket: bound.fd,
-                }));
-            } else {
-                entry.sockets.extend(found);
+                })),
+                Err(error) => {
+                    // All or none; what others may still want goes back.
+                    if project.spare.holders > 0 {
+                        project.spare.sockets.extend(sockets);
+                    }
+                    return Err(error.into());
+                }
             }
         }
+        entry.sockets = sockets;
         entry.record.ports = entry
             .sockets
             .iter()

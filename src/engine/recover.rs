@@ -139,7 +139,9 @@ impl Engine {
                             kind: crate::keeper::message::Kind::Container,
                         };
                         self.link.send(&Word::Adopt { id: id.0.clone(), process: identity }, Vec::new())?;
-                        self.take_over(&record, &process, keys).await?;
+                        // Asked again: it has opened the read ends of its output just now.
+                        let keys = self.link.keys().await?;
+                        self.take_over(&record, &process, &keys).await?;
                     }
                     None => self.settle_unknown(&id, &record)?,
                     Some(exit) => {

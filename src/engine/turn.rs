@@ -13,7 +13,8 @@ use super::caller::Caller;
 pub enum Patience {
     /// It waits until the one before has done everything.
     Waits,
-    /// It calls off what the one before waits for; steps under way are finished.
+    /// It calls off what the one before waits for; steps under way are finished. One that puts an end to things
+    /// itself is waited for all the same: it wants what we want.
     CallsOff,
 }
 
@@ -21,6 +22,7 @@ pub enum Patience {
 #[derive(Debug, Default)]
 struct Holder {
     who: Option<(String, watch::Sender<Option<String>>)>,
+    ends: bool,
 }
 
 /// The turns of one project.
@@ -64,23 +66,32 @@ impl Turns {
         let guard = match self.lock.clone().try_lock_owned() {
             Ok(guard) => guard,
             Err(_) => {
-                if let Some((who, call_off)) = &self.holder.borrow().who {
-                    caller.warn(format!("waiting for `{who}`"));
-                    if patience == Patience::CallsOff {
-                        call_off.send_replace(Some(caller.who.clone()));
-                    }
-                }
+                self.announce(caller, patience);
                 self.lock.clone().lock_owned().await
             }
         };
         let (sender, receiver) = watch::channel(None);
-        self.holder.borrow_mut().who = Some((caller.who.clone(), sender));
+        *self.holder.borrow_mut() =
+            Holder { who: Some((caller.who.clone(), sender)), ends: patience == Patience::CallsOff };
         Turn { holder: self.holder.clone(), called_off: CalledOff(receiver), _guard: guard }
     }
 
-    /// Calls off what the one who has the turn waits for, without wanting the turn.
+    /// Tells the caller for whom it waits, and that one that somebody does.
+    fn announce(&self, caller: &Caller, patience: Patience) {
+        let holder = self.holder.borrow();
+        if let Some((who, call_off)) = &holder.who {
+            caller.warn(format!("waiting for `{who}`"));
+            if patience == Patience::CallsOff && !holder.ends {
+                call_off.send_replace(Some(caller.who.clone()));
+            }
+        }
+    }
+
+    /// Calls off what the one who has the turn waits for, without wanting the turn. One that puts an end to things
+    /// goes on: a kill makes it faster, and what comes after the end is still to be done.
     pub fn call_off(&self, caller: &Caller) {
-        if let Some((_, call_off)) = &self.holder.borrow().who {
+        let holder = self.holder.borrow();
+        if let Some((_, call_off)) = holder.who.as_ref().filter(|_| !holder.ends) {
             call_off.send_replace(Some(caller.who.clone()));
         }
     }
@@ -129,8 +140,18 @@ mod tests {
         drop(first);
         let second = waits.await;
         assert_eq!(second.called_off().now(), None);
+        let third = caller("down");
+        let waits = turns.take(&third, Patience::CallsOff);
+        tokio::pin!(waits);
+        assert!((&mut waits).now_or_never().is_none());
+        assert_eq!(second.called_off().now(), None, "`down` lets `stop` finish");
+        turns.call_off(&third);
+        assert_eq!(second.called_off().now(), None, "so does a kill");
         assert!(!turns.is_free());
         drop(second);
+        let third = waits.await;
+        assert!(!turns.is_free());
+        drop(third);
         assert!(turns.is_free());
     }
 }

@@ -29,6 +29,8 @@ pub struct Down {
     pub orphans: bool,
     /// Services that the file declares; `None` when there is no file.
     pub declared: Option<Vec<String>>,
+    /// Full names of the volumes that the file declares as its own.
+    pub declared_volumes: Vec<String>,
     /// Grace instead of each container's own.
     pub grace: Option<Duration>,
 }
@@ -73,8 +75,9 @@ impl Engine {
         services: &[String],
         ports: Vec<HandedPort>,
     ) -> Result<(), Report> {
-        let turn = self.turns.take(caller, Patience::Waits).await;
+        // Before the turn: what the request before us gives back is for us.
         let _spare = self.keep_spare(ports);
+        let turn = self.turns.take(caller, Patience::Waits).await;
         let work = |present: &Observed, wish: Option<&Desired>| plan::start(present, wish, services);
         self.perform(caller, &turn, Wording::Usual, work).await
     }
@@ -102,8 +105,9 @@ impl Engine {
         no_deps: bool,
         ports: Vec<HandedPort>,
     ) -> Result<(), Report> {
-        let turn = self.turns.take(caller, Patience::Waits).await;
+        // Before the turn: what the request before us gives back is for us.
         let _spare = self.keep_spare(ports);
+        let turn = self.turns.take(caller, Patience::Waits).await;
         let work = |present: &Observed, wish: Option<&Desired>| {
             plan::restart(present, wish, services, milliseconds(grace), no_deps)
         };
@@ -126,6 +130,7 @@ impl Engine {
             volumes: what.volumes,
             orphans: what.orphans,
             declared: what.declared.as_deref(),
+            declared_volumes: &what.declared_volumes,
             grace_ms: milliseconds(what.grace),
         };
         let work = |present: &Observed, wish: Option<&Desired>| plan::down(present, wish, &what);

@@ -159,10 +159,11 @@ impl Found {
         read::desired(session.paths, &self.name)
     }
 
-    /// Whether a volume of the files exists, though no container may use it.
-    pub fn has_volumes(&self, observed: &Observed) -> bool {
+    /// Full names of the volumes that the files declare, external ones excepted; they may exist though no container
+    /// uses them.
+    pub fn own_volumes(&self) -> Vec<String> {
         let declared = self.project.iter().flat_map(|project| project.volumes.values());
-        declared.filter(|volume| !volume.external).any(|volume| observed.volumes.contains(&volume.name))
+        declared.filter(|volume| !volume.external).map(|volume| volume.name.clone()).collect()
     }
 }
 

@@ -189,11 +189,12 @@ pub fn down(
     found.check(services, &present)?;
     let grace_ms = milliseconds(options.grace);
     let declared = found.project.as_ref().map(project::declared);
+    let declared_volumes = found.own_volumes();
     let images: Vec<String> = match options.images {
         Some(RemoveImages::All) => images::of_services(found, &present, services),
         Some(RemoveImages::Local) | None => Vec::new(),
     };
-    let volumes_there = options.volumes && found.has_volumes(&present);
+    let volumes_there = options.volumes && declared_volumes.iter().any(|name| present.volumes.contains(name));
     if present.containers.is_empty() && present.networks.is_empty() && !volumes_there {
         return images::remove_unused(session, &images);
     }
@@ -204,6 +205,7 @@ pub fn down(
             volumes: options.volumes,
             orphans: options.orphans,
             declared: declared.as_deref(),
+            declared_volumes: &declared_volumes,
             grace_ms,
         };
         return dry::show(session, wish.as_ref(), plans::down(&present, wish.as_ref(), &down));
@@ -213,6 +215,7 @@ pub fn down(
         volumes: options.volumes,
         orphans: options.orphans,
         declared,
+        declared_volumes,
         grace_ms,
     };
     let keeper = spawn::keeper(session.paths, &found.name);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::builder::{Builder, Halt, Launch, Then, is_live};
 use super::decide::containers_of;
-use super::desired::Desired;
+use super::desired::{Desired, Service};
 use super::error::Error;
 use super::observed::{Container, Observed, State};
 use super::order::Graph;
@@ -22,6 +22,8 @@ pub struct Down<'a> {
     pub orphans: bool,
     /// Services that the file declares; `None` when there is no file: then every service that has a container counts.
     pub declared: Option<&'a [String]>,
+    /// Full names of the volumes that the file declares as its own, for a project that has no record of a wish.
+    pub declared_volumes: &'a [String],
     /// Grace instead of each container's own, in milliseconds.
     pub grace_ms: Option<u64>,
 }
@@ -311,19 +313,23 @@ fn remove_volumes(
     left: &[&Container],
     going: &[&Container],
 ) {
-    let Some(wish) = wish else { return };
     let mounted =
         |container: &&Container, name: &str| container.named_volumes.iter().any(|volume| volume == name);
-    for (name, volume) in &wish.volumes {
-        let used_here = what.services.is_empty()
-            || wish
-                .services
-                .values()
-                .filter(|service| what.services.contains(&service.name))
-                .any(|service| service.volumes.iter().any(|place| place.volume.as_ref() == Some(name)));
-        if volume.external || !used_here || !present.volumes.contains(name) {
-            continue;
-        }
+    let wished = wish.into_iter().flat_map(|wish| wish.volumes.iter().map(move |volume| (wish, volume)));
+    let wished = wished.filter(|(wish, (name, volume))| {
+        let used = |service: &Service| {
+            what.services.contains(&service.name)
+                && service.volumes.iter().any(|place| place.volume.as_ref() == Some(name))
+        };
+        !volume.external && (what.services.is_empty() || wish.services.values().any(used))
+    });
+    let mut names: Vec<&String> = wished.map(|(_, (name, _))| name).collect();
+    // An earlier `down` has left them, and nobody remembers the wish.
+    if what.services.is_empty() {
+        let known = |name: &String| wish.is_some_and(|wish| wish.volumes.contains_key(name));
+        names.extend(what.declared_volumes.iter().filter(|name| !known(name)));
+    }
+    for name in names.into_iter().filter(|name| present.volumes.contains(name)) {
         match left.iter().find(|container| mounted(container, name)) {
             Some(container) => builder
                 .plan

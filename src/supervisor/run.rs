@@ -14,7 +14,8 @@ use super::keep::{CONTROL, complain, name_process};
 use super::spawn;
 use crate::api::server::{self, Connections};
 use crate::engine::{self, Engine};
-use crate::host::lock::{Lock, Mode};
+use crate::host::files;
+use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
 use crate::host::userns::{Facts, Mapping, Target};
 
@@ -129,8 +130,15 @@ enum Leave {
 /// Puts everything away, unless somebody comes.
 fn leave(engine: &Rc<Engine>, paths: &Paths, project: &str, listener: &UnixListener) -> Leave {
     // Who starts a command holds the lock until it is connected and welcomed.
-    let Ok(lock) = Lock::take(&paths.project_lock(project), Mode::TryExclusive, "the supervisor") else {
-        return Leave::Busy;
+    let lock = match Lock::take(&paths.project_lock(project), Mode::TryExclusive, "the supervisor") {
+        Ok(lock) => Some(lock),
+        // Somebody has removed the directory, so nobody can be at the door.
+        Err(lock::Error::File(files::Error::Io { source, .. }))
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            None
+        }
+        Err(_) => return Leave::Busy,
     };
     if let Some(Ok(stream)) = server::accept(listener).now_or_never() {
         return Leave::Asked(stream);

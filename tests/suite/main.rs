@@ -3,6 +3,7 @@
 
 mod support;
 
+mod chaos;
 mod errors;
 mod examples;
 mod exec;

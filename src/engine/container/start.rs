@@ -107,7 +107,7 @@ impl Engine {
             None => return Err(Error::NoContainer { container: id.to_string() }.into()),
         };
         let spec = &config.spec;
-        self.bind_ports(id)?;
+        self.bind_ports(id).await?;
         let (group, warnings) = self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
         for warning in warnings {
             caller.warn(format!("service `{}`: {warning}", config.service.name));

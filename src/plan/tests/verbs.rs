@@ -259,6 +259,25 @@ fn down_of_one_with_orphans_leaves_its_siblings() {
 }
 
 #[test]
+fn volumes_that_an_earlier_down_has_left_go_though_nobody_remembers_them() {
+    let present = Observed { volumes: named(&["p_data", "other_data"]), ..Observed::default() };
+    let declared_volumes = named(&["p_data", "p_never_made"]);
+    for (volumes, expected) in [(true, vec!["p_data"]), (false, vec![])] {
+        let what = Down { volumes, declared_volumes: &declared_volumes, ..Down::default() };
+        let plan = down(&present, None, &what).expect("a plan");
+        let removed: Vec<&str> = plan
+            .steps
+            .iter()
+            .map(|step| match &step.action {
+                Action::RemoveVolume { volume } => volume.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(removed, expected);
+    }
+}
+
+#[test]
 fn down_twice_is_nothing() {
     check_verb("", |present, wish| down(present, Some(wish), &Down { volumes: true, ..Down::default() }), "");
 }

@@ -1,0 +1,145 @@
+//! Processes of ours killed, commands at once: nothing of a project is lost, doubled or left behind.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Capability, Project, needs, processes_of, soon};
+
+const COUNTS: &str = r#"
+services:
+  counts:
+    image: rootfs:/
+    command: sh -c 'i=0; while :; do echo $$i; i=$$((i+1)); sleep 0.005; done'
+    stop_grace_period: 0s
+volumes: {data: {}}
+"#;
+
+/// Kills those of our processes that have one of these names; returns how many.
+fn kill_ours(project: &Project, names: &[&str]) -> usize {
+    let ours = processes_of(project).into_iter().filter(|(_, name)| names.contains(&name.as_str()));
+    ours.filter(|(pid, _)| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
+}
+
+/// Insists that all lines are there, each once, and returns how many.
+#[track_caller]
+fn lines(project: &Project) -> usize {
+    let text = project.logs("counts");
+    for (number, line) in text.lines().enumerate() {
+        assert_eq!(line, number.to_string(), "after {number} lines");
+    }
+    text.lines().count()
+}
+
+/// What is killed each time; a command afterwards finds all as it was, and output flows again.
+fn survives(name: &str, victims: &[&str], times: usize) {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(name, COUNTS);
+    project.run(&["up", "-d"]).ok();
+    let container = project.field("counts", "ID");
+    for time in 0..times {
+        soon("there is somebody to kill", || kill_ours(&project, victims) > 0);
+        // Starts what is missing.
+        assert_eq!(project.run(&["exec", "-T", "counts", "echo", "here"]).ok(), "here\n");
+        assert_eq!(project.field("counts", "State"), "running", "{time}");
+        assert_eq!(project.field("counts", "ID"), container, "{time}");
+        let before = lines(&project);
+        soon("output flows again", || lines(&project) > before + 10);
+        std::thread::sleep(Duration::from_millis(7 * time as u64));
+    }
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_killed_supervisor_costs_no_line() {
+    survives("supervisor", &["rc-supervisor"], 8);
+}
+
+#[test]
+fn a_killed_keeper_costs_no_line() {
+    survives("keeper", &["rc-keeper"], 4);
+}
+
+#[test]
+fn both_killed_at_once_cost_no_line() {
+    survives("both", &["rc-keeper", "rc-supervisor"], 4);
+}
+
+#[test]
+fn volumes_that_down_has_left_go_with_a_later_down() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = COUNTS.replace("stop_grace", "volumes: [data:/data]\n    stop_grace");
+    let project = Project::new("later", &compose);
+    project.run(&["up", "-d"]).ok();
+    project.run(&["down"]).ok();
+    let volumes = project.home().join("data/volumes");
+    assert_eq!(std::fs::read_dir(&volumes).expect("there").count(), 1);
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_port_passes_from_a_stop_under_way_to_the_up_behind_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let project = Project::new(
+        "passes",
+        &format!(
+            r#"
+services:
+  slow:
+    image: rootfs:/
+    command: sh -c 'trap "" TERM; while :; do sleep 0.05; done'
+    ports: ["127.0.0.1:{port}:80"]
+"#
+        ),
+    );
+    project.run(&["up", "-d"]).ok();
+    let mut stop = project.start(&["stop", "-t", "1"]);
+    std::thread::sleep(Duration::from_millis(300));
+    project.run(&["up", "-d"]).ok();
+    stop.wait().expect("ended");
+    assert_eq!(project.field("slow", "State"), "running");
+    project.leaves_nothing();
+}
+
+#[test]
+fn many_downs_at_once_all_succeed_and_leave_nobody() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("downs", COUNTS);
+    for _ in 0..5 {
+        project.run(&["up", "-d"]).ok();
+        let downs: Vec<_> = (0..4).map(|_| project.start(&["down", "-v", "-t", "0"])).collect();
+        for down in downs {
+            let ended = down.wait_with_output().expect("ended");
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        }
+        project.leaves_nothing();
+    }
+}
+
+#[test]
+fn a_kill_makes_a_down_under_way_faster_and_does_not_fail_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = COUNTS.replace("sh -c 'i=0;", "sh -c 'trap \"\" TERM; i=0;").replace("0s", "100s");
+    let project = Project::new("faster", &compose);
+    project.run(&["up", "-d"]).ok();
+    soon("it ignores the signal", || lines(&project) > 0);
+    let down = project.start(&["down", "-v"]);
+    std::thread::sleep(Duration::from_millis(200));
+    project.run(&["kill"]).ok();
+    let ended = down.wait_with_output().expect("ended");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    project.leaves_nothing();
+}
