@@ -1,4 +1,73 @@
 //! rcompose runs Compose files with no daemon, no root and no other program to install.
+//!
+//! This page is the map: what each folder is for, who may import whom, which processes there are, and which path on
+//! disk belongs to whom. It changes in the same commit as what it describes.
+//!
+//! # The walk of `up`
+//!
+//! ```text
+//! files → Project → Desired → Plan → steps → kernel;   only events come back
+//! ```
+//!
+//! | where | takes → gives | pure |
+//! |---|---|---|
+//! | [`cli`] | argv → options of one command | |
+//! | [`ops`] | the verb: the rows below, in order | |
+//! | [`compose`] `load`, `select` | files → `Project` | but the read |
+//! | `ops::images`, [`image`] | names → images, pulled or loaded where missing | |
+//! | [`plan`] `desired` | `Project` + images → [`plan::desired::Desired`] | yes |
+//! | [`supervisor`] `spawn` | project name → a live control socket | |
+//! | [`network`] `publish::bind` | host ports, bound by the user's own process before anything starts | |
+//! | [`api`] | `Desired` + descriptors, one message down, notices up | |
+//! | [`engine`] `observe` | disk and processes → [`plan::observed::Observed`] | |
+//! | [`plan`] `reconcile` | `Desired` × `Observed` → [`plan::steps::Plan`] | yes |
+//! | [`engine`] `execute` | `Plan` → one call a step, in parallel where its edges allow | |
+//! | [`keeper`], [`runtime`] | list of operations → a process in its namespaces | |
+//!
+//! # Folders, from the user down to the kernel
+//!
+//! A folder imports only folders further down; `tests/suite/layers.rs` holds the table and checks it.
+//!
+//! | folder | what it is |
+//! |---|---|
+//! | [`cli`] | a file per command: its flags and what it prints; only it and [`ui`] print |
+//! | [`ops`] | verbs on a whole project that know no terminal |
+//! | [`supervisor`] | finds or starts keeper and supervisor; the supervisor's life |
+//! | [`api`] | the words on the control socket, both ends of it, and what is read from disk without a supervisor |
+//! | [`engine`] | the one loop that owns a running project; carries plans out, keeps them true |
+//! | [`keeper`] | parent of all containers: forks, waits, keeps descriptors, next to no logic |
+//! | [`plan`] | wanted and present in, steps out; pure; the only place that sees both Compose and runtime words |
+//! | [`image`] | OCI store, registry client, unpacker, archives |
+//! | [`network`] | bridges, veths, DNS, published ports, the way out |
+//! | [`runtime`] | containers: operations, root file system, process, seccomp, capabilities, cgroups |
+//! | [`volume`] | named and anonymous volumes |
+//! | [`host`] | this machine: paths, files, locks, id maps, the outer user namespace, features and their mends |
+//! | [`compose`] | the Compose Specification: loader, model, errors with places; usable alone |
+//! | [`ui`] | tables, progress, log lines, reports as text |
+//! | [`sys`] | system calls; the only `unsafe` code |
+//! | [`event`], [`progress`], [`report`] | words that many folders speak; `report` may be used by all |
+//!
+//! # Processes
+//!
+//! ```text
+//! rcompose up            the user's own; loads, pulls, binds ports; ends when it has said what it has to say
+//!   └─ image-worker      a child inside the outer user namespace: pull, load, unpack (who has entered cannot come back)
+//! rc-keeper              one per project, one thread, next to no logic: parent of everything below; outer user namespace,
+//!   │                    own mount namespace; waits, stores each exit status, then reaps; keeps descriptors (pipes,
+//!   │                    terminals, ports, namespaces); starts the next supervisor when one dies
+//!   ├─ rc-supervisor     decides: plan, restart, probes, DNS, published ports, the way out, logs; outer user namespace,
+//!   │                    the host's network namespace; a thread of its own hops through network namespaces
+//!   └─ container's pid 1 …
+//! ```
+//!
+//! One outer user namespace per user is joined by all of the user's projects. What is on disk and who owns it is the
+//! table in [`host::paths`].
+//!
+//! # Words
+//!
+//! *Project, Service, Network, Volume, Secret, Config*: as the user wrote them ([`compose`]). *Desired*: the whole wish,
+//! nothing left to look up. *Observed*: what exists. *Plan, Step*: what to do, in which order, and why. *Operation*: one
+//! step that turns a forked process into a container. *Report*: what every failure becomes before a user sees it.
 
 pub mod api;
 pub mod cli;

@@ -220,6 +220,11 @@ fn hints(error: &Error) -> Vec<String> {
         Error::WrongDigest { .. } | Error::WrongSize { .. } => {
             one("the content was damaged on its way or at its origin; nothing of it was kept".to_owned())
         }
+        Error::File(files::Error::Io { doing: "read", source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            one("check the path behind `oci:`, `oci-archive:`, `docker-archive:` or `rootfs:`; it is taken from the \
+                 project's directory"
+                .to_owned())
+        }
         _ => Vec::new(),
     }
 }

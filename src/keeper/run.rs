@@ -35,7 +35,7 @@ use crate::sys::process::{
 /// A supervisor that lived shorter is started again only after a while.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 const FIRST_DELAY: Duration = Duration::from_millis(20);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
 /// What a keeper starts with.
 #[derive(Debug)]

@@ -129,7 +129,9 @@ pub fn up(
         logs,
         answer: None,
         phase: Phase::Applying,
+        since_ns,
         alive: up_now(&prepared.present),
+        told: HashSet::new(),
         shown,
         outcome: None,
     };
@@ -229,8 +231,12 @@ struct Attached<'a> {
     /// The request whose end is waited for.
     answer: Option<Client>,
     phase: Phase,
+    /// When the command began; what ended earlier is none of its news.
+    since_ns: i64,
     /// Containers that have started and whose end was not told yet.
     alive: HashSet<String>,
+    /// Ends that were told: the container, and when it ended.
+    told: HashSet<(String, i64)>,
     /// How the command ends, once that is settled.
     outcome: Option<Exit>,
 }
@@ -250,8 +256,11 @@ impl Attached<'_> {
             }
             if self.phase == Phase::Following && !self.anything_up()? {
                 self.catch_up()?;
-                self.screen.flush();
-                return Ok(self.outcome.unwrap_or(Exit::Success));
+                // What was missed may have been a reason to stop the others, whose answer is then still to come.
+                if self.answer.is_none() {
+                    self.screen.flush();
+                    return Ok(self.outcome.unwrap_or(Exit::Success));
+                }
             }
         }
     }
@@ -321,14 +330,25 @@ impl Attached<'_> {
         for container in &observed.containers {
             if is_up(container) && self.selected.contains(&container.service) {
                 self.alive.insert(container.id.0.clone());
-            } else if self.alive.remove(&container.id.0) && !container.oneoff {
+            } else if (self.alive.remove(&container.id.0) || self.is_news(container)) && !container.oneoff {
                 self.exited(container, status::exit_code(container))?;
             }
         }
         Ok(())
     }
 
+    /// Whether it has ended since the command began and nobody has told: it came and went before events were heard.
+    fn is_news(&self, container: &Container) -> bool {
+        self.selected.contains(&container.service)
+            && ended_at(container).is_some_and(|at| {
+                at >= self.since_ns && !self.told.contains(&(container.id.0.clone(), at))
+            })
+    }
+
     fn exited(&mut self, container: &Container, code: i32) -> Result<(), Report> {
+        if let Some(at) = ended_at(container) {
+            self.told.insert((container.id.0.clone(), at));
+        }
         if self.shown.contains(&container.service) {
             let (project, screen) = (self.project, &mut self.screen);
             self.logs
@@ -436,6 +456,14 @@ impl Attached<'_> {
         let observed = status::observed(self.session, self.project)?;
         let ours = |container: &&Container| !container.oneoff && self.selected.contains(&container.service);
         Ok(observed.containers.iter().filter(ours).any(is_up))
+    }
+}
+
+/// When a container has ended by itself or by a signal; `None` while it runs, and where it never could.
+fn ended_at(container: &Container) -> Option<i64> {
+    match &container.state {
+        State::Exited { since_ns, error: None, .. } => Some(*since_ns),
+        _ => None,
     }
 }
 

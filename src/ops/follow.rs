@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::call::{Ended, connect, ended};
-use super::status::short_name;
+use super::call::{Ended, connect_if_there, ended};
+use super::status::{is_up, short_name};
 use super::{Session, observed::Container};
 use crate::api::message::{Notice, Request};
 use crate::api::read::{self, Filter, Follow, Window};
@@ -38,6 +38,8 @@ pub struct Wanted {
 pub struct Logs {
     project: String,
     follow: Follow,
+    /// Nothing was up at the last look: what was written until then is read once more, and then it is over.
+    over: bool,
 }
 
 /// Opens the logs of a project.
@@ -49,7 +51,7 @@ pub fn open(session: &Session<'_>, project: &str, wanted: Wanted) -> Result<Logs
             && number.is_none_or(|number| container.number == number)
     });
     let follow = read::logs(session.paths, project, filter, window, follow)?;
-    Ok(Logs { project: project.to_owned(), follow })
+    Ok(Logs { project: project.to_owned(), follow, over: false })
 }
 
 impl Logs {
@@ -67,8 +69,12 @@ impl Logs {
             .map_err(unreadable)
     }
 
-    /// Waits until there may be more; false when `stop` has become readable.
+    /// Waits until there may be more; false when `stop` has become readable, or when no container is up any more.
     pub fn wait(&mut self, stop: impl AsFd) -> Result<bool, Report> {
+        if !self.follow.containers().into_iter().any(is_up) {
+            return Ok(!std::mem::replace(&mut self.over, true));
+        }
+        self.over = false;
         let Some(watched) = self.follow.watched() else { return Ok(false) };
         let mut fds = [PollFd::new(&watched, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
         match poll(&mut fds, None) {
@@ -85,8 +91,7 @@ fn unreadable(error: files::Error) -> Report {
     Report::from_error(Exit::Failure, &error)
 }
 
-/// Tells every event of a project from now on, until `until_ns`. Where no supervisor lives one is started: who came
-/// only when the first container comes would miss that.
+/// Tells every event of a project from now on, until `until_ns`. A project of which nothing runs yet is waited for.
 pub fn events(
     session: &Session<'_>,
     project: &str,
@@ -99,8 +104,11 @@ pub fn events(
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(());
         }
-        let mut client = connect(session, project)?;
-        // What it did since its predecessor has gone counts as well.
+        let Some(mut client) = connect_if_there(session, project)? else {
+            await_supervisor(session, project, left)?;
+            continue;
+        };
+        // What it did before we found it counts as well.
         client.ask(Request::Events { since_ns: Some(since_ns) }, Vec::new())?;
         loop {
             match client.try_next() {
@@ -110,7 +118,7 @@ pub fn events(
                     continue;
                 }
                 Ok(None) => {}
-                // The supervisor was replaced: go on with the next.
+                // The supervisor has left: nothing runs. The next one is waited for.
                 received => match ended(session, received) {
                     Some(Ended::NotYet) => continue,
                     _ => break,
@@ -142,5 +150,30 @@ fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+/// Waits until something appears where the project's control socket will be.
+fn await_supervisor(session: &Session<'_>, project: &str, left: Option<Duration>) -> Result<(), Report> {
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    let directory = session.paths.run_project(project);
+    files::make_private_dir(&directory).map_err(unreadable)?;
+    let failed =
+        |error: Errno| Report::from_error(Exit::Failure, &files::failed("watch", &directory)(error.into()));
+    let watch = inotify::init(CreateFlags::CLOEXEC).map_err(failed)?;
+    inotify::add_watch(
+        &watch,
+        &directory,
+        WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF,
+    )
+    .map_err(failed)?;
+    // It may have come between our look and the watch.
+    if connect_if_there(session, project)?.is_some() {
+        return Ok(());
+    }
+    let timeout = left.map(timespec);
+    match poll(&mut [PollFd::new(&watch, PollFlags::IN)], timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }

@@ -214,7 +214,10 @@ fn fetch_all(
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(wanted) = wanted.get(at) else { break };
-                    let outcome = fetch(store, wanted, sink).map(Box::new).map_err(Report::from);
+                    let outcome = fetch(store, wanted, sink).map(Box::new).map_err(|error| {
+                        let image = wanted.source.familiar();
+                        about_image(&image, Report::from(error))
+                    });
                     say(&Said::Fetched { at, outcome });
                 }
             });
@@ -233,6 +236,15 @@ fn fetch(
         }
         source => image::fetch(store, source, &wanted.platform, sink),
     }
+}
+
+/// Puts the image's name before a failure that does not say it, so that nobody wonders which service it was.
+fn about_image(image: &str, mut report: Report) -> Report {
+    if !report.message.contains(image) {
+        let cause = std::mem::replace(&mut report.message, format!("image `{image}` cannot be had"));
+        report.causes.insert(0, cause);
+    }
+    report
 }
 
 /// Opens an archive; `-` is standard input.

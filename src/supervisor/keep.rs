@@ -40,8 +40,7 @@ pub fn keep(args: &[OsString], fds: Vec<OwnedFd>) -> ExitCode {
     let (Some((project, paths, keys)), Some(log)) = (parsed, fds.next()) else {
         return ExitCode::from(2);
     };
-    // In lists of processes; only a courtesy.
-    let _ = rustix::thread::set_name(c"rcompose-keeper");
+    name_process(c"rc-keeper");
     let config = Config {
         journal: paths.journal(&project),
         store: keys.into_iter().zip(fds).collect(),
@@ -56,6 +55,12 @@ pub fn keep(args: &[OsString], fds: Vec<OwnedFd>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Names this process in `ps` and `top` (prctl(2), PR_SET_NAME): both are one binary with one command line.
+pub(super) fn name_process(name: &std::ffi::CStr) {
+    // Only what a reader sees depends on it.
+    let _ = rustix::thread::set_name(name);
 }
 
 /// Writes why one of the two failed to the log, which is its standard error.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::net::UnixListener;
 
-use super::keep::{CONTROL, complain};
+use super::keep::{CONTROL, complain, name_process};
 use super::spawn;
 use crate::api::server::{self, Connections};
 use crate::engine::{self, Engine};
@@ -43,8 +43,7 @@ enum Error {
 
 /// Supervises a project until there is nothing to do. `keeper` is the line to the keeper, whose child we are.
 pub(super) fn run(paths: Paths, project: &str, keeper: OwnedFd) -> ! {
-    // In lists of processes; only a courtesy.
-    let _ = rustix::thread::set_name(c"rcompose");
+    name_process(c"rc-supervisor");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result =
         runtime.map_err(|source| Error::System { doing: "start the runtime", source }).and_then(|runtime| {

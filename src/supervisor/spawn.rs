@@ -160,6 +160,20 @@ fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> 
 
 /// Starts the keeper, which starts the supervisor.
 fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
+    let started = try_start(paths, project, who);
+    if started.is_err() {
+        // A project that never was leaves no trace; a directory that holds anything else stays. The lock is ours: who
+        // waits for it sees that its file has gone, and makes another.
+        let _ = fs::remove_dir(paths.project(project));
+        for file in [paths.control_socket(project), paths.keeper_log(project), paths.project_lock(project)] {
+            let _ = fs::remove_file(file);
+        }
+        let _ = fs::remove_dir(paths.run_project(project));
+    }
+    started
+}
+
+fn try_start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     files::make_private_dir(&paths.project(project))?;
     let path = paths.control_socket(project);
     let listener = socket::listen(&path).map_err(|source| Error::Socket { path, source })?;

@@ -1,3 +1,13 @@
-//! The integration tests, one binary.
+//! The integration tests, one binary. They need no internet, no root and no order; what a test needs of the host and
+//! does not find is named, and the test is passed over.
 
+mod support;
+
+mod errors;
+mod examples;
+mod exec;
+mod kill;
 mod layers;
+mod logs;
+mod networks;
+mod up;

@@ -1,0 +1,102 @@
+//! Bad input gets one clear error with place, cause and mend; nothing is left behind.
+
+use std::net::TcpListener;
+
+use crate::support::{Capability, Project, needs};
+
+/// Runs `up -d` and insists that it fails, says all of `words`, and leaves nothing.
+#[track_caller]
+fn refused(name: &str, compose: &str, words: &[&str]) {
+    let project = Project::new(name, compose);
+    let ended = project.run(&["up", "-d"]);
+    assert!(ended.code.is_some_and(|code| code != 0), "{}", ended.stderr);
+    for word in words {
+        assert!(ended.stderr.contains(word), "no `{word}` in:\n{}", ended.stderr);
+    }
+    assert_eq!(ended.stderr.matches("error:").count(), 1, "one error:\n{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_syntax_error_names_line_and_column() {
+    refused(
+        "syntax",
+        "services:\n  web:\n    image: [rootfs:/\n    command: true\n",
+        &["compose.yaml:", "error:"],
+    );
+}
+
+#[test]
+fn an_unknown_key_offers_the_nearest() {
+    refused("key", "services:\n  web:\n    imgae: rootfs:/\n", &["compose.yaml:3:5", "imgae", "image"]);
+}
+
+#[test]
+fn a_cycle_names_its_services() {
+    let compose =
+        "services:\n  a: {image: 'rootfs:/', depends_on: [b]}\n  b: {image: 'rootfs:/', depends_on: [a]}\n";
+    refused("cycle", compose, &["cycle", "a -> b", "compose.yaml:"]);
+}
+
+#[test]
+fn a_missing_variable_says_its_message() {
+    refused(
+        "variable",
+        "services:\n  web: {image: 'rootfs:/', command: '${WORD:?set it to a word}'}\n",
+        &["WORD", "set it to a word", "compose.yaml:2"],
+    );
+}
+
+#[test]
+fn an_undefined_dependency_offers_the_nearest() {
+    refused(
+        "undefined",
+        "services:\n  db: {image: 'rootfs:/'}\n  web:\n    image: rootfs:/\n    depends_on:\n      - dbb\n",
+        &["dbb", "compose.yaml:6:9", "did you mean `db`"],
+    );
+}
+
+#[test]
+fn a_missing_image_is_named() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    refused("image", "services:\n  web: {image: 'oci:./nowhere:latest'}\n", &["nowhere", "hint:"]);
+}
+
+#[test]
+fn a_busy_port_names_who_holds_it_and_nothing_is_started() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = holder.local_addr().expect("an address").port();
+    let compose = format!(
+        "services:\n  web: {{image: 'rootfs:/', command: sleep 9, ports: ['127.0.0.1:{port}:80']}}\n"
+    );
+    refused("port", &compose, &[&port.to_string(), &format!("pid {}", std::process::id())]);
+}
+
+#[test]
+fn a_host_without_user_namespaces_is_told_the_mend() {
+    if !needs(&[Capability::Root]) {
+        return;
+    }
+    // A user namespace in which no further one may be made stands for such a host.
+    let project = Project::new("nouserns", "services:\n  web: {image: 'rootfs:/', command: sleep 9}\n");
+    let rcompose = crate::support::binary();
+    let script =
+        format!("echo 0 > /proc/sys/user/max_user_namespaces && exec '{}' up -d", rcompose.display());
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "sh", "-c", &script])
+        .current_dir(project.path())
+        .env("RCOMPOSE_HOME", project.home())
+        .env("COMPOSE_PROJECT_NAME", project.name());
+    let output = command.output().expect("unshare runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{stderr}");
+    assert!(stderr.contains("user namespace") && stderr.contains("user.max_user_namespaces"), "{stderr}");
+    project.leaves_nothing();
+}

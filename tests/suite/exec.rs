@@ -1,0 +1,75 @@
+//! `exec` and `run`: exit codes, streams, what is left.
+
+use crate::support::{Capability, Project, needs};
+
+const ONE: &str = r#"
+services:
+  app:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    environment: {FROM_FILE: "yes"}
+"#;
+
+#[test]
+fn exec_passes_input_output_and_the_exit_code() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("exec", ONE);
+    project.run(&["up", "-d"]).ok();
+    project.run(&["exec", "-T", "app", "sh", "-c", "exit 42"]).fails(42);
+    assert_eq!(project.run_with(&["exec", "-T", "app", "cat"], "through\n").ok(), "through\n");
+    assert_eq!(
+        project.run(&["exec", "-T", "-e", "X=1", "app", "sh", "-c", "echo $X$FROM_FILE"]).ok(),
+        "1yes\n"
+    );
+    project.run(&["exec", "-T", "app", "no-such-program"]).fails(127);
+    project.run(&["exec", "-T", "app", "/etc/passwd"]).fails(126);
+    let fds = project.run(&["exec", "-T", "app", "sh", "-c", "ls /proc/$$/fd | xargs"]).ok();
+    assert!(fds.split_whitespace().all(|fd| fd.parse::<u32>().expect("a number") < 3), "leaked: {fds}");
+    project.leaves_nothing();
+}
+
+#[test]
+fn exec_in_a_stopped_service_is_refused() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("execstop", ONE);
+    project.run(&["up", "-d"]).ok();
+    project.run(&["stop"]).ok();
+    let error = project.run(&["exec", "-T", "app", "true"]).fails(1);
+    assert!(error.contains("not running"), "{error}");
+    project.leaves_nothing();
+}
+
+#[test]
+fn run_gives_output_only_and_removes_its_container() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("run", ONE);
+    assert_eq!(project.run(&["run", "--rm", "-T", "app", "echo", "hello"]).ok(), "hello\n");
+    project.run(&["run", "--rm", "-T", "app", "sh", "-c", "exit 5"]).fails(5);
+    assert_eq!(project.run(&["run", "--rm", "-T", "-e", "V=1", "app", "printenv", "V"]).ok(), "1\n");
+    assert_eq!(project.run(&["ps", "-a", "-q"]).ok(), "");
+    project.leaves_nothing();
+}
+
+#[test]
+fn users_and_groups_of_the_image_are_found_by_name_and_number() {
+    if !needs(&[Capability::UserNamespaces, Capability::ManyIds]) {
+        return;
+    }
+    let project = Project::new("ids", ONE);
+    project.run(&["up", "-d"]).ok();
+    assert_eq!(project.run(&["exec", "-T", "-u", "daemon", "app", "id", "-un"]).ok(), "daemon\n");
+    assert_eq!(
+        project.run(&["exec", "-T", "-u", "33:44", "app", "sh", "-c", "id -u; id -g"]).ok(),
+        "33\n44\n"
+    );
+    let error = project.run(&["exec", "-T", "-u", "nobody-of-that-name", "app", "true"]);
+    assert_ne!(error.code, Some(0));
+    project.leaves_nothing();
+}

@@ -1,0 +1,77 @@
+//! `logs`: nothing lost, nothing doubled, whatever is killed.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Capability, Project, needs, processes_of, soon};
+
+#[test]
+fn a_follower_sees_every_line_and_ends_with_the_service() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "follow",
+        r#"
+services:
+  count: {image: "rootfs:/", command: "sh -c 'for i in $$(seq 1 200); do echo $$i; done; sleep 0.2; echo last'"}
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    let lines = project.run(&["logs", "-f", "--no-color", "--no-log-prefix"]).ok();
+    let wanted: Vec<String> = (1..=200).map(|n| n.to_string()).chain(["last".to_owned()]).collect();
+    assert_eq!(lines.lines().collect::<Vec<_>>(), wanted);
+    project.leaves_nothing();
+}
+
+/// Kills the supervisor again and again while a service prints numbers. `RCOMPOSE_TEST_KILLS` sets how often.
+#[test]
+fn a_killed_supervisor_loses_no_line_and_restarts_no_container() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let kills: u32 =
+        std::env::var("RCOMPOSE_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let project = Project::new(
+        "survive",
+        r#"
+services:
+  count:
+    image: rootfs:/
+    command: bash -c 'i=0; while true; do i=$$((i+1)); echo $$i; sleep 0.001; done'
+    stop_grace_period: 0s
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    let id = project.field("count", "ID");
+    let supervisor =
+        || processes_of(&project).into_iter().find(|(_, name)| name == "rc-supervisor").map(|(pid, _)| pid);
+    for _ in 0..kills {
+        let mut victim = None;
+        soon("a supervisor lives", || {
+            victim = supervisor();
+            victim.is_some()
+        });
+        let victim = victim.expect("found");
+        kill(Pid::from_raw(victim), Signal::SIGKILL).expect("ours");
+        soon("another supervisor lives", || supervisor().is_some_and(|pid| pid != victim));
+        assert_eq!(project.field("count", "State"), "running");
+        // Lets the next victim get as far as it may; what it has reached must not matter.
+        std::thread::sleep(Duration::from_millis(u64::from(victim as u32 % 40)));
+    }
+    assert_eq!(project.field("count", "ID"), id);
+    project.run(&["kill"]).ok();
+    soon("it has ended", || project.field("count", "State") == "exited");
+    let logs = project.logs("count");
+    let mut expected = 1u64;
+    for line in BufReader::new(logs.as_bytes()).lines() {
+        let line = line.expect("text");
+        assert_eq!(line.parse::<u64>().ok(), Some(expected), "after line {}", expected - 1);
+        expected += 1;
+    }
+    assert!(expected > 100, "only {expected} lines");
+    project.leaves_nothing();
+}

@@ -1,0 +1,80 @@
+//! Networks: names, isolation, published ports, the way out.
+
+use crate::support::{Capability, OwnNetwork, Project, ended, free_port, get, needs, soon};
+
+#[test]
+fn services_find_each_other_by_name_and_not_across_networks() {
+    if !needs(&[Capability::UserNamespaces, Capability::Python]) {
+        return;
+    }
+    let port = free_port();
+    let project = Project::new(
+        "nets",
+        &format!(
+            r#"
+x-base: &base {{image: "rootfs:/", stop_grace_period: 0s}}
+services:
+  api:
+    <<: *base
+    command: python3 -m http.server 8000 --directory /usr/share/misc
+    networks: {{front: {{aliases: [www.example.test]}}, back: {{}}}}
+    ports: ["127.0.0.1:{port}:8000"]
+  near: {{<<: *base, command: sleep 1000, networks: [front]}}
+  far: {{<<: *base, command: sleep 1000, networks: [back]}}
+  alone: {{<<: *base, command: sleep 1000, network_mode: none}}
+networks:
+  front: {{}}
+  back: {{internal: true}}
+"#
+        ),
+    );
+    project.run(&["up", "-d"]).ok();
+    soon("the published port answers", || get(port, "/").is_ok());
+    let resolves =
+        |service: &str, name: &str| project.run(&["exec", "-T", service, "getent", "hosts", name]).code;
+    assert_eq!(resolves("near", "api"), Some(0));
+    assert_eq!(resolves("near", "www.example.test"), Some(0));
+    assert_eq!(resolves("far", "api"), Some(0));
+    assert_ne!(resolves("far", "www.example.test"), Some(0));
+    assert_ne!(resolves("near", "far"), Some(0));
+    assert_ne!(resolves("alone", "api"), Some(0));
+    let fetch = "import urllib.request as u; u.urlopen('http://api:8000/', timeout=5)";
+    project.run(&["exec", "-T", "near", "python3", "-c", fetch]).ok();
+    project.run(&["exec", "-T", "far", "python3", "-c", fetch]).ok();
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_service_reaches_a_server_outside_and_a_closed_port_is_refused_at_once() {
+    if !needs(&[Capability::UserNamespaces, Capability::Python, Capability::Iproute]) {
+        return;
+    }
+    // The world outside is a network namespace of this test: its rcompose and its server live there.
+    let outside = OwnNetwork::new("192.0.2.7");
+    let project = Project::new(
+        "out",
+        r#"
+services:
+  app: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+"#,
+    );
+    let rcompose = |arguments: &[&str]| {
+        let mut command = outside.enter(&project.command(arguments));
+        let child = command.spawn().expect("nsenter starts");
+        ended(child, &arguments.join(" "))
+    };
+    let mut server = std::process::Command::new("python3");
+    server.args(["-m", "http.server", "8000", "--bind", "192.0.2.7", "--directory", "/usr/share/misc"]);
+    let mut server = outside.enter(&server).spawn().expect("a server");
+    rcompose(&["up", "-d"]).ok();
+    let fetch = "import urllib.request as u; print(u.urlopen('http://192.0.2.7:8000/', timeout=5).status)";
+    soon("the server outside answers", || {
+        rcompose(&["exec", "-T", "app", "python3", "-c", fetch]).code == Some(0)
+    });
+    let knock = "import socket\ntry:\n socket.create_connection(('192.0.2.7', 8001), 5)\nexcept ConnectionRefusedError:\n print('refused')";
+    assert_eq!(rcompose(&["exec", "-T", "app", "python3", "-c", knock]).ok(), "refused\n");
+    rcompose(&["down", "-v", "-t", "0"]).ok();
+    server.kill().expect("ours");
+    server.wait().expect("ended");
+    project.leaves_nothing();
+}

@@ -1,0 +1,135 @@
+//! `up`, `down`, `ps`: what exists afterwards.
+
+use crate::support::{Capability, Project, needs};
+
+const TWO: &str = r#"
+services:
+  a:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    environment: {WORD: "${WORD:-one}"}
+  b:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    depends_on: [a]
+"#;
+
+#[test]
+fn a_second_up_changes_nothing_and_a_changed_service_alone_is_made_anew() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("idem", TWO);
+    project.run(&["up", "-d"]).ok();
+    let before = (project.field("a", "ID"), project.field("b", "ID"));
+    project.run(&["up", "-d"]).ok();
+    assert_eq!((project.field("a", "ID"), project.field("b", "ID")), before);
+    project.write(".env", "WORD=two\n");
+    project.run(&["up", "-d"]).ok();
+    assert_ne!(project.field("a", "ID"), before.0);
+    assert_eq!(project.field("b", "ID"), before.1);
+    assert_eq!(project.run(&["exec", "-T", "a", "printenv", "WORD"]).ok(), "two\n");
+    project.leaves_nothing();
+}
+
+#[test]
+fn stop_and_start_keep_the_container() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("stop", TWO);
+    project.run(&["up", "-d"]).ok();
+    let id = project.field("a", "ID");
+    project.run(&["stop"]).ok();
+    assert_eq!(project.field("a", "State"), "exited");
+    project.run(&["start"]).ok();
+    assert_eq!((project.field("a", "State").as_str(), project.field("a", "ID")), ("running", id));
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_job_that_fails_fails_up_and_nothing_after_it_runs() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "job",
+        r#"
+services:
+  job: {image: "rootfs:/", command: sh -c "exit 7"}
+  app:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    depends_on: {job: {condition: service_completed_successfully}}
+"#,
+    );
+    let error = project.run(&["up", "-d"]).fails(1);
+    assert!(error.contains("job") && error.contains('7'), "{error}");
+    assert_eq!(project.field("job", "ExitCode"), "7");
+    assert_ne!(project.field("app", "State"), "running");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_dependent_starts_only_after_its_dependency_is_healthy() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "health",
+        r#"
+services:
+  slow:
+    image: rootfs:/
+    command: sh -c "sleep 0.5; touch /tmp/ready; sleep 1000"
+    stop_grace_period: 0s
+    healthcheck: {test: test -e /tmp/ready, interval: 100ms, retries: 100}
+    volumes: [shared:/tmp]
+  late:
+    image: rootfs:/
+    command: test -e /tmp/ready
+    volumes: [shared:/tmp]
+    depends_on: {slow: {condition: service_healthy}}
+volumes: {shared: {}}
+"#,
+    );
+    project.run(&["up", "-d", "--wait"]).ok();
+    assert_eq!(project.field("late", "ExitCode"), "0");
+    project.leaves_nothing();
+}
+
+#[test]
+fn attached_up_shows_output_and_passes_an_exit_code_on() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "attached",
+        r#"
+services:
+  say: {image: "rootfs:/", command: sh -c "echo to-out; echo to-err >&2; exit 9"}
+"#,
+    );
+    let ended = project.run(&["up", "--exit-code-from", "say"]);
+    assert_eq!(ended.code, Some(9), "{}", ended.stderr);
+    assert!(ended.stdout.contains("say-1  | to-out"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("say-1  | to-err"), "{}", ended.stderr);
+    project.leaves_nothing();
+}
+
+#[test]
+fn dry_run_says_what_it_would_do_and_does_nothing() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("dry", TWO);
+    let ended = project.run(&["--dry-run", "up", "-d"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = ended.stdout + &ended.stderr;
+    assert!(said.contains("a-1") && said.contains("b-1"), "{said}");
+    assert_eq!(project.run(&["ps", "-a", "-q"]).ok(), "");
+    project.leaves_nothing();
+}
