@@ -13,8 +13,8 @@ use crate::plan::verbs as plans;
 use crate::report::{Exit, Report};
 use crate::supervisor::spawn;
 
-/// How long the processes of a project that was taken down may take to go.
-const GOING: Duration = Duration::from_secs(2);
+/// How long `down` waits for the supervisor to go too. It goes at once, unless others (`events`) hold it.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What `down` takes away beside containers and networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,7 +221,7 @@ pub fn down(
     if let Some(keeper) = keeper
         && read::is_empty(session.paths, &found.name)
     {
-        spawn::wait_for_end(&keeper, GOING);
+        spawn::wait_for_end(&keeper, FAREWELL);
     }
     images::remove_unused(session, &images)
 }
