@@ -11,6 +11,7 @@ use super::caller::Caller;
 use super::container::{Making, Streams};
 use super::turn::CalledOff;
 use super::{Engine, Error, observe};
+use crate::plan::desired::NetworkWish;
 use crate::plan::observed::Observed;
 use crate::plan::steps::{Action, Plan};
 use crate::progress::State;
@@ -73,6 +74,7 @@ impl Work<'_> {
         let mut ended: Vec<Option<Ended>> = vec![None; self.plan.steps.len()];
         let mut started = vec![false; self.plan.steps.len()];
         let mut failures: Vec<Report> = Vec::new();
+        self.reserve_namespaces()?;
         let mut running = FuturesUnordered::new();
         // Waits of other branches end when something has failed: the request has failed, and says so now.
         let (give_up, given_up) = tokio::sync::watch::channel(false);
@@ -138,6 +140,23 @@ impl Work<'_> {
         match failures.next() {
             None => Ok(()),
             Some(first) => Err(first.and(failures)),
+        }
+    }
+
+    /// Has the network namespaces of containers that will start made meanwhile.
+    fn reserve_namespaces(&self) -> Result<(), Error> {
+        let project = self.engine.project.borrow();
+        let Some(desired) = &project.desired else { return Ok(()) };
+        let starts = self.plan.steps.iter().filter(|step| match &step.action {
+            Action::StartContainer { service, .. } => desired
+                .services
+                .get(service)
+                .is_some_and(|service| matches!(service.network, NetworkWish::Networks(_))),
+            _ => false,
+        });
+        match starts.count() {
+            0 => Ok(()),
+            count => Ok(self.engine.wires.networks()?.reserve(count)?),
         }
     }
 

@@ -67,7 +67,7 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
         running: BTreeMap::new(),
         adopted: Vec::new(),
         supervisor: None,
-        delay: FIRST_DELAY,
+        delay: Duration::ZERO,
         not_before: Instant::now(),
         leaving: false,
         files,
@@ -84,7 +84,8 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
         keeper.reap_children(&signals);
         keeper.look_after_adopted();
         keeper.serve();
-        if keeper.leaving && keeper.supervisor.is_none() {
+        // What a supervisor that has let go of us still has to close may take the kernel a while: nobody waits for it.
+        if keeper.leaving && keeper.supervisor.as_ref().is_none_or(|supervisor| supervisor.closed) {
             std::process::exit(0);
         }
     }
@@ -328,11 +329,11 @@ impl Keeper {
         let Some(supervisor) = self.supervisor.take() else { return };
         let now = Instant::now();
         if now - supervisor.since >= SHORT_LIFE {
-            self.delay = FIRST_DELAY;
+            self.delay = Duration::ZERO;
             self.not_before = now;
         } else {
             self.not_before = now + self.delay;
-            self.delay = (self.delay * 2).min(LONGEST_DELAY);
+            self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
         }
     }
 
@@ -404,7 +405,10 @@ impl Keeper {
                 Err(_) => {
                     // It may still live without its end; a second one beside it must not be.
                     supervisor.closed = true;
-                    let _ = kill(supervisor.pid, libc::SIGKILL);
+                    // Unless it has said goodbye: then there will be no second one, and it ends by itself.
+                    if !self.leaving {
+                        let _ = kill(supervisor.pid, libc::SIGKILL);
+                    }
                     return;
                 }
             }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use tokio::net::{TcpListener, UdpSocket};
@@ -28,6 +29,9 @@ use super::rules::Features;
 use super::spec::{Attachment, NetworkSpec, Protocol, PublishedPort};
 use crate::sys::net::watch;
 
+/// How long the sockets of a removed network stay open.
+const CLOSE_LATER: Duration = Duration::from_millis(200);
+
 /// A handle on the networks; clones are the same networks.
 ///
 /// Everything ends with the last handle, except what the kernel keeps by descriptors that others hold.
@@ -48,6 +52,8 @@ struct Inner {
 #[derive(Default)]
 struct State {
     networks: HashMap<String, Arc<Network>>,
+    /// What serves the way out of each network.
+    ways_out: HashMap<String, Vec<Task>>,
     containers: HashMap<String, Container>,
     /// What the kernel lacks, once known.
     features: Option<Features>,
@@ -60,8 +66,6 @@ struct Network {
     factory: Arc<Factory>,
     life: Life,
     transparent: bool,
-    /// The way out.
-    _tasks: Vec<Task>,
 }
 
 struct Container {
@@ -138,10 +142,10 @@ impl Networks {
             bridge,
             life,
             transparent: features.is_some_and(|features| features.transparent),
-            _tasks: tasks,
         };
         let mut state = self.state();
         state.features = features.or(state.features);
+        state.ways_out.insert(network.spec.name.clone(), tasks);
         state.networks.insert(network.spec.name.clone(), Arc::new(network));
         Ok(())
     }
@@ -175,7 +179,17 @@ impl Networks {
     /// Lets go of a network and ends all connections through it; the kernel drops the namespace with its last holder.
     pub async fn remove(&self, name: &str) {
         self.names_mut(|names| names.remove_network(name));
-        self.state().networks.remove(name);
+        let way_out = {
+            let mut state = self.state();
+            state.networks.remove(name);
+            state.ways_out.remove(name)
+        };
+        // To close a packet socket, the kernel waits until no processor can still see it: some ten milliseconds, which
+        // the request that removes the network need not wait for.
+        tokio::spawn(async move {
+            tokio::time::sleep(CLOSE_LATER).await;
+            drop(way_out);
+        });
     }
 
     /// Has this many namespaces made for containers that will come.
@@ -294,10 +308,16 @@ impl Networks {
         }
         for (name, addresses) in addresses {
             let Ok(network) = self.network(&name) else { continue };
-            let namespace = Arc::clone(&network.namespace);
-            let job = move || network.bridge.close_ports(&name, &addresses);
-            // The ports go with the container's namespace in any case, only later.
-            let _ = self.inner.hopper.inside(&namespace, job).await;
+            let network = Arc::downgrade(&network);
+            // Nobody waits: who gets the address next is attached by the same thread, after this. The ports go with the
+            // container's namespace in any case, only later; and with the network, when that is gone meanwhile.
+            let _ = self.inner.hopper.send(move || {
+                if let Some(network) = network.upgrade()
+                    && enter(&*network.namespace).is_ok()
+                {
+                    let _ = network.bridge.close_ports(&name, &addresses);
+                }
+            });
         }
     }
 

@@ -26,7 +26,8 @@ impl Engine {
             entry.timer = None;
             entry.record.state = State::Removing;
         }
-        self.save(id)?;
+        // Not saved: the next thing that happens to its record is that the store removes it.
+        self.touch();
         self.release_ports(id)?;
         self.wires.release(id);
         // From here on it is gone for everybody, whatever happens to the rest.
