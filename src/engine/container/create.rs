@@ -11,9 +11,10 @@ use crate::engine::state::Config;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::host::files;
+use crate::network::spec::Attachment;
 use crate::plan::desired::Service;
 use crate::plan::observed::{Container, Health, State};
-use crate::runtime::spec::{ContainerId, Mount, MountSource, Network};
+use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource, Network};
 
 /// What is to be made.
 #[derive(Debug)]
@@ -70,26 +71,7 @@ impl Engine {
         }
         let attachments = self.lease(id, making)?;
         resolve_host_gateway(&mut spec, self.gateway_of(&attachments));
-        match &spec.namespaces.network {
-            // What names mean is a matter of the network: the files are those of its owner.
-            Network::Container(other) => {
-                if let Some(owner) = self.project.borrow().entries.get(other) {
-                    let owner = &owner.config.spec;
-                    spec.hostname.clone_from(&owner.hostname);
-                    spec.hosts.clone_from(&owner.hosts);
-                    spec.resolv_conf.clone_from(&owner.resolv_conf);
-                }
-            }
-            _ => {
-                for attachment in &attachments {
-                    let mut names = vec![spec.hostname.clone()];
-                    if let Some(domain) = &spec.domainname {
-                        names.insert(0, format!("{}.{domain}", spec.hostname));
-                    }
-                    spec.hosts.push((attachment.address.to_string(), names));
-                }
-            }
-        }
+        self.give_names(&mut spec, &attachments);
         let volumes = self.prepare_volumes(making, &spec).await?;
         for (target, path, read_only) in volumes.mounts {
             let source = MountSource::Bind { path, propagation: None, non_recursive: false };
@@ -138,5 +120,29 @@ impl Engine {
         self.project.borrow_mut().entries.insert(id.clone(), Entry::new(record, config));
         self.touch();
         Ok(())
+    }
+
+    /// Fills in what the container calls itself: `/etc/hosts` and HOSTNAME, which a network's owner decides for those who
+    /// share it.
+    fn give_names(&self, spec: &mut ContainerSpec, attachments: &[Attachment]) {
+        if let Network::Container(other) = &spec.namespaces.network {
+            if let Some(owner) = self.project.borrow().entries.get(other) {
+                let owner = &owner.config.spec;
+                spec.hostname.clone_from(&owner.hostname);
+                spec.hosts.clone_from(&owner.hosts);
+                spec.resolv_conf.clone_from(&owner.resolv_conf);
+            }
+        } else {
+            for attachment in attachments {
+                let mut names = vec![spec.hostname.clone()];
+                if let Some(domain) = &spec.domainname {
+                    names.insert(0, format!("{}.{domain}", spec.hostname));
+                }
+                spec.hosts.push((attachment.address.to_string(), names));
+            }
+        }
+        if !spec.process.env.iter().any(|variable| variable.starts_with("HOSTNAME=")) {
+            spec.process.env.push(format!("HOSTNAME={}", spec.hostname));
+        }
     }
 }
