@@ -216,6 +216,8 @@ impl Layers {
             };
             directory.lock().map_err(failed("lock", &place))?;
             if self.has(&layer.chain) {
+                // Ours, made in the moment when another's had just got its name; anything else is not empty.
+                let _ = fs::remove_dir(&place);
                 return Ok(Slot::Present);
             }
             let locked = directory.metadata().map_err(failed("open", &place))?;

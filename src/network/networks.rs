@@ -294,8 +294,8 @@ impl Networks {
         Ok(())
     }
 
-    /// Forgets a container: its names are gone at once, its ports lead nowhere, and its address is silent, though the
-    /// namespace may live on until the kernel finds time for it.
+    /// Forgets a container: its names are gone at once, its ports lead nowhere, and its address falls silent before anybody
+    /// else gets it, though the namespace may live on until the kernel finds time for it.
     ///
     /// Costs less after [`Networks::remove`], when the network goes as well.
     pub async fn detach(&self, container: &str) {
