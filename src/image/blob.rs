@@ -122,9 +122,15 @@ impl Blobs {
             let locked = file.metadata().map_err(failed("read", &path))?;
             let still = fs::metadata(&path)
                 .is_ok_and(|named| named.ino() == locked.ino() && named.dev() == locked.dev());
-            if still {
-                return Ok(Begun::Missing(Partial::resume(file, path, digest.clone(), size)?));
+            if !still {
+                continue;
             }
+            // Or before we opened it: then this is a new file, of a blob that is there by now.
+            if self.is_whole(digest, size)? {
+                fs::remove_file(&path).map_err(failed("remove", &path))?;
+                return Ok(Begun::Present);
+            }
+            return Ok(Begun::Missing(Partial::resume(file, path, digest.clone(), size)?));
         }
     }
 
@@ -352,21 +358,25 @@ mod tests {
 
     #[test]
     fn two_writers_of_one_blob_do_the_work_once() {
-        let (_directory, blobs) = blobs();
-        let content = vec![7u8; 1 << 20];
-        let digest = Digest::of(&content);
-        let worked = std::sync::atomic::AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    if let Begun::Missing(mut partial) = blobs.begin(&digest, 1 << 20).expect("begun") {
-                        worked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        partial.write(&content).expect("written");
-                        partial.finish(1 << 20).expect("whole");
-                    }
-                });
-            }
-        });
-        assert_eq!(worked.into_inner(), 1);
+        let (directory, blobs) = blobs();
+        for round in 0..200u32 {
+            let content = round.to_le_bytes();
+            let digest = Digest::of(&content);
+            let worked = std::sync::atomic::AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        if let Begun::Missing(mut partial) = blobs.begin(&digest, 4).expect("begun") {
+                            worked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            partial.write(&content).expect("written");
+                            partial.finish(4).expect("whole");
+                        }
+                    });
+                }
+            });
+            assert_eq!(worked.into_inner(), 1, "in round {round}");
+        }
+        let left = fs::read_dir(directory.path().join("blobs/sha256")).expect("listed").count();
+        assert_eq!(left, 200, "nothing but the blobs");
     }
 }
