@@ -6,7 +6,7 @@
 //! | `DATA/volumes/NAME/` | `volume` | `data/` and `volume.json` |
 //! | `STATE/projects/NAME/` | `engine` | `desired.json`, `lock`, `journal`, `containers/ID/` |
 //! | `STATE/projects/NAME/containers/ID/` | `engine`, `runtime` | `state.json`, `stdout`, `stderr`, `index`, `upper/`, `work/`, `files/` |
-//! | `RUN/NAME/` | `supervisor` | `lock`, `control.sock`, `keeper.json`, `keeper.log` (gone after a reboot) |
+//! | `RUN/NAME/` | `supervisor` | `lock`, `control.sock`, `keeper.json`, `keeper.log`, `scope-refused` (gone after a reboot) |
 //! | `RUN/userns.lock` | `host` | taken while a keeper is started |
 //! | `RUN/networks/NAME/` | `network` | leases and names of a network that projects share |
 //!
@@ -125,6 +125,11 @@ impl Paths {
     /// What keeper and supervisor say when they fail.
     pub fn keeper_log(&self, name: &str) -> PathBuf {
         self.run_project(name).join("keeper.log")
+    }
+
+    /// Why systemd gave the keeper no control group of its own, if it was asked.
+    pub fn scope_refusal(&self, name: &str) -> PathBuf {
+        self.run_project(name).join("scope-refused")
     }
 
     /// Who the keeper is: pid, start time, boot id.

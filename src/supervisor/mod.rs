@@ -13,6 +13,7 @@
 //! | `RUN/NAME/control.sock` | where commands connect; the keeper holds the listening socket, so that nobody is refused while a supervisor is started again |
 //! | `RUN/NAME/keeper.json` | who the keeper is |
 //! | `RUN/NAME/keeper.log` | why the two failed, if they did |
+//! | `RUN/NAME/scope-refused` | why systemd gave them no control group of their own, if it did not |
 //!
 //! A command that only reads needs neither of them (`api::read`).
 

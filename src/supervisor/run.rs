@@ -150,6 +150,7 @@ fn leave(engine: &Rc<Engine>, paths: &Paths, project: &str, listener: &UnixListe
     let _ = fs::remove_file(paths.keeper_record(project));
     if empty {
         let _ = fs::remove_file(paths.keeper_log(project));
+        let _ = fs::remove_file(paths.scope_refusal(project));
         let _ = fs::remove_file(paths.project_lock(project));
         let _ = fs::remove_dir(paths.run_project(project));
     }

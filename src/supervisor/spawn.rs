@@ -17,8 +17,9 @@ use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
 use crate::host::process::Identity;
-use crate::host::userns::{self, Facts, Mapping, Program, Target};
+use crate::host::userns::{self, Facts, Fresh, Mapping, Program, Target};
 use crate::report::{Exit, Report};
+use crate::runtime::cgroup::{self, systemd};
 
 /// Format of `keeper.json`.
 const FORMAT: u32 = 1;
@@ -124,6 +125,13 @@ pub fn keeper(paths: &Paths, project: &str) -> Option<Identity> {
     record.filter(Identity::is_alive)
 }
 
+/// Returns the user with whose last session a project's processes end, if systemd will end them.
+pub fn ends_at_logout_of(paths: &Paths, project: &str) -> Option<String> {
+    let keeper = keeper(paths, project)?;
+    let facts = Facts::read().ok()?;
+    cgroup::ends_at_logout(keeper.pid, facts.uid, &facts.user).then_some(facts.user)
+}
+
 /// Returns whether a busy port may be held by the project's own processes: by this one of them, or where nobody can say
 /// who it is, by any.
 pub fn may_hold(paths: &Paths, project: &str, holder: Option<u32>) -> bool {
@@ -165,7 +173,12 @@ fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
         // A project that never was leaves no trace; a directory that holds anything else stays. The lock is ours: who
         // waits for it sees that its file has gone, and makes another.
         let _ = fs::remove_dir(paths.project(project));
-        for file in [paths.control_socket(project), paths.keeper_log(project), paths.project_lock(project)] {
+        for file in [
+            paths.control_socket(project),
+            paths.keeper_log(project),
+            paths.scope_refusal(project),
+            paths.project_lock(project),
+        ] {
             let _ = fs::remove_file(file);
         }
         let _ = fs::remove_dir(paths.run_project(project));
@@ -182,6 +195,20 @@ fn try_start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     let target = userns::find(paths)?;
     let mapping = Mapping::of(&Facts::read()?);
     start_keeper(paths, project, &target, &mapping, vec![(keep::CONTROL.to_owned(), listener.into())])
+}
+
+/// Asks systemd for a control group of the keeper's own, while it waits outside the user namespace: inside, nobody would
+/// believe who we are. Without one all works but limits; why there is none is told with the first that is not kept.
+fn ask_for_scope(paths: &Paths, project: &str, keeper: &Fresh) -> Result<(), Error> {
+    let path = paths.scope_refusal(project);
+    let refusal =
+        systemd::Manager::find().and_then(|manager| manager.ask_for_scope(project, keeper.pid()).err());
+    match refusal {
+        Some(refusal) => files::write(&path, keep::with_causes(&refusal).as_bytes(), Durability::Crash)?,
+        // An earlier keeper's.
+        None => _ = fs::remove_file(&path),
+    }
+    Ok(())
 }
 
 /// Starts a keeper with these descriptors in its store, and writes down who it is.
@@ -208,7 +235,12 @@ pub(super) fn start_keeper(
         stdin: Some(OwnedFd::from(null)),
         fds: std::iter::once(log.into()).chain(descriptors).collect(),
     };
-    let child = userns::spawn_inside(target, mapping, program)?;
+    let fresh = Fresh::start(program)?;
+    // One that is started inside follows another, into whose group it is born.
+    if !matches!(target, Target::Here) {
+        ask_for_scope(paths, project, &fresh)?;
+    }
+    let child = fresh.enter(target, mapping)?;
     let pid = i32::try_from(child.id()).unwrap_or_default();
     // The child goes on as the keeper: same process, same pid.
     let identity = Identity::of(pid)

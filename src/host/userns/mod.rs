@@ -32,7 +32,7 @@ pub use diagnose::Refusal;
 pub use entry::{Entered, entry};
 pub use error::Error;
 pub use mapping::{Facts, Kind, Mapping, Note};
-pub use spawn::{Program, Target, find, own_binary, spawn_inside};
+pub use spawn::{Fresh, Program, Target, find, own_binary, spawn_inside};
 
 #[cfg(test)]
 mod tests;
