@@ -60,15 +60,15 @@ pub fn own_binary() -> Command {
 /// Two commands that both find none would make two: who starts a keeper holds the lock
 /// [`Paths::userns_lock`] from before this call until that keeper's record is written.
 pub fn find(paths: &Paths) -> Result<Target, Error> {
-    let run = paths.run();
-    let entries = match fs::read_dir(&run) {
+    let projects = paths.projects();
+    let entries = match fs::read_dir(&projects) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Target::New),
-        Err(error) => return Err(files::failed("list", &run)(error).into()),
+        Err(error) => return Err(files::failed("list", &projects)(error).into()),
     };
     let own = stat("/proc/self/ns/user").ok();
     for entry in entries.flatten() {
-        let path = entry.path().join("keeper.json");
+        let path = paths.keeper_record(&entry.file_name().to_string_lossy());
         // A damaged record names no living keeper; its project's next command says so and mends it.
         let Ok(Some(keeper)) = files::read_record::<Identity>(&path, KEEPER_FORMAT) else { continue };
         let Some(directory) = keeper.directory() else { continue };
