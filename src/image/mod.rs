@@ -20,6 +20,7 @@ mod incoming;
 mod index;
 mod layers;
 mod layout;
+pub mod pack;
 pub mod platform;
 pub mod reference;
 pub mod registry;
