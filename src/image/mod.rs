@@ -24,6 +24,7 @@ mod layout;
 mod lease;
 mod made;
 mod offer;
+pub mod pack;
 pub mod platform;
 pub mod reference;
 pub mod registry;
