@@ -36,6 +36,7 @@
 //! | [`api`] | the words on the control socket, both ends of it, and what is read from disk without a supervisor |
 //! | [`engine`] | the one loop that owns a running project; carries plans out, keeps them true |
 //! | [`keeper`] | parent of all containers: forks, waits, keeps descriptors, next to no logic |
+//! | [`build`] | images from Dockerfiles: parser and graph (pure), cache, execution |
 //! | [`plan`] | wanted and present in, steps out; pure; the only place that sees both Compose and runtime words |
 //! | [`image`] | OCI store, registry client, unpacker, archives |
 //! | [`network`] | bridges, veths, DNS, published ports, the way out |
@@ -85,6 +86,7 @@
 //! step that turns a forked process into a container. *Report*: what every failure becomes before a user sees it.
 
 pub mod api;
+pub mod build;
 pub mod cli;
 pub mod compose;
 pub mod engine;

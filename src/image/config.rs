@@ -143,6 +143,9 @@ pub struct ImageConfig {
     pub shell: Option<Vec<String>>,
     /// Instructions for an image that is built from this one.
     pub on_build: Vec<String>,
+    /// Whether a builder wrote `cmd` (BuildKit says so of each `CMD`); it has a meaning on Windows only.
+    #[serde(default)]
+    pub args_escaped: bool,
     /// `amd64` …
     pub architecture: String,
     /// `linux`.
@@ -266,6 +269,7 @@ struct RawConfig {
     #[serde(deserialize_with = "words")]
     shell: Option<Vec<String>>,
     on_build: Option<Vec<String>>,
+    args_escaped: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -311,6 +315,7 @@ impl From<RawImage> for ImageConfig {
             healthcheck: config.healthcheck.map(Healthcheck::from),
             shell: some_words(config.shell),
             on_build: config.on_build.unwrap_or_default(),
+            args_escaped: config.args_escaped.unwrap_or_default(),
             architecture: raw.architecture.unwrap_or_default(),
             os: raw.os.unwrap_or_default(),
             variant: raw.variant.filter(|variant| !variant.is_empty()),

@@ -1,0 +1,111 @@
+//! What a build has to do: stages and steps with everything expanded, and the image that comes out. Pure.
+//!
+//! The evaluation walks a Dockerfile as BuildKit's frontend does: it follows what the target needs, asks
+//! [`Bases`] what the base images say of themselves, expands variables, adds the triggers of `ONBUILD`, and keeps
+//! the image's configuration. What it gives has no choices left: each [`Step`] says what it reads, what it runs and
+//! in which environment, and which line of history it leaves.
+
+mod step;
+
+use std::collections::BTreeMap;
+
+use crate::image::{ImageConfig, Platform};
+use crate::report::Report;
+
+use super::dockerfile::{Span, Warning};
+
+pub use step::{Action, Bind, Copy, Mount, MountKind, Run, Script, Source, Step, Unpack};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The stage to build, by name or number; the last one without.
+    pub target: Option<String>,
+    /// `--build-arg`: values for `ARG`.
+    pub args: BTreeMap<String, String>,
+    /// `--label`: set on the image, last.
+    pub labels: BTreeMap<String, String>,
+    /// What the named contexts are, by name.
+    pub contexts: BTreeMap<String, ContextKind>,
+    /// What the image is for.
+    pub platform: Platform,
+    /// What the machine that builds is.
+    pub build_platform: Platform,
+}
+
+/// What a named context holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextKind {
+    /// Files: a directory, a repository, an archive.
+    Files,
+    /// An image: `docker-image://`, `oci-layout://`, or what another service builds.
+    Image,
+}
+
+/// Where the files of a mount, of a `COPY` or of a stage come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The build context.
+    Context,
+    /// A named context.
+    Named(String),
+    /// A stage of this graph: its place in [`Graph::stages`].
+    Stage(usize),
+    /// An image.
+    Image(BaseName),
+    /// Nothing at all: `scratch`.
+    Scratch,
+}
+
+/// An image by name, for a platform.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BaseName {
+    /// A reference in full: `docker.io/library/busybox:1.35`; of a named context, its name.
+    pub reference: String,
+    /// Whether `reference` is the name of a named context.
+    pub named: bool,
+    /// Which one of several.
+    pub platform: Platform,
+}
+
+/// Who knows base images.
+pub trait Bases {
+    /// Returns the configuration of each, in order.
+    ///
+    /// It is called with all that are known to be needed, so that they can be looked up side by side; again, with
+    /// others, when a trigger of `ONBUILD` needs more.
+    fn configs(&mut self, wanted: &[BaseName]) -> Vec<Result<ImageConfig, Report>>;
+}
+
+/// What has to be done.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The stages that the target needs, each after those that it needs; the target is the last.
+    pub stages: Vec<Stage>,
+    /// Whether `SOURCE_DATE_EPOCH` was given: seconds since 1970.
+    pub epoch: Option<u64>,
+    /// Findings of the checks, those of the parser too.
+    pub warnings: Vec<Warning>,
+}
+
+/// A stage that is needed.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its number in the Dockerfile.
+    pub index: usize,
+    /// Its name, or `stage-N`.
+    pub name: String,
+    /// Where its `FROM` stands.
+    pub at: Span,
+    /// `FROM …`, expanded, for output.
+    pub title: String,
+    /// What it begins with: an image, an earlier stage, a named context, or nothing.
+    pub base: Origin,
+    /// What it is for.
+    pub platform: Platform,
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+    /// The configuration after its last step. The history has a line for each step that leaves one, after those of the
+    /// base, without times; `diff_ids` is the base image's.
+    pub config: ImageConfig,
+}
