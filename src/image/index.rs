@@ -123,6 +123,12 @@ impl Index {
         }
     }
 
+    /// Reads the `index.json` of any layout as it is, with what we do not know in it.
+    pub fn parse_any(path: &Path, bytes: &[u8]) -> Result<serde_json::Value, Error> {
+        serde_json::from_slice(bytes)
+            .map_err(|source| files::Error::Damaged { path: path.to_owned(), source }.into())
+    }
+
     /// Replaces the file.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let bytes = serde_json::to_vec_pretty(self)

@@ -22,9 +22,9 @@ use super::adopt::{Adopted, Seen};
 use super::channel::{self, Channel};
 use super::error::{Error, failed};
 use super::journal::Journal;
-use super::launch::{Begun, Unread, begin};
 use super::message::{Exit, Kind, Notice, Running, Word, key};
 use crate::host::process::Identity;
+use crate::runtime::launch::{Begun, Unread, begin};
 use crate::runtime::operations::Launch;
 use crate::runtime::status::{Heard, Told, hear};
 use crate::sys::process::{

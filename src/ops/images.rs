@@ -1,7 +1,6 @@
 //! Images of services: present, or made present.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -9,10 +8,9 @@ use super::observed::Observed;
 use super::project::{self, Found, Project};
 use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
-use super::{Session, status};
-use crate::api::read;
+use super::{Session, store};
 use crate::compose::model::Service;
-use crate::image::{self, Image, Platform, Source, Store};
+use crate::image::{self, Image, Platform, Source};
 use crate::progress::{Progress, State};
 use crate::report::{Exit, Report};
 
@@ -210,7 +208,7 @@ fn fetch(
 }
 
 /// Warnings without progress.
-struct Silenced<'a>(&'a dyn super::Ears);
+pub(super) struct Silenced<'a>(pub &'a dyn super::Ears);
 
 impl super::Ears for Silenced<'_> {
     fn progress(&self, _: Progress) {}
@@ -276,155 +274,6 @@ pub fn pull(
     combine(failures)
 }
 
-/// An image in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The repository as users know it, or empty.
-    pub repository: String,
-    /// The tag, or empty.
-    pub tag: String,
-    /// `sha256:…`.
-    pub id: String,
-    /// `linux/amd64`.
-    pub platform: String,
-    /// Bytes on disk.
-    pub size: u64,
-    /// When it was made, as its maker says, in nanoseconds since the Unix epoch.
-    pub created_ns: Option<i64>,
-}
-
-/// Lists all images of the store, one row for each name.
-pub fn list(session: &Session<'_>) -> Result<Vec<Listed>, Report> {
-    let mut rows = Vec::new();
-    for image in worker::store(session)?.list()? {
-        if image.names.is_empty() {
-            rows.push(listed(&image, ""));
-        }
-        rows.extend(image.names.iter().map(|name| listed(&image, name)));
-    }
-    rows.sort_by(|a, b| (&a.repository, &a.tag).cmp(&(&b.repository, &b.tag)));
-    Ok(rows)
-}
-
-fn listed(image: &Image, name: &str) -> Listed {
-    let (repository, tag) = match name.parse::<Source>() {
-        Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
-        Ok(other) => (other.to_string(), String::new()),
-        Err(_) => (name.to_owned(), String::new()),
-    };
-    Listed {
-        repository,
-        tag,
-        id: image.id.to_string(),
-        platform: image.config.platform().to_string(),
-        size: image.size,
-        created_ns: image.config.created.as_deref().and_then(moment),
-    }
-}
-
-/// `127.0.0.1:5000/redis:7` → `127.0.0.1:5000/redis`, `7`.
-fn split_tag(name: &str) -> (String, String) {
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
-        _ => (name.to_owned(), String::new()),
-    }
-}
-
-fn moment(text: &str) -> Option<i64> {
-    i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
-}
-
-/// Says for each container of a project which image it was made from.
-pub fn of_containers(
-    session: &Session<'_>,
-    observed: &Observed,
-    services: &[String],
-) -> Result<Vec<(String, Listed)>, Report> {
-    let images: Vec<Image> = worker::store(session)?.list()?;
-    let mut rows = Vec::new();
-    for container in &observed.containers {
-        if !services.is_empty() && !services.contains(&container.service) {
-            continue;
-        }
-        let known = images.iter().find(|image| image.id.to_string() == container.image_id);
-        let name = match container.image.parse::<Source>() {
-            Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
-            _ => (container.image.clone(), String::new()),
-        };
-        let row = Listed {
-            repository: name.0,
-            tag: name.1,
-            id: container.image_id.clone(),
-            platform: known.map_or_else(Platform::host, |image| image.config.platform()).to_string(),
-            size: known.map_or(0, |image| image.size),
-            created_ns: known.and_then(|image| image.config.created.as_deref()).and_then(moment),
-        };
-        rows.push((container.name.clone(), row));
-    }
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(rows)
-}
-
-/// Takes all images out of an archive; returns their names.
-pub fn load(
-    session: &Session<'_>,
-    path: &Path,
-    platform: Option<&str>,
-    quiet: bool,
-) -> Result<Vec<String>, Report> {
-    let silent = Silenced(session.ears);
-    let session = if quiet { &Session { ears: &silent, ..*session } } else { session };
-    let default_platform = std::env::var("DOCKER_DEFAULT_PLATFORM").ok();
-    let platform = Platform::choose(platform, default_platform.as_deref())
-        .map_err(|error| Report::from_error(Exit::Usage, &error))?;
-    let archive = worker::archive(path)?;
-    let mut names = Vec::new();
-    worker::work(session, Verb::Load { place: path.to_owned(), platform }, Some(archive), &mut |said| {
-        if let Said::Loaded(images) = said {
-            for image in images {
-                if image.names.is_empty() {
-                    names.push(image.id.to_string());
-                }
-                names.extend(image.names.iter().map(|name| familiar(name)));
-            }
-        }
-    })?;
-    Ok(names)
-}
-
-fn familiar(name: &str) -> String {
-    name.parse::<Source>().map(|source| source.familiar()).unwrap_or_else(|_| name.to_owned())
-}
-
-/// Lines that say what was removed, as `docker rmi` prints them.
-pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<String>, Report> {
-    let mut lines = Vec::new();
-    let verb = Verb::Remove { name: name.to_owned(), force, in_use: in_use(session)? };
-    worker::work(session, verb, None, &mut |said| {
-        if let Said::Removed(removed) = said {
-            lines.extend(removed.untagged.iter().map(|name| format!("Untagged: {}", familiar(name))));
-            lines.extend(removed.deleted.iter().map(|id| format!("Deleted: {id}")));
-        }
-    })?;
-    Ok(lines)
-}
-
-/// Layer directories of all containers of all projects.
-fn in_use(session: &Session<'_>) -> Result<HashSet<PathBuf>, Report> {
-    let store: Store = worker::store(session)?;
-    let mut used: HashSet<String> = HashSet::new();
-    for project in status::projects(session)? {
-        let observed = read::observed(session.paths, &project.name)?;
-        used.extend(observed.containers.into_iter().map(|container| container.image_id));
-    }
-    let images = store.list()?;
-    Ok(images
-        .into_iter()
-        .filter(|image| used.contains(&image.id.to_string()))
-        .flat_map(|image| image.layers)
-        .collect())
-}
-
 /// Names of the images of services, for `down --rmi`.
 pub fn of_services(found: &Found, observed: &Observed, services: &[String]) -> Vec<String> {
     let chosen = |name: &String| services.is_empty() || services.contains(name);
@@ -445,7 +294,7 @@ pub fn remove_unused(session: &Session<'_>, images: &[String]) -> Result<(), Rep
     for name in images {
         let task = format!("Image {name}");
         session.progress(Progress::new(&task, State::Working, "Removing"));
-        match remove(session, name, false) {
+        match store::remove(session, name, false) {
             Ok(_) => session.progress(Progress::new(&task, State::Done, "Removed")),
             Err(report) => {
                 session.progress(Progress::new(&task, State::Warning, report.message));
@@ -453,21 +302,4 @@ pub fn remove_unused(session: &Session<'_>, images: &[String]) -> Result<(), Rep
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_of_a_registry_is_no_tag() {
-        for (name, expected) in [
-            ("redis:7", ("redis", "7")),
-            ("127.0.0.1:5000/redis", ("127.0.0.1:5000/redis", "")),
-            ("127.0.0.1:5000/a/b:1.2", ("127.0.0.1:5000/a/b", "1.2")),
-        ] {
-            let (repository, tag) = split_tag(name);
-            assert_eq!((repository.as_str(), tag.as_str()), expected);
-        }
-    }
 }

@@ -15,6 +15,7 @@ pub mod process;
 pub mod project;
 pub mod run;
 pub mod status;
+pub mod store;
 pub mod top;
 pub mod up;
 pub mod verbs;

@@ -86,10 +86,12 @@ pub enum Command {
     Pull(pull::Args),
     /// List the images that the containers use
     Images(images::Args),
-    /// List and remove images of the store
+    /// Work with the images of the store
     Image(image::Args),
     /// Take images out of an archive into the store
     Load(load::Args),
+    /// Write images to an archive
+    Save(image::save::Args),
     /// Remove images from the store
     Rmi(rmi::Args),
     /// Say what this machine offers, and how to mend what it lacks
@@ -130,6 +132,7 @@ impl Command {
             Command::Images(_) => "images",
             Command::Image(_) => "image",
             Command::Load(_) => "load",
+            Command::Save(_) => "save",
             Command::Rmi(_) => "rmi",
             Command::Doctor(_) => "doctor",
             Command::Version(_) => "version",
@@ -166,6 +169,7 @@ impl Command {
             Command::Images(args) => args.run(context),
             Command::Image(args) => args.run(context),
             Command::Load(args) => args.run(context),
+            Command::Save(args) => args.run(context),
             Command::Rmi(args) => args.run(context),
             Command::Doctor(args) => args.run(context),
             Command::Version(args) => args.run(context),
