@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Capability, Project, needs, processes_of, soon};
+use crate::support::{Capability, Project, Terminal, needs, processes_of, soon};
 
 #[test]
 fn a_follower_sees_every_line_and_ends_with_the_service() {
@@ -73,5 +73,32 @@ services:
         expected += 1;
     }
     assert!(expected > 100, "only {expected} lines");
+    project.leaves_nothing();
+}
+
+#[test]
+fn what_a_program_says_to_a_terminal_reaches_pipes_but_no_terminal() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let said = "\x1b]0;a title\x07\x1b[31mred\x1b[0m \x1b[2J\r50%";
+    let project = Project::new(
+        "controls",
+        r#"
+services:
+  rude: {image: "rootfs:/", command: ["printf", '\033]0;a title\007\033[31mred\033[0m \033[2J\r50%%\n']}
+"#,
+    );
+    let shown = "^[]0;a title^G\x1b[31mred\x1b[0m ^[[2J^M50%";
+    let (code, screen) = Terminal::start(&project, &["up"]).end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains(shown), "{screen:?}");
+    let (code, screen) = Terminal::start(&project, &["logs"]).end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(
+        screen.contains(shown) && !screen.contains("\x1b]0;") && !screen.contains("\x1b[2J"),
+        "{screen:?}"
+    );
+    assert_eq!(project.logs("rude"), format!("{said}\n"));
     project.leaves_nothing();
 }
