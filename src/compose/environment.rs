@@ -33,8 +33,8 @@ impl Loader<'_> {
         environment: &BTreeMap<String, String>,
     ) -> Result<(), Stop> {
         let files = service.as_map_mut().and_then(|map| map.shift_remove("env_file"));
-        let mut own =
-            service.get("environment").cloned().unwrap_or_else(|| Node::made(Value::Map(Map::new())));
+        let mut own = own_values(service, "environment");
+        let place = (own.at, own.key);
         mapping(&mut own, true);
         let Value::Map(mut own) = own.value else { return Ok(()) };
         for (variable, value) in own.iter_mut() {
@@ -45,6 +45,7 @@ impl Loader<'_> {
             }
         }
         let mut all = Map::new();
+        let mut left = Vec::new();
         for file in files.as_ref().and_then(Node::as_list).unwrap_or_default() {
             let lookup = |name: &str| {
                 environment
@@ -63,11 +64,17 @@ impl Loader<'_> {
                 }
             };
             let Some(path) = file.get("path") else { continue };
-            all.extend(self.variables(path, required, raw, "env file", &lookup)?);
+            match self.variables(path, required, raw, "env file", &lookup)? {
+                Some(variables) => all.extend(variables),
+                None => left.push(file.clone()),
+            }
+        }
+        if let Some(files) = files.filter(|_| !left.is_empty()) {
+            service.set("env_file", Node::like(Value::List(left), &files));
         }
         all.extend(own);
         if !all.is_empty() {
-            service.set("environment", Node::made(Value::Map(all)));
+            service.set("environment", Node { value: Value::Map(all), at: place.0, key: place.1 });
         }
         Ok(())
     }
@@ -80,23 +87,32 @@ impl Loader<'_> {
         let Some(files) = service.as_map_mut().and_then(|map| map.shift_remove("label_file")) else {
             return Ok(());
         };
-        let mut own = service.get("labels").cloned().unwrap_or_else(|| Node::made(Value::Map(Map::new())));
+        let mut own = own_values(service, "labels");
+        let place = (own.at, own.key);
         mapping(&mut own, false);
         let lookup = |name: &str| environment.get(name).cloned();
         let mut all = Map::new();
+        let mut left = Vec::new();
         for file in files.as_list().unwrap_or_default() {
-            all.extend(self.variables(file, true, false, "label file", &lookup)?);
+            match self.variables(file, true, false, "label file", &lookup)? {
+                Some(variables) => all.extend(variables),
+                None => left.push(file.clone()),
+            }
+        }
+        if !left.is_empty() {
+            service.set("label_file", Node::like(Value::List(left), &files));
         }
         if let Value::Map(own) = own.value {
             all.extend(own);
         }
         if !all.is_empty() {
-            service.set("labels", Node::made(Value::Map(all)));
+            service.set("labels", Node { value: Value::Map(all), at: place.0, key: place.1 });
         }
         Ok(())
     }
 
-    /// Reads one file. `named` is the path where it is named, for errors.
+    /// Reads one file. `named` is the path where it is named, for errors. Returns `None` for a missing file that is to
+    /// be left to others.
     fn variables(
         &mut self,
         named: &Node,
@@ -104,14 +120,17 @@ impl Loader<'_> {
         raw: bool,
         what: &'static str,
         lookup: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Map, Stop> {
+    ) -> Result<Option<Map>, Stop> {
         let path = PathBuf::from(named.as_text().unwrap_or_default());
         let shown = self.shown(&path);
         let bytes = match self.read.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if !required {
-                    return Ok(Map::new());
+                    return Ok(Some(Map::new()));
+                }
+                if self.switches.no_env_resolution {
+                    return Ok(None);
                 }
                 let problem = Problem::at(named.at, format!("{what} {shown} not found"));
                 let hint =
@@ -129,7 +148,7 @@ impl Loader<'_> {
         match parsed {
             Ok(variables) => {
                 let entry = |(name, value): (String, String)| (name, Node::text_like(value, named));
-                Ok(variables.into_iter().map(entry).collect())
+                Ok(Some(variables.into_iter().map(entry).collect()))
             }
             Err(error) => {
                 let message = format!("failed to read {shown}: line {}: {}", error.line, error.message);
@@ -139,4 +158,9 @@ impl Loader<'_> {
             }
         }
     }
+}
+
+/// What a service says itself beside its files.
+fn own_values(service: &Node, key: &str) -> Node {
+    service.get(key).cloned().unwrap_or_else(|| Node::implied(Value::Map(Map::new()), service))
 }

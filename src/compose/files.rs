@@ -97,6 +97,9 @@ pub struct Switches {
     pub no_consistency: bool,
     /// Leave relative paths relative.
     pub no_path_resolution: bool,
+    /// Leave env files and label files that are missing, by name; those that are there are read all the same, as the
+    /// reference does.
+    pub no_env_resolution: bool,
 }
 
 /// Where a project is and what its variables are.

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::diagnostic::{Problem, Sources};
+use super::diagnostic::{Findings, Problem, Sources};
 use super::error::{Error, Stop};
 use super::extends::{self, Resets};
 use super::files::{self, Read, Request, Setting, Switches, normalized_name};
 use super::model::{Project, Service};
 use super::node::{Map, Node, Path as Way, Span, Value};
+use super::places::Places;
 use super::{
     bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, text,
     validate, yaml,
@@ -32,7 +33,8 @@ pub struct Loader<'a> {
     pub bases: HashMap<(PathBuf, usize), (Map, Resets)>,
     /// The number of the latest context.
     pub serial: usize,
-    switches: Switches,
+    /// What to leave out.
+    pub switches: Switches,
     here: PathBuf,
 }
 
@@ -91,10 +93,9 @@ impl<'a> Loader<'a> {
         let Whole { mut root, name, environment } = self.whole(request, setting)?;
         let mut disabled = self.split_profiles(&mut root, request, setting);
         if !self.switches.no_consistency {
-            let problems = consistency::references(&root, &disabled);
-            if !problems.is_empty() {
-                return Err(problems.into());
-            }
+            self.take(consistency::references(&root, &disabled))?;
+        } else {
+            canonical::set_aside(&mut root);
         }
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
             self.resolve_files(services, &environment)?;
@@ -118,11 +119,15 @@ impl<'a> Loader<'a> {
                 *service = bound;
             }
         }
-        project.disabled_services =
-            decode::decode::<IndexMap<String, Service>>(&Node::made(Value::Map(disabled)))?;
+        let mut inactive = Node::made(Value::Map(disabled));
+        project.disabled_services = decode::decode::<IndexMap<String, Service>>(&inactive)?;
         project.name = name;
         project.working_dir = setting.directory.clone();
         project.files = setting.files.clone();
+        if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
+            services.extend(inactive.as_map_mut().map(std::mem::take).unwrap_or_default());
+        }
+        project.places = Places::new(root, std::mem::take(&mut self.sources));
         project.environment = environment;
         for (name, service) in project.services.iter_mut().chain(project.disabled_services.iter_mut()) {
             service.name.clone_from(name);
@@ -277,17 +282,20 @@ impl<'a> Loader<'a> {
     }
 
     fn check(&mut self, root: &Node) -> Result<(), Stop> {
-        let findings = validate::check(root, &schema::FILE, self.switches.no_interpolate);
-        for (warning, _) in findings.warnings {
-            self.warn(warning);
-        }
-        if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
+        self.take(validate::check(root, &schema::FILE, self.switches.no_interpolate))
     }
 
     fn spell_out(&mut self, root: &mut Node) -> Result<(), Stop> {
         let findings = canonical::spell_out(root, self.switches.no_interpolate);
-        for (warning, _) in findings.warnings {
-            self.warn(warning);
+        self.take(findings)
+    }
+
+    /// Passes warnings on; fails with the problems, if there are any.
+    fn take(&mut self, findings: Findings) -> Result<(), Stop> {
+        for (warning, at) in findings.warnings {
+            let place = self.sources.place(at, "");
+            let place = place.map(|place| format!(" ({}:{}:{})", place.file, place.line, place.column));
+            self.warn(format!("{warning}{}", place.unwrap_or_default()));
         }
         if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
     }

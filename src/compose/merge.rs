@@ -171,8 +171,8 @@ fn listed(mut node: Node, each: impl Fn(&Node) -> Value) -> Node {
 pub fn dependency_map(node: Node) -> Node {
     listed(node, |item| {
         Value::Map(Map::from_iter([
-            ("condition".to_owned(), Node::text_like("service_started", item)),
-            ("required".to_owned(), Node::like(Value::Bool(true), item)),
+            ("condition".to_owned(), Node::implied(Value::Text("service_started".to_owned()), item)),
+            ("required".to_owned(), Node::implied(Value::Bool(true), item)),
         ]))
     })
 }

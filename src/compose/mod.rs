@@ -55,6 +55,7 @@ pub mod model;
 mod node;
 mod normalize;
 mod paths;
+mod places;
 pub mod render;
 mod resolve;
 mod scalar;
@@ -76,6 +77,7 @@ pub use files::{Disk, Read, Request, Switches, project_name};
 pub use graph::DependencyGraph;
 pub use interpolate::Variable;
 pub use model::Project;
+pub use places::Places;
 pub use select::{Selection, drop_unused, select};
 
 use error::Stop;

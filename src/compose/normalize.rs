@@ -27,9 +27,10 @@ fn default_network(root: &mut Node) {
             .get("networks")
             .is_none_or(|networks| networks.is_null() || networks.as_map().is_some_and(Map::is_empty));
         if none {
-            let default = Node::made(Value::Null);
-            service
-                .set("networks", Node::made(Value::Map(Map::from_iter([("default".to_owned(), default)]))));
+            let default = Node::implied(Value::Null, service);
+            let networks = Map::from_iter([("default".to_owned(), default)]);
+            let networks = Node::implied(Value::Map(networks), service);
+            service.set("networks", networks);
             used = true;
         } else if service.get("networks").is_some_and(|networks| networks.get("default").is_some()) {
             used = true;
@@ -56,10 +57,12 @@ fn service(service: &mut Node, environment: &BTreeMap<String, String>) {
     }
     if let Some(build) = service.get_mut("build") {
         if build.get("context").is_none() {
-            build.set("context", Node::made(Value::Text(".".to_owned())));
+            let context = Node::implied(Value::Text(".".to_owned()), build);
+            build.set("context", context);
         }
         if build.get("dockerfile").is_none() && build.get("dockerfile_inline").is_none() {
-            build.set("dockerfile", Node::made(Value::Text("Dockerfile".to_owned())));
+            let dockerfile = Node::implied(Value::Text("Dockerfile".to_owned()), build);
+            build.set("dockerfile", dockerfile);
         }
         if let Some(args) = build.get_mut("args") {
             resolve(args, environment, false);
@@ -131,13 +134,13 @@ fn imply(service: &mut Node) {
         map.entry("depends_on".to_owned()).or_insert_with(|| Node::made(Value::Map(Map::new())));
     let Some(dependencies) = dependencies.as_map_mut() else { return };
     for (name, restart, origin) in implied {
-        let entry = |key: &str, value: Value| (key.to_owned(), Node::like(value, &origin));
+        let entry = |key: &str, value: Value| (key.to_owned(), Node::implied(value, &origin));
         let dependency = Map::from_iter([
             entry("condition", Value::Text("service_started".to_owned())),
             entry("restart", Value::Bool(restart)),
             entry("required", Value::Bool(true)),
         ]);
-        dependencies.entry(name).or_insert_with(|| Node::like(Value::Map(dependency), &origin));
+        dependencies.entry(name).or_insert_with(|| Node::implied(Value::Map(dependency), &origin));
     }
 }
 
@@ -156,7 +159,8 @@ fn names(root: &mut Node, project: &str) {
             let external =
                 resource.get("external").is_some_and(|external| external.value == Value::Bool(true));
             let name = if external { key.clone() } else { format!("{project}_{key}") };
-            resource.set("name", Node::text_like(name, &resource.clone()));
+            let name = Node::implied(Value::Text(name), resource);
+            resource.set("name", name);
         }
     }
 }

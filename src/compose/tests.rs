@@ -124,15 +124,16 @@ hint: did you mean `db`?
 }
 
 #[test]
-fn what_is_declared_nowhere_is_refused_even_where_it_is_not_required() {
-    check_one_error(
+fn what_is_declared_nowhere_and_not_required_is_told() {
+    let loaded = good(&[(
+        "compose.yaml",
         "services:\n  web:\n    image: a\n    depends_on:\n      dbb: {condition: service_started, required: false}\n  db: {image: b}\n",
-        "error: service `web` depends on undefined service `dbb`
-  --> compose.yaml:5:7
-   |       dbb: {condition: service_started, required: false}
-   |       ^^^
-hint: did you mean `db`?
-",
+    )]);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "service `web` depends on `dbb` (did you mean `db`?), which is not defined: it is not required, so it is left out (compose.yaml:5:7)"
+        ]
     );
 }
 

@@ -36,7 +36,14 @@ pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
     let mut options = Options::default();
     options.flow_nesting_limit = DEPTH + 1;
     options.block_nesting_limit = DEPTH + 1;
-    let mut builder = Builder { file, anchors: HashMap::new(), frames: Vec::new(), copied: 0, written: 0 };
+    let mut builder = Builder {
+        file,
+        anchors: HashMap::new(),
+        aliased: HashMap::new(),
+        frames: Vec::new(),
+        copied: 0,
+        written: 0,
+    };
     let mut parser = Parser::new_from_str_with_options(text, options);
     let mut documents = Vec::new();
     while let Some(event) = parser.next_event() {
@@ -51,7 +58,10 @@ pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
             })
         })?;
         match event {
-            Event::DocumentStart(..) => builder.anchors.clear(),
+            Event::DocumentStart(..) => {
+                builder.anchors.clear();
+                builder.aliased.clear();
+            }
             Event::StreamEnd => break,
             event => {
                 if let Some(root) = builder.event(event, span)? {
@@ -110,6 +120,8 @@ struct Marked {
 struct Builder {
     file: u32,
     anchors: HashMap<usize, Marked>,
+    /// Services that are aliases, by anchor and name (true), and what their names begin with up to a dot (false).
+    aliased: HashMap<(usize, String), bool>,
     frames: Vec<Frame>,
     copied: usize,
     written: usize,
@@ -208,10 +220,43 @@ impl Builder {
                     *key = Some((text, at, false));
                     return Ok(None);
                 }
+                self.refuse_dotted_services(id, at)?;
                 self.complete(copy, 0, Mark::None)
             }
             _ => Ok(None),
         }
+    }
+
+    /// Refuses two services of one anchor whose names are `a` and `a.b`, as the reference does: places are written with
+    /// dots, and `services.a.b` is also a place inside `services.a`.
+    fn refuse_dotted_services(&mut self, anchor: usize, at: Span) -> Result<(), Fault> {
+        let [
+            Frame { content: Open::Map { key: Some((section, ..)), .. }, .. },
+            Frame { content: Open::Map { key: Some((name, ..)), .. }, .. },
+        ] = self.frames.as_slice()
+        else {
+            return Ok(());
+        };
+        if section != "services" {
+            return Ok(());
+        }
+        let heads = name.match_indices('.').map(|(dot, _)| name[..dot].to_owned());
+        let heads: Vec<String> = heads.collect();
+        let is_service = |head: &&String| self.aliased.get(&(anchor, (*head).clone())) == Some(&true);
+        let longer = self.aliased.contains_key(&(anchor, name.clone())).then_some(name);
+        if let Some(other) = heads.iter().find(is_service).or(longer) {
+            let message = format!(
+                "cycle detected: services.{name} and services.{other} are one value, and one name begins with the other"
+            );
+            return Err(Box::new(
+                Problem::at(at, message).hint("write one of them out, or merge it in: `<<: *anchor`"),
+            ));
+        }
+        self.aliased.insert((anchor, name.clone()), true);
+        for head in heads {
+            self.aliased.entry((anchor, head)).or_insert(false);
+        }
+        Ok(())
     }
 
     fn open(
@@ -512,6 +557,14 @@ mod tests {
         check_error("a: &a [*a]", 1, 8, "cycle");
         check_error("a: &a\n  b: {c: *a}\n", 2, 10, "cycle detected: a.b.c");
         check_error("a: *b", 1, 4, "");
+        check_error(
+            "x: &s {}\nservices:\n  a.b: *s\n  a-c: *s\n  a: *s\n",
+            5,
+            6,
+            "services.a and services.a",
+        );
+        check_error("x: &s {}\nservices:\n  a: *s\n  a.b: *s\n", 4, 8, "services.a.b and services.a are");
+        check("x: &s {}\nservices: {a: {l: *s, l.m: *s}}", r#"{"x":{},"services":{"a":{"l":{},"l.m":{}}}}"#);
         assert!(load("a: \"x\n").is_err());
         assert!(load("a:\n\t- x\n").is_err());
     }

@@ -196,7 +196,7 @@ pub fn select(
     no_dependencies: bool,
     scale: &[(String, u32)],
 ) -> Result<Project, Report> {
-    for service in services.iter().chain(scale.iter().map(|(service, _)| service)) {
+    for (service, _) in scale {
         require(project, service)?;
     }
     let selection = compose::Selection {

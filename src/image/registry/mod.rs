@@ -60,6 +60,19 @@ pub fn pull(
     })
 }
 
+/// Asks the registry what stands under a reference now, and returns its digest. Nothing is stored. Blocks.
+pub fn digest(reference: &Reference) -> Result<Digest, ImageError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ImageError::Registry(Error::Runtime(error)))?;
+    runtime.block_on(async {
+        let client = Client::connect(reference).await?;
+        let (bytes, _) = manifest(&client, reference.tag().unwrap_or("latest")).await?;
+        Ok(Digest::of(&bytes))
+    })
+}
+
 fn pull_with(
     store: &Store,
     reference: &Reference,
