@@ -1,16 +1,20 @@
 //! What follows from the files as a whole: real names, the default network, dependencies that other attributes imply,
 //! values taken from the environment.
 
-use std::collections::BTreeMap;
-
-use super::node::{Map, Node, Value};
+use super::node::{Map, Node, Path, Span, Value};
+use super::trace::{Step, Trace};
+use super::variables::Variables;
 
 /// Completes a tree. `environment` gives values to what names a variable without one.
-pub fn tree(root: &mut Node, project: &str, environment: &BTreeMap<String, String>) {
+pub fn tree(root: &mut Node, project: &str, environment: &Variables, trace: &mut Trace) {
     default_network(root);
     if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
-        for service in services.values_mut() {
-            self::service(service, environment);
+        for (name, service) in services.iter_mut() {
+            self::service(
+                service,
+                environment,
+                &mut Taker { path: &Path::Root.key("services").key(name), trace },
+            );
         }
     }
     names(root, project);
@@ -49,7 +53,23 @@ fn default_network(root: &mut Node) {
     }
 }
 
-fn service(service: &mut Node, environment: &BTreeMap<String, String>) {
+/// Tells which variables are taken from the environment.
+struct Taker<'a> {
+    path: &'a Path<'a>,
+    trace: &'a mut Trace,
+}
+
+impl Taker<'_> {
+    fn taken(&mut self, below: &[&str], variable: &str, at: Span, environment: &Variables) {
+        if self.trace.is_on() {
+            let path = format!("{}.{}.{variable}", self.path, below.join("."));
+            let (variable, origin) = (variable.to_owned(), environment.origin(variable));
+            self.trace.tell(&path, at, || Step::Taken { variable, origin });
+        }
+    }
+}
+
+fn service(service: &mut Node, environment: &Variables, taker: &mut Taker<'_>) {
     if service.text_of("pull_policy") == Some("if_not_present")
         && let Some(policy) = service.get_mut("pull_policy")
     {
@@ -65,23 +85,28 @@ fn service(service: &mut Node, environment: &BTreeMap<String, String>) {
             build.set("dockerfile", dockerfile);
         }
         if let Some(args) = build.get_mut("args") {
-            resolve(args, environment, false);
+            resolve(args, environment, false, &mut |name, at| {
+                taker.taken(&["build", "args"], name, at, environment)
+            });
         }
     }
     if let Some(variables) = service.get_mut("environment") {
-        resolve(variables, environment, true);
+        resolve(variables, environment, true, &mut |name, at| {
+            taker.taken(&["environment"], name, at, environment)
+        });
     }
     imply(service);
 }
 
 /// Gives variables without a value that of the environment. Those that are not there stay without, or go.
-fn resolve(node: &mut Node, environment: &BTreeMap<String, String>, keep: bool) {
+fn resolve(node: &mut Node, environment: &Variables, keep: bool, taken: &mut dyn FnMut(&str, Span)) {
     match &mut node.value {
         Value::Map(map) => {
             for (name, value) in map.iter_mut() {
                 if value.is_null()
                     && let Some(known) = environment.get(name)
                 {
+                    taken(name, value.at);
                     value.value = Value::Text(known.clone());
                 }
             }
@@ -95,6 +120,7 @@ fn resolve(node: &mut Node, environment: &BTreeMap<String, String>, keep: bool) 
                     && !line.contains('=')
                     && let Some(known) = environment.get(line.as_str())
                 {
+                    taken(line, item.at);
                     *line = format!("{line}={known}");
                 }
             }
@@ -166,7 +192,7 @@ fn names(root: &mut Node, project: &str) {
 }
 
 /// Takes secrets and configs from the environment. A secret's value goes under `content` too; it is never printed.
-pub fn contents(root: &mut Node, environment: &BTreeMap<String, String>) {
+pub fn contents(root: &mut Node, environment: &Variables) {
     for section in ["secrets", "configs"] {
         for resource in root.get_mut(section).and_then(Node::as_map_mut).into_iter().flat_map(Map::values_mut)
         {

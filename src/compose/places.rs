@@ -33,6 +33,11 @@ impl Places {
         tree.sources.place(span, "")
     }
 
+    /// Returns the tree, and the texts that it was read from.
+    pub(super) fn tree(&self) -> Option<(&Node, &Sources)> {
+        self.0.as_ref().map(|tree| (&tree.root, &tree.sources))
+    }
+
     /// Returns whether a file says something at a path itself, be it nothing.
     pub fn is_written(&self, path: &str) -> bool {
         let Some(tree) = &self.0 else { return false };
@@ -85,13 +90,14 @@ impl PartialEq for Places {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trace::Trace;
     use super::super::yaml;
     use super::*;
 
     fn places(text: &str) -> Places {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        let root = yaml::parse(&sources, file).expect("yaml").remove(0).root;
+        let root = yaml::parse(&sources, file, &mut Trace::default()).expect("yaml").remove(0).root;
         Places::new(root, sources)
     }
 

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::report::Report;
 
 use super::model::{Condition, Duration, VolumeType};
-use super::{DependencyGraph, Error, Loaded, Read, Request, Selection, load, load_tree, render, select};
+use super::{
+    DependencyGraph, Error, Explanation, Loaded, Read, Request, Selection, explain, load, load_tree, render,
+    select,
+};
 
 /// Files of a test, by their path below `/w`.
 struct Memory(BTreeMap<PathBuf, Vec<u8>>);
@@ -48,6 +51,11 @@ fn good(files: &[(&str, &str)]) -> Loaded {
 
 fn good_with(files: &[(&str, &str)], request: Request) -> Loaded {
     load(&request, &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error)))
+}
+
+/// Returns the history of the values in these files.
+pub fn explained(files: &[(&str, &str)]) -> Vec<Explanation> {
+    explain(&request(), &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error))).values
 }
 
 /// Writes an error down as a terminal would, without colour.

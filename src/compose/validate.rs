@@ -254,13 +254,14 @@ fn describe(shape: &Shape) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::diagnostic::Sources;
+    use super::super::trace::Trace;
     use super::super::{schema, yaml};
     use super::*;
 
     fn findings(text: &str) -> Findings {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        let documents = yaml::parse(&sources, file).expect("yaml");
+        let documents = yaml::parse(&sources, file, &mut Trace::default()).expect("yaml");
         check(&documents[0].root, &schema::FILE, false)
     }
 

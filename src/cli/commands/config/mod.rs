@@ -1,6 +1,7 @@
 //! `rcompose config`
 
 mod digests;
+mod explain;
 mod lists;
 mod variables;
 
@@ -63,6 +64,16 @@ pub struct Args {
     /// Print the hash that decides whether containers are made anew, of this service or of all (`*`)
     #[arg(long, value_name = "SERVICE", group = "list", help_heading = "Print only a list of")]
     pub hash: Option<String>,
+    /// Print where each value comes from and what it beat: all, or those at a path such as `services.web.ports`
+    #[arg(
+        long,
+        value_name = "PATH",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["list", "no_interpolate"],
+        help_heading = "Look closer"
+    )]
+    pub explain: Option<String>,
     /// Leave variables as they are written
     #[arg(long, help_heading = "Leave out a step")]
     pub no_interpolate: bool,
@@ -119,6 +130,9 @@ impl Args {
         if self.variables {
             let loaded = project::load_tree(&context.session(), &context.source(), self.switches(context))?;
             return variables::text(&loaded.variables, self.format.unwrap_or(Format::Table));
+        }
+        if let Some(path) = &self.explain {
+            return self.explained(context, path);
         }
         if self.format == Some(Format::Table) {
             return Err(Report::new(Exit::Usage, "only `--variables` has a table"));
@@ -190,6 +204,17 @@ impl Args {
             Some(Format::Json) => compose::render::json(&loaded)?,
             _ => compose::render::yaml(&loaded)?,
         })
+    }
+
+    fn explained(&self, context: &Context, path: &str) -> Result<String, Report> {
+        let (session, switches) = (context.session(), self.switches(context));
+        let explained = project::explain(&session, &context.source(), &self.services, switches)?;
+        let chosen = explain::chosen(&explained.values, path)?;
+        match self.format {
+            Some(Format::Json) => Ok(compose::render::tree_json(&explain::json(&chosen))?),
+            Some(Format::Yaml) => Ok(compose::render::tree_yaml(&explain::json(&chosen))?),
+            _ => Ok(explain::text(&chosen)),
+        }
     }
 
     /// Without variables filled in there is no project, only what is written.
