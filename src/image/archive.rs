@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder};
 use serde::Deserialize;
 
 use super::blob::{Begun, Blobs};
@@ -17,6 +16,7 @@ use super::error::Error;
 use super::follow::{Local, Teller};
 use super::incoming::{Chosen, Incoming};
 use super::layout::Layout;
+use super::made;
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
 use super::store::{Image, Store};
@@ -242,38 +242,15 @@ impl Scanned {
     /// Makes the manifest that a saved image lost on its way.
     fn saved(&self, store: &Store, place: &Path, title: &str, saved: &Saved) -> Result<Incoming, Error> {
         let blobs = store.blobs();
-        let descriptor = |media_type: &str, digest: &Digest, size: u64| {
-            DescriptorBuilder::default()
-                .media_type(media_type)
-                .digest(oci_digest(digest)?)
-                .size(size)
-                .build()
-                .map_err(|error| not_an_archive(place, error.to_string()))
-        };
-        let oci_digest_of_config = self.file(place, &saved.config)?;
-        let config_bytes = blobs.read(&oci_digest_of_config.0, MAX_CONFIG)?;
+        let config_bytes = blobs.read(&self.file(place, &saved.config)?.0, MAX_CONFIG)?;
         let mut layers = Vec::new();
         for name in saved.layers.iter().flatten() {
             let (digest, size) = self.file(place, name)?;
-            let mut magic = Vec::new();
             let path = blobs.path(digest);
-            blobs.open(digest)?.take(4).read_to_end(&mut magic).map_err(failed("read", &path))?;
-            let media_type = match Compression::of(&magic) {
-                Compression::None => "application/vnd.oci.image.layer.v1.tar",
-                Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-                Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-            };
-            layers.push(descriptor(media_type, digest, *size)?);
+            let compression = Compression::of_file(blobs.open(digest)?).map_err(failed("read", &path))?;
+            layers.push(made::descriptor(made::layer_type(compression), digest, *size)?);
         }
-        let manifest = ImageManifestBuilder::default()
-            .schema_version(2u32)
-            .media_type(config::OCI_MANIFEST)
-            .config(descriptor(config::OCI_CONFIG, &oci_digest_of_config.0, config_bytes.len() as u64)?)
-            .layers(layers)
-            .build()
-            .map_err(|error| not_an_archive(place, error.to_string()))?;
-        let bytes = serde_json::to_vec(&manifest)
-            .map_err(|source| Error::Json { what: format!("the manifest of `{title}`"), source })?;
+        let bytes = made::manifest(title, &config_bytes, layers)?;
         Incoming::new(title, Chosen { bytes, media_type: config::OCI_MANIFEST.to_owned() }, config_bytes)
     }
 
@@ -312,13 +289,6 @@ impl Scanned {
         }
         store.unpack(incoming, &Local::new(teller, &incoming.layers)).map(|_| ())
     }
-}
-
-fn oci_digest(digest: &Digest) -> Result<oci_spec::image::Digest, Error> {
-    digest.to_string().parse().map_err(|error: oci_spec::OciSpecError| Error::NotAnImage {
-        what: digest.to_string(),
-        reason: error.to_string(),
-    })
 }
 
 fn not_an_archive(place: &Path, reason: String) -> Error {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::error::Error;
+use super::lease::Lease;
 use super::reference::Digest;
 use crate::host::files::{self, failed};
 
@@ -161,17 +162,24 @@ impl Blobs {
     /// Begins to write a blob whose digest will be known at its end.
     pub fn begin_unknown(&self) -> Result<Partial, Error> {
         let wrap = || failed("create a file in", &self.directory);
-        let temporary =
-            tempfile::Builder::new().prefix(".new-").tempfile_in(&self.directory).map_err(wrap())?;
-        let (file, path) = temporary.keep().map_err(|error| error.error).map_err(wrap())?;
-        Ok(Partial {
-            file,
-            path,
-            directory: self.directory.clone(),
-            expected: None,
-            hash: Sha256::new(),
-            written: 0,
-        })
+        loop {
+            let temporary =
+                tempfile::Builder::new().prefix(".new-").tempfile_in(&self.directory).map_err(wrap())?;
+            let (file, path) = temporary.keep().map_err(|error| error.error).map_err(wrap())?;
+            file.lock().map_err(failed("lock", &path))?;
+            // Whoever collects may have removed it in the moment before it was locked.
+            if path.exists() {
+                let directory = self.directory.clone();
+                return Ok(Partial {
+                    file,
+                    path,
+                    directory,
+                    expected: None,
+                    hash: Sha256::new(),
+                    written: 0,
+                });
+            }
+        }
     }
 
     /// Copies a blob from another layout, verified on the way. Does nothing when it is here.
@@ -261,6 +269,18 @@ impl Partial {
             self.restart()?;
             return Err(Error::WrongDigest { what: "a blob".to_owned(), expected, found });
         }
+        self.name(found)
+    }
+
+    /// Syncs what was written and gives it the name of its digest, which the lease keeps from then on. Returns that
+    /// digest and the size.
+    pub fn seal(self, lease: &Lease) -> Result<(Digest, u64), Error> {
+        let (found, size) = (Digest::from_hash(&self.hash.clone().finalize()), self.written);
+        lease.keep([&found])?;
+        Ok((self.name(found)?, size))
+    }
+
+    fn name(self, found: Digest) -> Result<Digest, Error> {
         self.file.sync_all().map_err(failed("sync", &self.path))?;
         let target = self.directory.join(found.hex());
         fs::rename(&self.path, &target).map_err(failed("rename", &self.path))?;

@@ -134,6 +134,12 @@ pub enum Error {
         /// What went wrong.
         source: unpack::Error,
     },
+    /// An archive could not be written; the file is named by who opened it.
+    #[error("cannot write the archive")]
+    Save {
+        /// What the system said.
+        source: io::Error,
+    },
     /// `rootfs:` names something that is no directory.
     #[error("`{}` cannot be used as a root file system", path.display())]
     Rootfs {

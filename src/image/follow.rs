@@ -68,12 +68,18 @@ pub struct Local<'a> {
     teller: &'a Teller<'a>,
     layers: &'a [Layer],
     steps: Vec<Steps>,
+    quiet: bool,
 }
 
 impl<'a> Local<'a> {
     /// Follows these.
     pub fn new(teller: &'a Teller<'a>, layers: &'a [Layer]) -> Local<'a> {
-        Local { teller, layers, steps: layers.iter().map(|_| Steps::default()).collect() }
+        Local { teller, layers, steps: layers.iter().map(|_| Steps::default()).collect(), quiet: false }
+    }
+
+    /// Follows these and says nothing of those that are there.
+    pub fn quiet(teller: &'a Teller<'a>, layers: &'a [Layer]) -> Local<'a> {
+        Local { quiet: true, ..Local::new(teller, layers) }
     }
 }
 
@@ -83,7 +89,9 @@ impl Follow for Local<'_> {
     }
 
     fn present(&self, layer: usize) {
-        self.teller.layer(&self.layers[layer].blob, State::Done, "Already exists", None);
+        if !self.quiet {
+            self.teller.layer(&self.layers[layer].blob, State::Done, "Already exists", None);
+        }
     }
 
     fn extracting(&self, layer: usize, bytes: u64) {

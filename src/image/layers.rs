@@ -12,16 +12,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::blob::Blobs;
 use super::error::Error;
 use super::incoming::Layer;
+use super::made::Scratch;
 use super::reference::Digest;
 use super::unpack::{self, Extracted, OPAQUE};
 use crate::host::files::{self, failed};
 
+const SCRATCH: &str = ".work-";
+const GONE: &str = ".gone-";
 const UNSYNCED: &str = "user.rcompose.unsynced";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// More threads gain nothing: each has a second one that inflates.
@@ -245,9 +248,14 @@ impl Layers {
             .map_err(io::Error::from)
             .map_err(wrap())?;
         rustix::fs::fchmod(directory, Mode::RWXU).map_err(io::Error::from).map_err(wrap())?;
+        self.mark(place, directory)
+    }
+
+    /// Says that a power failure would leave the directory in any state.
+    fn mark(&self, path: &Path, directory: &File) -> Result<(), Error> {
         match rustix::fs::fsetxattr(directory, UNSYNCED, self.boot.as_bytes(), XattrFlags::empty()) {
             Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
-            Err(error) => Err(wrap()(error.into()).into()),
+            Err(error) => Err(failed("prepare", path)(error.into()).into()),
         }
     }
 
@@ -270,10 +278,7 @@ impl Layers {
                     extracted
                         .finish(&below)
                         .map_err(|source| Error::Layer { layer: layer.diff_id.clone(), source })?;
-                    // One that an earlier boot left unsynced is replaced.
-                    self.discard(&path)?;
-                    let place = self.place(layer);
-                    fs::rename(&place, &path).map_err(failed("rename", &place))?;
+                    self.give_name(&self.place(layer), &layer.chain)?;
                     drop(directory);
                     work.made.push(path.clone());
                     follow.complete(number, skipped);
@@ -286,6 +291,52 @@ impl Layers {
             work.roots.push(root);
         }
         Ok(())
+    }
+
+    /// Makes a directory for work in progress.
+    pub fn scratch(&self) -> Result<Scratch, Error> {
+        loop {
+            let wrap = || failed("create a directory in", &self.directory);
+            let path =
+                tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&self.directory).map_err(wrap())?.keep();
+            let opened = File::open(&path).map_err(failed("open", &path))?;
+            opened.lock().map_err(failed("lock", &path))?;
+            // Whoever collects may have removed it in the moment before it was locked.
+            if path.exists() {
+                return Ok(Scratch::new(path, opened));
+            }
+        }
+    }
+
+    /// Gives a finished directory the name of a layer; one that is there stays.
+    pub fn publish(&self, directory: &Path, chain: &Digest) -> Result<PathBuf, Error> {
+        let opened = File::open(directory).map_err(failed("open", directory))?;
+        self.mark(directory, &opened)?;
+        self.give_name(directory, chain)
+    }
+
+    fn give_name(&self, directory: &Path, chain: &Digest) -> Result<PathBuf, Error> {
+        let path = self.path(chain);
+        loop {
+            match rustix::fs::renameat_with(CWD, directory, CWD, &path, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(path),
+                // Another's, made meanwhile.
+                Err(Errno::EXIST) if self.has(chain) => {
+                    self.discard(directory)?;
+                    return Ok(path);
+                }
+                // One that an earlier boot left unsynced is replaced.
+                Err(Errno::EXIST) => self.discard(&path)?,
+                Err(error) => return Err(failed("rename", directory)(error.into()).into()),
+            }
+        }
+    }
+
+    /// Sees to it that these layers outlive a power failure.
+    pub fn settle(&self, chains: &[Digest]) -> Result<(), Error> {
+        let is_marked = |path: &PathBuf| rustix::fs::lgetxattr(path, UNSYNCED, &mut [0; 64][..]).is_ok();
+        let marked: Vec<PathBuf> = chains.iter().map(|chain| self.path(chain)).filter(is_marked).collect();
+        self.sync(&marked)
     }
 
     /// Syncs the file system, once for all layers, and takes their marks away.
@@ -305,13 +356,26 @@ impl Layers {
     /// Removes a layer, out of sight first.
     pub fn discard(&self, path: &Path) -> Result<(), Error> {
         let Some(name) = path.file_name() else { return Ok(()) };
-        let gone = self.directory.join(format!(".gone-{}-{}", std::process::id(), name.to_string_lossy()));
+        let name = name.to_string_lossy();
+        if name.starts_with(GONE) {
+            return remove_all(path);
+        }
+        let gone = self.directory.join(format!("{GONE}{}-{name}", std::process::id()));
         match fs::rename(path, &gone) {
-            Ok(()) => fs::remove_dir_all(&gone).map_err(failed("remove", &gone)).map_err(Error::from),
+            Ok(()) => remove_all(&gone),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("remove", path)(error).into()),
         }
     }
+}
+
+fn remove_all(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
+        other => other,
+    }
+    .map_err(failed("remove", path))
+    .map_err(Error::from)
 }
 
 fn remove_content(directory: &Path) -> Result<(), Error> {

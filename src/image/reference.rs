@@ -133,6 +133,11 @@ impl Reference {
         }
     }
 
+    /// Returns the repository as `docker images` prints it: `redis`.
+    pub fn familiar_repository(&self) -> String {
+        Reference { tag: None, digest: None, ..self.clone() }.familiar()
+    }
+
     /// Returns whether both name the same repository.
     pub fn same_repository(&self, other: &Reference) -> bool {
         self.registry == other.registry && self.repository == other.repository

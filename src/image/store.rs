@@ -10,22 +10,26 @@
 //! Readers take no lock: blobs and layers appear whole, under names that never mean anything else. Whoever unpacks or
 //! removes layers must be inside the user namespace whose map KEY stands for.
 
-use std::collections::HashSet;
-use std::fs;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blobs;
 use super::config::{self, ImageConfig};
 use super::error::Error;
+use super::find::{self, best, nearest};
 use super::incoming::{self, Chosen, Incoming};
 use super::index::{Entry, Index};
 use super::layers::{Follow, Layers};
+use super::lease::{self, Lease, Pin};
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
+use super::registry::{DockerConfig, Keys};
 use super::unpack;
-use crate::host::files::{self, Durability, failed};
+use crate::host::files::{self, Durability};
 use crate::host::lock::{Lock, Mode};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -51,21 +55,13 @@ pub struct Image {
     pub host_userland: bool,
 }
 
-/// What [`Store::remove`] did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// Names that are gone.
-    pub untagged: Vec<String>,
-    /// Images that are gone.
-    pub deleted: Vec<Digest>,
-}
-
 /// The image store, seen with one id map.
 #[derive(Clone, Debug)]
 pub struct Store {
-    root: PathBuf,
-    blobs: Blobs,
-    layers: Layers,
+    pub(super) root: PathBuf,
+    pub(super) blobs: Blobs,
+    pub(super) layers: Layers,
+    keys: Arc<dyn Keys>,
 }
 
 impl Store {
@@ -79,11 +75,20 @@ impl Store {
         if files::read_if_there(&marker)?.is_none() {
             files::write(&marker, LAYOUT, Durability::Power)?;
         }
-        let store = Store { root: root.to_owned(), blobs, layers };
+        let store = Store { root: root.to_owned(), blobs, layers, keys: Arc::new(DockerConfig) };
         if !store.index_path().exists() {
             store.change(|_| Ok(()))?;
         }
         Ok(store)
+    }
+
+    /// The same, with somebody else who says who we are to registries. Without, Docker's configuration does.
+    pub fn asking(self, keys: Arc<dyn Keys>) -> Store {
+        Store { keys, ..self }
+    }
+
+    pub(super) fn keys(&self) -> &Arc<dyn Keys> {
+        &self.keys
     }
 
     /// The blobs.
@@ -91,11 +96,41 @@ impl Store {
         &self.blobs
     }
 
+    pub(super) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Makes a lease that keeps nothing yet.
+    pub fn lease(&self) -> Result<Lease, Error> {
+        Lease::new(&self.root)
+    }
+
+    /// Keeps blobs and layers (by chain id) for a cache, under a name of its own: a file name that does not begin with
+    /// a dot. In place of what that name kept.
+    pub fn pin<'a>(&self, name: &str, digests: impl IntoIterator<Item = &'a Digest>) -> Result<(), Error> {
+        lease::pin(&self.root, name, digests)
+    }
+
+    /// Says that a pin was of use just now; `false` when it is gone.
+    pub fn touch_pin(&self, name: &str) -> Result<bool, Error> {
+        lease::touch(&self.root, name)
+    }
+
+    /// Lets go of what a pin keeps.
+    pub fn unpin(&self, name: &str) -> Result<(), Error> {
+        lease::unpin(&self.root, name)
+    }
+
+    /// All pins.
+    pub fn pins(&self) -> Result<Vec<Pin>, Error> {
+        lease::pins(&self.root)
+    }
+
     fn index_path(&self) -> PathBuf {
         self.root.join("index.json")
     }
 
-    fn index(&self) -> Result<Index, Error> {
+    pub(super) fn index(&self) -> Result<Index, Error> {
         Index::read(&self.index_path())
     }
 
@@ -104,7 +139,7 @@ impl Store {
         Ok(Lock::take(&self.root.join("lock"), Mode::Shared, &owner())?)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = Lock::take(&self.root.join("index.lock"), Mode::Exclusive, &owner())?;
         let mut index = self.index()?;
         let result = change(&mut index)?;
@@ -119,6 +154,12 @@ impl Store {
             Some(entry) => self.ready(&index, entry),
             None => Ok(None),
         }
+    }
+
+    /// When the registry was last asked for what it has under a name.
+    pub fn asked(&self, reference: &Reference, platform: &Platform) -> Result<Option<SystemTime>, Error> {
+        let index = self.index()?;
+        Ok(best(&index, reference, platform).and_then(Entry::asked))
     }
 
     /// Finds an image by its complete name, which may be that of a layout or archive.
@@ -164,19 +205,56 @@ impl Store {
         Ok(images)
     }
 
-    /// Gives an image that is here a further name.
-    pub fn tag(&self, id: &Digest, name: &Reference) -> Result<(), Error> {
+    /// Finds the image that a user's word means, unpacked or not: a name, or the beginning of an id. Of several
+    /// platforms under one name it is the nearest.
+    pub fn lookup(&self, word: &str, platform: &Platform) -> Result<Image, Error> {
+        let index = self.index()?;
+        let found = find::all(&index, word)?;
+        let entry = nearest(found.iter().copied(), platform).or(found.first().copied());
+        let unknown = || Error::Unknown { name: word.to_owned() };
+        let entry = entry.ok_or_else(unknown)?;
+        let incoming = self.describe(entry)?;
+        Ok(self.image_of(&index, entry, incoming))
+    }
+
+    /// Gives what a user's word means a further name, for all its platforms.
+    pub fn tag(&self, word: &str, name: &Reference) -> Result<(), Error> {
         self.change(|index| {
-            let entry = index
-                .manifests
-                .iter()
-                .find(|entry| entry.id().as_ref() == Some(id) || entry.digest == *id)
-                .ok_or_else(|| Error::Unknown { name: id.to_string() })?
-                .named(Some(&name.to_string()))
-                .stamped(None);
-            index.put(entry);
+            let mut found: Vec<Entry> = find::all(index, word)?.into_iter().cloned().collect();
+            // An id with several names is one image.
+            found.dedup_by(|a, b| a.digest == b.digest);
+            for entry in found {
+                index.put(entry.named(Some(&name.to_string())).stamped(None));
+            }
             Ok(())
         })
+    }
+
+    /// Records that a registry has this under a name: what it will be known by there.
+    pub(super) fn pushed(&self, name: &Reference, digest: &Digest) -> Result<(), Error> {
+        self.change(|index| {
+            let name = name.to_string();
+            for entry in index.manifests.iter_mut().filter(|entry| entry.name() == Some(&name)) {
+                *entry = entry.with_origin(Some(digest));
+            }
+            Ok(())
+        })
+    }
+
+    /// The repositories of a registry of which we know what they hold, and the blobs that they hold.
+    pub(super) fn repositories(&self, registry: &str) -> Result<Vec<(String, HashSet<Digest>)>, Error> {
+        let mut found: BTreeMap<String, HashSet<Digest>> = BTreeMap::new();
+        for entry in &self.index()?.manifests {
+            let Some(Ok(name)) = entry.name().map(str::parse::<Reference>) else { continue };
+            if name.registry() == registry
+                && entry.origin().is_some()
+                && let Some(incoming) = intact(self.describe(entry))?
+            {
+                let blobs = incoming.layers.into_iter().map(|layer| layer.blob).chain([incoming.id]);
+                found.entry(name.repository().to_owned()).or_default().extend(blobs);
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Describes what the store holds under a reference, unpacked or not; `None` when something of it is missing.
@@ -190,7 +268,7 @@ impl Store {
         Ok(intact(self.describe(entry))?.map(|incoming| (entry.clone(), incoming)))
     }
 
-    fn describe(&self, entry: &Entry) -> Result<Incoming, Error> {
+    pub(super) fn describe(&self, entry: &Entry) -> Result<Incoming, Error> {
         let bytes = self.blobs.read(&entry.digest, config::MAX_MANIFEST)?;
         let image = entry.name().unwrap_or("an image of the store");
         let (_, descriptor) = incoming::config_of(image, &bytes)?;
@@ -206,7 +284,7 @@ impl Store {
         Ok(Some(self.image_of(index, entry, incoming)))
     }
 
-    fn image_of(&self, index: &Index, entry: &Entry, incoming: Incoming) -> Image {
+    pub(super) fn image_of(&self, index: &Index, entry: &Entry, incoming: Incoming) -> Image {
         let chains = incoming.config.chain_ids();
         let names = index
             .manifests
@@ -259,6 +337,7 @@ impl Store {
         let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id)
             .with_origin(origin)
             .stamped(stamp);
+        let entry = if origin.is_some() { entry.asked_now() } else { entry };
         let index = self.change(|index| {
             if names.is_empty() {
                 index.put(entry.clone());
@@ -271,137 +350,10 @@ impl Store {
         let described = self.describe(&entry)?;
         Ok(self.image_of(&index, &entry, described))
     }
-
-    /// Removes a name, or with an id (or the beginning of one) an image with all its names, and then everything that
-    /// no name and no container needs.
-    ///
-    /// `in_use` are the layer directories of all containers. An image of theirs is kept unless `force`, and then
-    /// loses only its name.
-    pub fn remove(&self, name: &str, force: bool, in_use: &HashSet<PathBuf>) -> Result<Removed, Error> {
-        let _lock = Lock::take(&self.root.join("lock"), Mode::Exclusive, &owner())?;
-        let removed = self.change(|index| {
-            let victims = victims(index, name, force)?;
-            let mut removed = Removed::default();
-            for victim in victims {
-                let last = !index
-                    .manifests
-                    .iter()
-                    .any(|entry| entry.digest == victim.digest && entry.name() != victim.name());
-                let used = last && self.is_used(&victim, in_use);
-                if used && !force {
-                    return Err(Error::InUse { name: name.to_owned() });
-                }
-                index.manifests.retain(|entry| *entry != victim);
-                removed.untagged.extend(victim.name().map(str::to_owned));
-                if used {
-                    index.put(victim.named(None));
-                } else if last {
-                    removed.deleted.push(victim.id().unwrap_or(victim.digest));
-                }
-            }
-            Ok(removed)
-        })?;
-        self.collect(in_use)?;
-        Ok(removed)
-    }
-
-    fn is_used(&self, entry: &Entry, in_use: &HashSet<PathBuf>) -> bool {
-        let top = |incoming: Incoming| incoming.layers.last().map(|layer| self.layers.path(&layer.chain));
-        self.describe(entry).ok().and_then(top).is_some_and(|path| in_use.contains(&path))
-    }
-
-    /// Removes blobs and layers that nothing needs. Whoever calls holds the lock alone, so no half-written blob and no
-    /// half-unpacked layer has an owner.
-    fn collect(&self, in_use: &HashSet<PathBuf>) -> Result<(), Error> {
-        let index = self.index()?;
-        let mut blobs: HashSet<String> = HashSet::new();
-        let mut layers: HashSet<PathBuf> = in_use.clone();
-        for entry in &index.manifests {
-            blobs.insert(entry.digest.hex().to_owned());
-            blobs.extend(entry.origin().map(|origin| origin.hex().to_owned()));
-            // What cannot be read keeps nothing alive but itself; the next pull repairs it.
-            let Some(incoming) = intact(self.describe(entry))? else { continue };
-            blobs.insert(incoming.id.hex().to_owned());
-            for layer in &incoming.layers {
-                blobs.insert(layer.blob.hex().to_owned());
-                layers.insert(self.layers.path(&layer.chain));
-            }
-        }
-        for path in children(self.blobs.directory())? {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if !blobs.contains(&name) {
-                fs::remove_file(&path).map_err(failed("remove", &path))?;
-            }
-        }
-        for path in children(self.layers.directory())? {
-            if !layers.contains(&path) {
-                self.layers.discard(&path)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The entry that a reference means: by digest when it has one, else by name.
-fn best<'a>(index: &'a Index, reference: &Reference, platform: &Platform) -> Option<&'a Entry> {
-    let Some(digest) = reference.digest() else {
-        let name = reference.to_string();
-        return nearest(index.manifests.iter().filter(|entry| entry.name() == Some(&name)), platform);
-    };
-    // The same content under another repository's name may not be what that repository would give.
-    let same_repository = |entry: &&Entry| {
-        let name = entry.name().and_then(|name| name.parse::<Reference>().ok());
-        name.is_some_and(|name| name.same_repository(reference))
-            && (entry.digest == *digest || entry.origin().as_ref() == Some(digest))
-    };
-    nearest(index.manifests.iter().filter(same_repository), platform)
-}
-
-fn nearest<'a>(entries: impl Iterator<Item = &'a Entry>, platform: &Platform) -> Option<&'a Entry> {
-    entries
-        .filter_map(|entry| {
-            let distance = match &entry.platform {
-                Some(is) if !is.architecture.is_empty() => platform.distance(is)?,
-                _ => u32::MAX,
-            };
-            Some((distance, entry))
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, entry)| entry)
-}
-
-/// The entries that go when a user names this.
-fn victims(index: &Index, name: &str, force: bool) -> Result<Vec<Entry>, Error> {
-    let all = &index.manifests;
-    let by_name =
-        |name: &str| all.iter().filter(|entry| entry.name() == Some(name)).cloned().collect::<Vec<_>>();
-    let complete = name.parse::<super::Source>().map(|source| source.to_string()).ok();
-    let named = complete.as_deref().map(by_name).filter(|found| !found.is_empty());
-    if let Some(found) = named {
-        return Ok(found);
-    }
-    let prefix = name.strip_prefix("sha256:").unwrap_or(name);
-    let is_id = prefix.len() >= 4 && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let matches = |entry: &&Entry| {
-        entry.digest.hex().starts_with(prefix) || entry.id().is_some_and(|id| id.hex().starts_with(prefix))
-    };
-    let found: Vec<Entry> = all.iter().filter(|_| is_id).filter(matches).cloned().collect();
-    let mut ids: Vec<Digest> = found.iter().map(|entry| entry.id().unwrap_or(entry.digest.clone())).collect();
-    ids.sort();
-    ids.dedup();
-    match ids.as_slice() {
-        [] => Err(Error::Unknown { name: name.to_owned() }),
-        [id] if found.len() > 1 && !force => Err(Error::SeveralNames {
-            id: id.clone(),
-            names: found.iter().filter_map(|entry| entry.name().map(str::to_owned)).collect(),
-        }),
-        [_] => Ok(found),
-        _ => Err(Error::AmbiguousId { prefix: name.to_owned(), found: ids }),
-    }
 }
 
 /// Takes what a damaged store gives for "not there", so that the next pull repairs it.
-fn intact<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+pub(super) fn intact<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(
@@ -416,15 +368,8 @@ fn intact<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
-fn children(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    fs::read_dir(directory)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(failed("read", directory))
-        .map_err(Error::from)
-}
-
 /// What a lock says of us: the program and its command.
-fn owner() -> String {
+pub(super) fn owner() -> String {
     let mut words = std::env::args().take(2);
     let program = words.next().unwrap_or_default();
     let program = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned());

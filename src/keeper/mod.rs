@@ -9,7 +9,6 @@ mod adopt;
 pub mod channel;
 mod error;
 pub mod journal;
-mod launch;
 pub mod message;
 mod run;
 

@@ -1,13 +1,13 @@
 //! Image names pinned to what stands under them in their registries now, for `config`.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::Session;
-use crate::image::{Reference, Source, registry};
+use crate::image::registry::{self, DockerConfig, Keys};
+use crate::image::{Reference, Source};
 use crate::report::{Exit, Report};
 
 /// Registries that are asked side by side.
@@ -34,13 +34,14 @@ pub fn resolve(
         }
     }
     let wanted: Vec<(String, Reference)> = wanted.into_iter().collect();
+    let keys: Arc<dyn Keys> = Arc::new(DockerConfig);
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(wanted.len()));
     thread::scope(|scope| {
         for _ in 0..PARALLEL.min(wanted.len()) {
             scope.spawn(|| {
                 while let Some((name, reference)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = registry::digest(reference)
+                    let result = registry::digest(reference, &keys)
                         .map(|digest| (name.clone(), format!("{reference}@{digest}")))
                         .map_err(Report::from);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push(result);

@@ -1,7 +1,7 @@
 //! Images of services: present, or made present.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -9,8 +9,7 @@ use super::observed::Observed;
 use super::project::{self, Found, Project};
 use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
-use super::{Session, status};
-use crate::api::read;
+use super::{Session, store};
 use crate::compose::model::Service;
 use crate::image::{self, Image, Platform, Source, Store};
 use crate::progress::{Progress, State};
@@ -18,6 +17,8 @@ use crate::report::{Exit, Report};
 
 /// How many images are fetched at once where `--parallel` says nothing.
 const AT_ONCE: usize = 4;
+
+const DAY: Duration = Duration::from_secs(86400);
 
 /// An image that a service needs.
 struct Need {
@@ -46,6 +47,7 @@ pub fn ensure_all(
     for need in &needs {
         let present = match need.policy {
             PullPolicy::Always if matches!(need.wanted.source, Source::Registry(_)) => None,
+            PullPolicy::OlderThan(age) if is_older(&store, &need.wanted, age)? => None,
             _ => image::resolve(&store, &need.wanted.source, &need.wanted.platform)?,
         };
         match (present, need.policy) {
@@ -76,6 +78,14 @@ pub fn ensure_all(
     Ok(found)
 }
 
+/// Returns whether the registry was asked for the image longer ago than this, or never.
+fn is_older(store: &Store, wanted: &Wanted, age: Duration) -> Result<bool, Report> {
+    let Source::Registry(reference) = &wanted.source else { return Ok(false) };
+    let asked = store.asked(reference, &wanted.platform)?;
+    // A clock that was set back makes it old, too: then nobody knows.
+    Ok(asked.is_none_or(|asked| SystemTime::now().duration_since(asked).map_or(true, |since| since > age)))
+}
+
 fn absent(need: &Need) -> Report {
     Report::new(Exit::Pull, format!("No such image: {}", need.text))
         .cause(format!("service `{}` says that it is never fetched", need.service))
@@ -84,7 +94,7 @@ fn absent(need: &Need) -> Report {
 }
 
 /// One report out of several: the first with the others behind it.
-fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
+pub(super) fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
     if reports.is_empty() {
         return Ok(());
     }
@@ -103,7 +113,7 @@ fn needs(
     let mut needs = Vec::new();
     for service in services {
         let Some(text) = image_of(project, service)? else { continue };
-        let policy = policy(session, service, options);
+        let policy = policy(service, options);
         let source = text.parse::<Source>().map_err(|error| {
             Report::from_error(Exit::File, &error)
                 .cause(format!("service `{}` has `image: {text}`", service.name))
@@ -113,7 +123,7 @@ fn needs(
         let wanted = Wanted {
             source: source.relative_to(&project.working_dir),
             platform,
-            always: policy == PullPolicy::Always,
+            always: matches!(policy, PullPolicy::Always | PullPolicy::OlderThan(_)),
         };
         let need = Need { service: service.name.clone(), text, wanted, policy };
         if service.build.is_some() {
@@ -161,27 +171,48 @@ fn refuse_build(
     )))
 }
 
-fn policy(session: &Session<'_>, service: &Service, options: &Options) -> PullPolicy {
+/// When an image of a service is fetched. `build` is the builder's: what is built comes from no registry.
+fn policy(service: &Service, options: &Options) -> PullPolicy {
     if let Some(policy) = options.pull {
         return policy;
     }
-    match service.pull_policy.as_deref() {
-        Some("always") => PullPolicy::Always,
-        Some("never") => PullPolicy::Never,
-        None | Some("missing" | "if_not_present" | "build" | "") => PullPolicy::Missing,
-        Some(other) => {
-            session.ears.warning(&format!(
-                "service `{}` has `pull_policy: {other}`, which is not honoured: its image is fetched only when it \
-                 is missing",
-                service.name
-            ));
-            PullPolicy::Missing
-        }
+    let policy = service.pull_policy.as_deref().unwrap_or_default();
+    match policy {
+        "always" => PullPolicy::Always,
+        "never" => PullPolicy::Never,
+        "daily" => PullPolicy::OlderThan(DAY),
+        "weekly" => PullPolicy::OlderThan(7 * DAY),
+        _ => match policy.strip_prefix("every_").and_then(age) {
+            Some(age) => PullPolicy::OlderThan(age),
+            None => PullPolicy::Missing,
+        },
     }
 }
 
+/// `1h30m`, `2d`, `1w`: digits and a unit, once or more.
+fn age(text: &str) -> Option<Duration> {
+    let mut age = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let unit = rest[digits..].chars().next()?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86400,
+            'w' => 7 * 86400,
+            _ => return None,
+        };
+        let number: u32 = rest[..digits].parse().ok()?;
+        age = age.checked_add(Duration::from_secs(seconds).checked_mul(number)?)?;
+        rest = &rest[digits + unit.len_utf8()..];
+    }
+    Some(age)
+}
+
 /// Fetches images side by side; returns the outcomes in the same order. Fails as a whole when any did.
-fn fetch(
+pub(super) fn fetch(
     session: &Session<'_>,
     wanted: Vec<Wanted>,
     quiet: bool,
@@ -210,7 +241,7 @@ fn fetch(
 }
 
 /// Warnings without progress.
-struct Silenced<'a>(&'a dyn super::Ears);
+pub(super) struct Silenced<'a>(pub &'a dyn super::Ears);
 
 impl super::Ears for Silenced<'_> {
     fn progress(&self, _: Progress) {}
@@ -276,155 +307,6 @@ pub fn pull(
     combine(failures)
 }
 
-/// An image in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The repository as users know it, or empty.
-    pub repository: String,
-    /// The tag, or empty.
-    pub tag: String,
-    /// `sha256:…`.
-    pub id: String,
-    /// `linux/amd64`.
-    pub platform: String,
-    /// Bytes on disk.
-    pub size: u64,
-    /// When it was made, as its maker says, in nanoseconds since the Unix epoch.
-    pub created_ns: Option<i64>,
-}
-
-/// Lists all images of the store, one row for each name.
-pub fn list(session: &Session<'_>) -> Result<Vec<Listed>, Report> {
-    let mut rows = Vec::new();
-    for image in worker::store(session)?.list()? {
-        if image.names.is_empty() {
-            rows.push(listed(&image, ""));
-        }
-        rows.extend(image.names.iter().map(|name| listed(&image, name)));
-    }
-    rows.sort_by(|a, b| (&a.repository, &a.tag).cmp(&(&b.repository, &b.tag)));
-    Ok(rows)
-}
-
-fn listed(image: &Image, name: &str) -> Listed {
-    let (repository, tag) = match name.parse::<Source>() {
-        Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
-        Ok(other) => (other.to_string(), String::new()),
-        Err(_) => (name.to_owned(), String::new()),
-    };
-    Listed {
-        repository,
-        tag,
-        id: image.id.to_string(),
-        platform: image.config.platform().to_string(),
-        size: image.size,
-        created_ns: image.config.created.as_deref().and_then(moment),
-    }
-}
-
-/// `127.0.0.1:5000/redis:7` → `127.0.0.1:5000/redis`, `7`.
-fn split_tag(name: &str) -> (String, String) {
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
-        _ => (name.to_owned(), String::new()),
-    }
-}
-
-fn moment(text: &str) -> Option<i64> {
-    i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
-}
-
-/// Says for each container of a project which image it was made from.
-pub fn of_containers(
-    session: &Session<'_>,
-    observed: &Observed,
-    services: &[String],
-) -> Result<Vec<(String, Listed)>, Report> {
-    let images: Vec<Image> = worker::store(session)?.list()?;
-    let mut rows = Vec::new();
-    for container in &observed.containers {
-        if !services.is_empty() && !services.contains(&container.service) {
-            continue;
-        }
-        let known = images.iter().find(|image| image.id.to_string() == container.image_id);
-        let name = match container.image.parse::<Source>() {
-            Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
-            _ => (container.image.clone(), String::new()),
-        };
-        let row = Listed {
-            repository: name.0,
-            tag: name.1,
-            id: container.image_id.clone(),
-            platform: known.map_or_else(Platform::host, |image| image.config.platform()).to_string(),
-            size: known.map_or(0, |image| image.size),
-            created_ns: known.and_then(|image| image.config.created.as_deref()).and_then(moment),
-        };
-        rows.push((container.name.clone(), row));
-    }
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(rows)
-}
-
-/// Takes all images out of an archive; returns their names.
-pub fn load(
-    session: &Session<'_>,
-    path: &Path,
-    platform: Option<&str>,
-    quiet: bool,
-) -> Result<Vec<String>, Report> {
-    let silent = Silenced(session.ears);
-    let session = if quiet { &Session { ears: &silent, ..*session } } else { session };
-    let default_platform = std::env::var("DOCKER_DEFAULT_PLATFORM").ok();
-    let platform = Platform::choose(platform, default_platform.as_deref())
-        .map_err(|error| Report::from_error(Exit::Usage, &error))?;
-    let archive = worker::archive(path)?;
-    let mut names = Vec::new();
-    worker::work(session, Verb::Load { place: path.to_owned(), platform }, Some(archive), &mut |said| {
-        if let Said::Loaded(images) = said {
-            for image in images {
-                if image.names.is_empty() {
-                    names.push(image.id.to_string());
-                }
-                names.extend(image.names.iter().map(|name| familiar(name)));
-            }
-        }
-    })?;
-    Ok(names)
-}
-
-fn familiar(name: &str) -> String {
-    name.parse::<Source>().map(|source| source.familiar()).unwrap_or_else(|_| name.to_owned())
-}
-
-/// Lines that say what was removed, as `docker rmi` prints them.
-pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<String>, Report> {
-    let mut lines = Vec::new();
-    let verb = Verb::Remove { name: name.to_owned(), force, in_use: in_use(session)? };
-    worker::work(session, verb, None, &mut |said| {
-        if let Said::Removed(removed) = said {
-            lines.extend(removed.untagged.iter().map(|name| format!("Untagged: {}", familiar(name))));
-            lines.extend(removed.deleted.iter().map(|id| format!("Deleted: {id}")));
-        }
-    })?;
-    Ok(lines)
-}
-
-/// Layer directories of all containers of all projects.
-fn in_use(session: &Session<'_>) -> Result<HashSet<PathBuf>, Report> {
-    let store: Store = worker::store(session)?;
-    let mut used: HashSet<String> = HashSet::new();
-    for project in status::projects(session)? {
-        let observed = read::observed(session.paths, &project.name)?;
-        used.extend(observed.containers.into_iter().map(|container| container.image_id));
-    }
-    let images = store.list()?;
-    Ok(images
-        .into_iter()
-        .filter(|image| used.contains(&image.id.to_string()))
-        .flat_map(|image| image.layers)
-        .collect())
-}
-
 /// Names of the images of services, for `down --rmi`.
 pub fn of_services(found: &Found, observed: &Observed, services: &[String]) -> Vec<String> {
     let chosen = |name: &String| services.is_empty() || services.contains(name);
@@ -445,7 +327,7 @@ pub fn remove_unused(session: &Session<'_>, images: &[String]) -> Result<(), Rep
     for name in images {
         let task = format!("Image {name}");
         session.progress(Progress::new(&task, State::Working, "Removing"));
-        match remove(session, name, false) {
+        match store::remove(session, name, false) {
             Ok(_) => session.progress(Progress::new(&task, State::Done, "Removed")),
             Err(report) => {
                 session.progress(Progress::new(&task, State::Warning, report.message));
@@ -460,14 +342,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_of_a_registry_is_no_tag() {
-        for (name, expected) in [
-            ("redis:7", ("redis", "7")),
-            ("127.0.0.1:5000/redis", ("127.0.0.1:5000/redis", "")),
-            ("127.0.0.1:5000/a/b:1.2", ("127.0.0.1:5000/a/b", "1.2")),
+    fn ages_are_read_as_the_specification_writes_them() {
+        let seconds = |text: &str| age(text).map(|age| age.as_secs());
+        for (text, expected) in [
+            ("12h", Some(12 * 3600)),
+            ("1h30m", Some(5400)),
+            ("2d", Some(2 * 86400)),
+            ("1w", Some(7 * 86400)),
+            ("5s", Some(5)),
+            ("5", None),
+            ("h", None),
+            ("5y", None),
+            ("99999999999w", None),
         ] {
-            let (repository, tag) = split_tag(name);
-            assert_eq!((repository.as_str(), tag.as_str()), expected);
+            assert_eq!(seconds(text), expected, "{text}");
         }
     }
 }

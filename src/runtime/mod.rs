@@ -19,6 +19,7 @@ mod error;
 pub mod etc;
 pub mod exec;
 pub mod init;
+pub mod launch;
 mod mounts;
 mod namespaces;
 pub mod operations;

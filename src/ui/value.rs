@@ -6,6 +6,16 @@ use jiff::tz::TimeZone;
 /// Nanoseconds in a second.
 const SECOND: i64 = 1_000_000_000;
 
+/// Writes JSON for people, indented by four as docker does.
+pub fn indented(value: &serde_json::Value) -> String {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    // Writing a value into memory has no way to fail.
+    let _ = serde::Serialize::serialize(value, &mut serializer);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Returns a duration in one unit, as `docker ps` says it: `Less than a second`, `5 seconds`, `About a minute`.
 pub fn age(nanoseconds: i64) -> String {
     let seconds = nanoseconds / SECOND;

@@ -2,8 +2,8 @@
 
 use super::super::context::Context;
 use super::ls::Format;
-use crate::ops::images::{self, Listed};
 use crate::ops::status;
+use crate::ops::store::{self, Listed};
 use crate::report::{Exit, Report};
 use crate::ui::table::{Spacing, Table};
 use crate::ui::{console, value};
@@ -29,7 +29,7 @@ impl Args {
         let found = context.find(&self.services)?;
         let observed = status::observed(&session, &found.name)?;
         found.check(&self.services, &observed)?;
-        let rows = images::of_containers(&session, &observed, &self.services)?;
+        let rows = store::of_containers(&session, &observed, &self.services)?;
         if self.quiet {
             let mut ids: Vec<&str> = rows.iter().map(|(_, image)| bare(&image.id)).collect();
             ids.sort_unstable();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::context::{Context, usage};
-use crate::ops::images;
+use crate::ops::store;
 use crate::report::{Exit, Report};
 use crate::ui::console;
 
@@ -31,7 +31,7 @@ impl Args {
             }
             None => PathBuf::from("-"),
         };
-        for name in images::load(&context.session(), &input, self.platform.as_deref(), self.quiet)? {
+        for name in store::load(&context.session(), &input, self.platform.as_deref(), self.quiet)? {
             console::out_line(&format!("Loaded image: {name}"));
         }
         Ok(Exit::Success)

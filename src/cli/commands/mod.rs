@@ -12,12 +12,14 @@ pub mod image;
 pub mod images;
 pub mod kill;
 pub mod load;
+pub mod login;
 pub mod logs;
 pub mod ls;
 pub mod pause;
 pub mod port;
 pub mod ps;
 pub mod pull;
+pub mod push;
 pub mod restart;
 pub mod rm;
 pub mod rmi;
@@ -84,12 +86,20 @@ pub enum Command {
     Config(config::Args),
     /// Fetch the images of services
     Pull(pull::Args),
+    /// Send the images of services to registries
+    Push(push::Args),
+    /// Log in to a registry
+    Login(login::LoginArgs),
+    /// Log out of a registry
+    Logout(login::LogoutArgs),
     /// List the images that the containers use
     Images(images::Args),
-    /// List and remove images of the store
+    /// Work with the images of the store
     Image(image::Args),
     /// Take images out of an archive into the store
     Load(load::Args),
+    /// Write images to an archive
+    Save(image::save::Args),
     /// Remove images from the store
     Rmi(rmi::Args),
     /// Say what this machine offers, and how to mend what it lacks
@@ -127,9 +137,13 @@ impl Command {
             Command::Volumes(_) => "volumes",
             Command::Config(_) => "config",
             Command::Pull(_) => "pull",
+            Command::Push(_) => "push",
+            Command::Login(_) => "login",
+            Command::Logout(_) => "logout",
             Command::Images(_) => "images",
             Command::Image(_) => "image",
             Command::Load(_) => "load",
+            Command::Save(_) => "save",
             Command::Rmi(_) => "rmi",
             Command::Doctor(_) => "doctor",
             Command::Version(_) => "version",
@@ -163,9 +177,13 @@ impl Command {
             Command::Volumes(args) => args.run(context),
             Command::Config(args) => args.run(context),
             Command::Pull(args) => args.run(context),
+            Command::Push(args) => args.run(context),
+            Command::Login(args) => args.run(context),
+            Command::Logout(args) => args.run(context),
             Command::Images(args) => args.run(context),
             Command::Image(args) => args.run(context),
             Command::Load(args) => args.run(context),
+            Command::Save(args) => args.run(context),
             Command::Rmi(args) => args.run(context),
             Command::Doctor(args) => args.run(context),
             Command::Version(args) => args.run(context),

@@ -1,7 +1,7 @@
 //! `rcompose rmi`
 
 use super::super::context::Context;
-use crate::ops::images;
+use crate::ops::store;
 use crate::report::{Exit, Report};
 use crate::ui::console;
 
@@ -21,7 +21,7 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         let mut failures = Vec::new();
         for name in &self.images {
-            match images::remove(&context.session(), name, self.force) {
+            match store::remove(&context.session(), name, self.force) {
                 Ok(lines) => lines.iter().for_each(|line| console::out_line(line)),
                 Err(report) => failures.push(report),
             }

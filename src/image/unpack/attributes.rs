@@ -10,7 +10,7 @@ use super::entries::Meta;
 use super::{Error, OWNER};
 
 /// Which of an archive's attributes are set. Those of the overlay and of ours would let a layer say what only we may.
-fn is_allowed(name: &[u8]) -> bool {
+pub fn is_allowed(name: &[u8]) -> bool {
     let ours = [&b"user.overlay."[..], b"user.rcompose.", b"user.fuseoverlayfs."];
     let user = name.starts_with(b"user.") && !ours.iter().any(|prefix| name.starts_with(prefix));
     user || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default")

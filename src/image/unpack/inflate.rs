@@ -32,6 +32,13 @@ impl Compression {
             _ => Compression::None,
         }
     }
+
+    /// Recognises a file at its beginning.
+    pub fn of_file(mut file: impl Read) -> io::Result<Compression> {
+        let mut magic = Vec::new();
+        file.by_ref().take(4).read_to_end(&mut magic)?;
+        Ok(Compression::of(&magic))
+    }
 }
 
 /// Reads compressed bytes as what they stand for.

@@ -23,24 +23,6 @@ const SHM_SIZE: u64 = 64 << 20;
 /// Between the stop signal and SIGKILL unless the service says otherwise, in milliseconds.
 const GRACE_MS: u64 = 10_000;
 
-/// Hidden from containers: what leaks the host's secrets or lets it be harmed (Docker's list).
-const MASKED: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-/// Not to be written by containers (Docker's list).
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// What is known of an image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImageFacts {
@@ -241,8 +223,8 @@ impl Context<'_> {
                 .map(|device| device_of(service, device))
                 .collect::<Result<_, _>>()?,
             privileged: service.privileged,
-            masked_paths: paths(&MASKED),
-            readonly_paths: paths(&READ_ONLY),
+            masked_paths: paths(&runtime::MASKED),
+            readonly_paths: paths(&runtime::READ_ONLY),
             shm_size: service
                 .shm_size
                 .and_then(compose::ByteSize::limit)

@@ -1,10 +1,15 @@
 //! `rcompose image`
 
+mod inspect;
+pub mod save;
+mod tag;
+mod transfer;
+
 use super::super::context::Context;
 use super::images::{bare, created, or_none, short};
 use super::ls::Format;
-use super::rmi;
-use crate::ops::images::{self, Listed};
+use super::{load, rmi};
+use crate::ops::store::{self, Listed};
 use crate::report::{Exit, Report};
 use crate::ui::table::{Spacing, Table};
 use crate::ui::{console, value};
@@ -19,8 +24,22 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List all images of the store
+    #[command(alias = "list")]
     Ls(Ls),
+    /// Describe images
+    Inspect(inspect::Args),
+    /// Give an image a further name
+    Tag(tag::Args),
+    /// Write images to an archive
+    Save(save::Args),
+    /// Fetch images from registries
+    Pull(transfer::PullArgs),
+    /// Send images to registries
+    Push(transfer::PushArgs),
+    /// Take images out of an archive into the store
+    Load(load::Args),
     /// Remove images from the store
+    #[command(alias = "remove")]
     Rm(rmi::Args),
 }
 
@@ -39,6 +58,12 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         match self.command {
             Command::Ls(args) => args.run(context),
+            Command::Inspect(args) => args.run(context),
+            Command::Tag(args) => args.run(context),
+            Command::Save(args) => args.run(context),
+            Command::Pull(args) => args.run(context),
+            Command::Push(args) => args.run(context),
+            Command::Load(args) => args.run(context),
             Command::Rm(args) => args.run(context),
         }
     }
@@ -46,7 +71,7 @@ impl Args {
 
 impl Ls {
     fn run(self, context: &Context) -> Result<Exit, Report> {
-        let images = images::list(&context.session())?;
+        let images = store::list(&context.session())?;
         if self.quiet {
             images.iter().for_each(|image| console::out_line(bare(&image.id)));
             return Ok(Exit::Success);

@@ -1,4 +1,6 @@
-//! Forking a container or an exec, with the pipes that the keeper holds the other ends of.
+//! Forking a container or an exec, with the pipes that the parent holds the other ends of.
+//!
+//! The caller has one thread: its child goes on with ordinary code until exec.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,9 +11,9 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::runtime::init::{self, Streams};
-use crate::runtime::operations::{Launch, Stream};
-use crate::runtime::status::{self, Told};
+use super::init::{self, Streams};
+use super::operations::{Launch, Stream};
+use super::status::{self, Told};
 use crate::sys::process::{CloneFlags, Forked, clone, exit_at_once, fork, reap};
 
 /// How much a pipe holds while no supervisor reads: the most that an ordinary user may ask for (pipe(7)).

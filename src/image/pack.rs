@@ -1,0 +1,637 @@
+//! Layer directory → tar, the way back from [`super::unpack`].
+//!
+//! The tar is a function of the directory alone: entries in the order of their names, parents first, times in whole
+//! seconds, no names of users, no times of access. So the same files give the same digest on every machine.
+//!
+//! What overlayfs understands becomes what the image specification says (layer.md): a character device 0:0 is a
+//! whiteout `.wh.NAME`, the attribute `user.overlay.opaque` is `.wh..wh..opq`. Owners that could not be given when the
+//! file was made are taken from `user.rcompose.owner`. Sockets are left out, as every tar does.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::io::Errno;
+use tar::{EntryType, Header};
+
+use super::unpack::{OPAQUE, OWNER, is_allowed};
+
+const BLOCK: usize = 512;
+const BUFFER: usize = 256 << 10;
+/// The largest number of seven octal digits: what the fields of a header hold.
+const MAX_OCTAL_7: u64 = 0o7777777;
+/// The same for sizes and times, of eleven.
+const MAX_OCTAL_11: u64 = 0o77777777777;
+
+/// A layer that could not be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused to read it.
+    #[error("cannot {doing} `{path}` of the layer")]
+    Read {
+        /// What we were doing.
+        doing: &'static str,
+        /// The path in the layer.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The tar could not be written.
+    #[error("cannot write the layer's archive")]
+    Write(#[source] io::Error),
+    /// A file changed while it was read.
+    #[error("`{path}` of the layer has changed while it was packed")]
+    Changed {
+        /// The path in the layer.
+        path: String,
+    },
+}
+
+/// Writes the layer in the directory `layer` as a tar. `below` is the root of what it lies over, if there is any: the
+/// root directory itself is an entry only when it differs from that.
+pub fn pack(layer: &Path, below: Option<&Path>, out: &mut dyn Write) -> Result<(), Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| {
+        rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| failed("open", path.as_os_str().as_encoded_bytes())(error.into()))
+    };
+    let root = open(layer)?;
+    let mut packer = Packer { out, links: HashMap::new(), buffer: vec![0; BUFFER] };
+    let own = Attributes::of_directory(&root, b".")?;
+    let differs = match below {
+        Some(below) => {
+            let other = Attributes::of_directory(&open(below)?, b".")?;
+            (own.uid, own.gid, own.mode) != (other.uid, other.gid, other.mode) || own.xattrs != other.xattrs
+        }
+        None => (own.uid, own.gid, own.mode) != (0, 0, 0o755) || !own.xattrs.is_empty(),
+    };
+    if differs {
+        packer.entry(b"./", EntryType::Directory, &own, &[], 0)?;
+    }
+    packer.directory(&root, &mut Vec::new())?;
+    packer.finish()
+}
+
+fn failed(doing: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
+    let path = String::from_utf8_lossy(path).into_owned();
+    move |source| Error::Read { doing, path, source }
+}
+
+/// Who and what an entry is.
+#[derive(Default)]
+struct Attributes {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    mtime: i64,
+    /// Name and value, in order of their names.
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    opaque: bool,
+}
+
+impl Attributes {
+    fn plain(stat: &Stat) -> Attributes {
+        Attributes {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: stat.st_mode & 0o7777,
+            mtime: stat.st_mtime,
+            ..Attributes::default()
+        }
+    }
+
+    fn of_directory(directory: &OwnedFd, path: &[u8]) -> Result<Attributes, Error> {
+        let stat = rustix::fs::fstat(directory).map_err(|error| failed("look at", path)(error.into()))?;
+        Attributes::of_file(directory.as_fd(), &stat, path)
+    }
+
+    /// Of an open file or directory, with its extended attributes.
+    fn of_file(file: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<Attributes, Error> {
+        let mut attributes = Attributes::plain(stat);
+        for name in names(file).map_err(failed("list the attributes of", path))? {
+            let read = || value(file, &name).map_err(failed("read an attribute of", path));
+            if name == OPAQUE.as_bytes() {
+                attributes.opaque = true;
+            } else if name == OWNER.as_bytes() {
+                attributes.take_owner(&read()?);
+            } else if is_allowed(&name) {
+                let value = read()?;
+                attributes.xattrs.push((name, value));
+            }
+        }
+        attributes.xattrs.sort();
+        Ok(attributes)
+    }
+
+    /// `uid:gid:mode`, as the unpacker records it.
+    fn take_owner(&mut self, text: &[u8]) {
+        let text = String::from_utf8_lossy(text);
+        let mut parts = text.split(':');
+        let mut next = |radix| parts.next().and_then(|part| u32::from_str_radix(part, radix).ok());
+        if let (Some(uid), Some(gid), Some(mode)) = (next(10), next(10), next(8)) {
+            // Only what could not be given is recorded; the permissions themselves may have changed since.
+            (self.uid, self.gid) = (uid, gid);
+            self.mode |= mode & 0o7000;
+        }
+    }
+}
+
+/// Names of the extended attributes of an open file.
+fn names(file: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let mut list = [0u8; 1024];
+    let listed = match rustix::fs::flistxattr(file, &mut list[..]) {
+        Ok(length) => list[..length].to_vec(),
+        Err(Errno::RANGE) => {
+            let mut long = vec![0u8; 64 << 10];
+            let length = rustix::fs::flistxattr(file, &mut long[..])?;
+            long.truncate(length);
+            long
+        }
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+}
+
+fn value(file: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
+    // 64 KiB is the most that the kernel keeps (xattr(7)).
+    let mut value = vec![0u8; 64 << 10];
+    let length = rustix::fs::fgetxattr(file, name, &mut value[..])?;
+    value.truncate(length);
+    Ok(value)
+}
+
+struct Packer<'a> {
+    out: &'a mut dyn Write,
+    /// Files with several names: the first name by device and inode.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    buffer: Vec<u8>,
+}
+
+impl Packer<'_> {
+    /// Packs what is in a directory. `path` is the directory's, with a slash at its end, or empty.
+    fn directory(&mut self, directory: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Error> {
+        let read = |error: Errno| failed("read", path)(error.into());
+        let mut entries: Vec<Vec<u8>> = Vec::new();
+        for entry in Dir::read_from(directory).map_err(read)? {
+            let entry = entry.map_err(|error| failed("read", path)(error.into()))?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                entries.push(name.to_vec());
+            }
+        }
+        entries.sort_unstable();
+        for name in entries {
+            let length = path.len();
+            path.extend_from_slice(&name);
+            let result = self.child(directory, &name, path);
+            path.truncate(length);
+            result?;
+        }
+        Ok(())
+    }
+
+    fn child(&mut self, directory: &OwnedFd, name: &[u8], path: &mut Vec<u8>) -> Result<(), Error> {
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failed("look at", path)(error.into()))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let attributes = Attributes::plain(&stat);
+        match kind {
+            FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let child = openat(directory, name, flags, Mode::empty())
+                    .map_err(|error| failed("open", path)(error.into()))?;
+                let attributes = Attributes::of_file(child.as_fd(), &stat, path)?;
+                path.push(b'/');
+                self.entry(path, EntryType::Directory, &attributes, &[], 0)?;
+                if attributes.opaque {
+                    let mark = [path.as_slice(), b".wh..wh..opq"].concat();
+                    self.whiteout(&mark)?;
+                }
+                self.directory(&child, path)
+            }
+            FileType::RegularFile => self.file(directory, name, path, &stat),
+            FileType::Symlink => {
+                let target = readlinkat(directory, name, Vec::new())
+                    .map_err(|error| failed("read link", path)(error.into()))?;
+                if self.is_another_name(&stat, path, &attributes)? {
+                    return Ok(());
+                }
+                self.entry(path, EntryType::Symlink, &attributes, target.as_bytes(), 0)
+            }
+            FileType::CharacterDevice if stat.st_rdev == 0 => {
+                let parent = path.len() - name.len();
+                let mark = [&path[..parent], b".wh.", name].concat();
+                self.whiteout(&mark)
+            }
+            FileType::Fifo => self.special(path, &stat, EntryType::Fifo),
+            FileType::CharacterDevice => self.special(path, &stat, EntryType::Char),
+            FileType::BlockDevice => self.special(path, &stat, EntryType::Block),
+            FileType::Socket | FileType::Unknown => Ok(()),
+        }
+    }
+
+    fn file(&mut self, directory: &OwnedFd, name: &[u8], path: &[u8], stat: &Stat) -> Result<(), Error> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOATIME | OFlags::CLOEXEC;
+        let opened = match openat(directory, name, flags, Mode::empty()) {
+            // Only the owner may ask for no trace of the access.
+            Err(Errno::PERM) => openat(directory, name, flags.difference(OFlags::NOATIME), Mode::empty()),
+            other => other,
+        };
+        let mut file = File::from(opened.map_err(|error| failed("open", path)(error.into()))?);
+        let attributes = Attributes::of_file(file.as_fd(), stat, path)?;
+        if self.is_another_name(stat, path, &attributes)? {
+            return Ok(());
+        }
+        let size = stat.st_size as u64;
+        self.entry(path, EntryType::Regular, &attributes, &[], size)?;
+        let mut left = size;
+        while left > 0 {
+            let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            match file.read(&mut self.buffer[..most]) {
+                Ok(0) => return Err(Error::Changed { path: String::from_utf8_lossy(path).into_owned() }),
+                Ok(length) => {
+                    self.out.write_all(&self.buffer[..length]).map_err(Error::Write)?;
+                    left -= length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed("read", path)(error)),
+            }
+        }
+        self.pad(size)
+    }
+
+    /// A pipe or a device, which is not opened: that would be using it.
+    fn special(&mut self, path: &[u8], stat: &Stat, kind: EntryType) -> Result<(), Error> {
+        let attributes = Attributes::plain(stat);
+        if self.is_another_name(stat, path, &attributes)? {
+            return Ok(());
+        }
+        let mut header = Header::new_ustar();
+        if matches!(kind, EntryType::Char | EntryType::Block) {
+            let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+            header
+                .set_device_major(major)
+                .and_then(|()| header.set_device_minor(minor))
+                .map_err(Error::Write)?;
+        }
+        self.write_entry(header, path, kind, &attributes, &[], 0)
+    }
+
+    /// Writes a hard link if the file has been packed under another name.
+    fn is_another_name(&mut self, stat: &Stat, path: &[u8], attributes: &Attributes) -> Result<bool, Error> {
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        let id = (stat.st_dev, stat.st_ino);
+        match self.links.get(&id) {
+            Some(first) => {
+                let first = first.clone();
+                self.entry(path, EntryType::Link, attributes, &first, 0)?;
+                Ok(true)
+            }
+            None => {
+                self.links.insert(id, path.to_vec());
+                Ok(false)
+            }
+        }
+    }
+
+    /// An empty file whose name says it all. Its time must not depend on when it was made.
+    fn whiteout(&mut self, path: &[u8]) -> Result<(), Error> {
+        self.entry(path, EntryType::Regular, &Attributes::default(), &[], 0)
+    }
+
+    fn entry(
+        &mut self,
+        path: &[u8],
+        kind: EntryType,
+        attributes: &Attributes,
+        link: &[u8],
+        size: u64,
+    ) -> Result<(), Error> {
+        self.write_entry(Header::new_ustar(), path, kind, attributes, link, size)
+    }
+
+    fn write_entry(
+        &mut self,
+        mut header: Header,
+        path: &[u8],
+        kind: EntryType,
+        attributes: &Attributes,
+        link: &[u8],
+        size: u64,
+    ) -> Result<(), Error> {
+        let mut records = Records::default();
+        header.set_entry_type(kind);
+        header.set_mode(attributes.mode);
+        header.set_uid(records.number("uid", attributes.uid.into(), MAX_OCTAL_7));
+        header.set_gid(records.number("gid", attributes.gid.into(), MAX_OCTAL_7));
+        header.set_size(records.number("size", size, MAX_OCTAL_11));
+        header.set_mtime(records.time(attributes.mtime));
+        if !put_path(&mut header, path) {
+            records.add(b"path", path);
+        }
+        if !put_link(&mut header, link) {
+            records.add(b"linkpath", link);
+        }
+        // A hard link's attributes are those of its first name.
+        for (name, value) in attributes.xattrs.iter().filter(|_| kind != EntryType::Link) {
+            records.add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        }
+        header.set_cksum();
+        if !records.0.is_empty() {
+            self.extended(path, &records.0)?;
+        }
+        self.out.write_all(header.as_bytes()).map_err(Error::Write)
+    }
+
+    fn extended(&mut self, path: &[u8], records: &[u8]) -> Result<(), Error> {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::XHeader);
+        header.set_mode(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(records.len() as u64);
+        // Only old programs that know no such headers ever see this name.
+        let name = path.split(|byte| *byte == b'/').rfind(|part| !part.is_empty()).unwrap_or_default();
+        let ascii: Vec<u8> = name.iter().copied().filter(u8::is_ascii).take(80).collect();
+        put_path(&mut header, &[b"PaxHeaders.0/", ascii.as_slice()].concat());
+        header.set_cksum();
+        self.out.write_all(header.as_bytes()).map_err(Error::Write)?;
+        self.out.write_all(records).map_err(Error::Write)?;
+        self.pad(records.len() as u64)
+    }
+
+    fn pad(&mut self, size: u64) -> Result<(), Error> {
+        let padding = (size.wrapping_neg() % BLOCK as u64) as usize;
+        self.out.write_all(&[0; BLOCK][..padding]).map_err(Error::Write)
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        self.out.write_all(&[0; 2 * BLOCK]).map_err(Error::Write)
+    }
+}
+
+/// Records of a PAX header (POSIX pax, pax Extended Header).
+#[derive(Default)]
+struct Records(Vec<u8>);
+
+impl Records {
+    /// `LENGTH KEY=VALUE\n`, where the length counts its own digits.
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        let rest = key.len() + value.len() + 3;
+        let mut length = rest + 1;
+        while length.to_string().len() + rest != length {
+            length = length.to_string().len() + rest;
+        }
+        self.0.extend_from_slice(length.to_string().as_bytes());
+        self.0.push(b' ');
+        self.0.extend_from_slice(key);
+        self.0.push(b'=');
+        self.0.extend_from_slice(value);
+        self.0.push(b'\n');
+    }
+
+    /// Returns what goes into the header's field.
+    fn number(&mut self, key: &str, number: u64, most: u64) -> u64 {
+        if number > most {
+            self.add(key.as_bytes(), number.to_string().as_bytes());
+            return 0;
+        }
+        number
+    }
+
+    fn time(&mut self, seconds: i64) -> u64 {
+        match u64::try_from(seconds) {
+            Ok(seconds) => self.number("mtime", seconds, MAX_OCTAL_11),
+            Err(_) => {
+                self.add(b"mtime", seconds.to_string().as_bytes());
+                0
+            }
+        }
+    }
+}
+
+// Where a ustar header has its names (POSIX pax, ustar interchange format).
+const NAME: usize = 100;
+const LINK_AT: usize = 157;
+const PREFIX_AT: usize = 345;
+const PREFIX: usize = 155;
+
+/// Puts a path into name and prefix; `false` when it needs a record.
+fn put_path(header: &mut Header, path: &[u8]) -> bool {
+    let bytes = header.as_mut_bytes();
+    if !path.is_ascii() {
+        // What such bytes mean in a header is nowhere said; a record's are UTF-8, or taken as they are.
+        return false;
+    }
+    if path.len() <= NAME {
+        bytes[..path.len()].copy_from_slice(path);
+        return true;
+    }
+    let split = path
+        .iter()
+        .enumerate()
+        .skip(path.len() - NAME - 1)
+        .find(|(at, byte)| **byte == b'/' && *at > 0 && *at + 1 < path.len())
+        .map(|(at, _)| at);
+    match split {
+        Some(at) if at <= PREFIX => {
+            bytes[PREFIX_AT..PREFIX_AT + at].copy_from_slice(&path[..at]);
+            bytes[..path.len() - at - 1].copy_from_slice(&path[at + 1..]);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn put_link(header: &mut Header, link: &[u8]) -> bool {
+    let fits = link.is_ascii() && link.len() <= NAME;
+    if fits {
+        header.as_mut_bytes()[LINK_AT..LINK_AT + link.len()].copy_from_slice(link);
+    }
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use rustix::fs::{CWD, XattrFlags};
+
+    use super::super::unpack::{Entries, Kind};
+    use super::*;
+
+    /// Makes a tree of lines `KIND PATH [MORE]`, with fixed times.
+    fn tree(lines: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("set");
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let mut words = line.split(' ');
+            let (kind, path) = (words.next().expect("a kind"), words.next().expect("a path"));
+            let more = words.next().unwrap_or_default();
+            let at = root.path().join(path);
+            match kind {
+                "dir" => fs::create_dir(&at).expect("made"),
+                "opaque" => {
+                    fs::create_dir(&at).expect("made");
+                    rustix::fs::setxattr(&at, OPAQUE, b"y", XattrFlags::empty()).expect("set");
+                }
+                "file" => fs::write(&at, more).expect("written"),
+                "owned" => {
+                    fs::write(&at, "").expect("written");
+                    rustix::fs::setxattr(&at, OWNER, more.as_bytes(), XattrFlags::empty()).expect("set");
+                }
+                "noted" => {
+                    fs::write(&at, "").expect("written");
+                    rustix::fs::setxattr(&at, "user.note", more.as_bytes(), XattrFlags::empty())
+                        .expect("set");
+                }
+                "link" => symlink(more, &at).expect("linked"),
+                "hard" => fs::hard_link(root.path().join(more), &at).expect("linked"),
+                "fifo" => rustix::fs::mknodat(CWD, &at, FileType::Fifo, Mode::RUSR, 0).expect("made"),
+                "gone" => {
+                    rustix::fs::mknodat(CWD, &at, FileType::CharacterDevice, Mode::empty(), 0).expect("made");
+                }
+                other => panic!("{other}"),
+            }
+        }
+        root
+    }
+
+    fn packed(root: &Path) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        pack(root, Some(root), &mut bytes).expect("packed");
+        bytes
+    }
+
+    fn check(lines: &str, expected: &str) {
+        let root = tree(lines);
+        let bytes = packed(root.path());
+        assert_eq!(bytes.len() % BLOCK, 0);
+        let mut entries = Entries::new(bytes.as_slice());
+        let mut found = String::new();
+        while let Some(entry) = entries.next_entry().expect("a tar") {
+            let data = entries.read_all(1 << 20).expect("data");
+            let mut line = format!("{:?} {}", entry.kind, String::from_utf8_lossy(&entry.path));
+            match entry.kind {
+                Kind::HardLink | Kind::Symlink => {
+                    line.push_str(&format!(" {}", String::from_utf8_lossy(&entry.link)));
+                }
+                Kind::File if !data.is_empty() => {
+                    line.push_str(&format!(" {}", String::from_utf8_lossy(&data)));
+                }
+                _ => {}
+            }
+            for (name, value) in &entry.meta.xattrs {
+                let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+                line.push_str(&format!(" {name}={value}"));
+            }
+            if entry.meta.uid > 1_000_000 || lines.contains("owned") {
+                let (uid, gid) = (entry.meta.uid, entry.meta.gid);
+                line.push_str(&format!(" {uid}:{gid} {:o}", entry.meta.mode));
+            }
+            found.push_str(&line);
+            found.push('\n');
+        }
+        let expected: String = expected
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn entries_come_in_order_with_parents_first() {
+        check(
+            "file b 1\n dir a\n file a/z 2\n link a/y z\n fifo a/p\n dir a-b\n file a-b/x 3",
+            "Directory a/\n Fifo a/p\n Symlink a/y z\n File a/z 2\n Directory a-b/\n File a-b/x 3\n File b 1",
+        );
+    }
+
+    #[test]
+    fn overlay_marks_become_whiteouts() {
+        check(
+            "gone x\n opaque d\n file d/n 1\n dir e\n gone e/y",
+            "Directory d/\n File d/.wh..wh..opq\n File d/n 1\n Directory e/\n File e/.wh.y\n File .wh.x",
+        );
+    }
+
+    #[test]
+    fn a_file_with_two_names_is_packed_once() {
+        check(
+            "file a 1\n hard b a\n dir d\n hard d/c a",
+            "File a 1\n HardLink b a\n Directory d/\n HardLink d/c a",
+        );
+    }
+
+    #[test]
+    fn recorded_owners_and_attributes_of_users_are_kept_and_those_of_the_overlay_are_not() {
+        check("owned f 70:5000000:4755", "File f 70:5000000 4644");
+        check("noted f red", "File f user.note=red");
+    }
+
+    #[test]
+    fn long_and_odd_names_survive() {
+        let long = "n".repeat(120);
+        let deep = format!("{}/{}", "d".repeat(100), "e".repeat(90));
+        check(
+            &format!("file {long} 1\n dir {}\n file {deep} 2\n link l {long}\n file é 3", "d".repeat(100)),
+            &format!(
+                "Directory {}/\n File {deep} 2\n Symlink l {long}\n File {long} 1\n File é 3",
+                "d".repeat(100)
+            ),
+        );
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let name = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+        fs::write(root.path().join(name), "").expect("written");
+        let bytes = packed(root.path());
+        let entry = Entries::new(bytes.as_slice()).next_entry().expect("a tar").expect("an entry");
+        assert_eq!(entry.path, b"\xff\xfe");
+    }
+
+    #[test]
+    fn the_same_files_are_the_same_bytes_and_tar_reads_them() {
+        let lines = "dir d\n file d/a 1\n hard d/b d/a\n link l d\n gone w";
+        let (one, two) = (tree(lines), tree(lines));
+        let time = rustix::fs::Timespec { tv_sec: 7, tv_nsec: 5 };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        for root in [&one, &two] {
+            for name in ["d/a", "d", "l", "w"] {
+                rustix::fs::utimensat(CWD, root.path().join(name), &times, AtFlags::SYMLINK_NOFOLLOW)
+                    .expect("set");
+            }
+        }
+        let bytes = packed(one.path());
+        assert_eq!(bytes, packed(two.path()));
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let names: Vec<String> = archive
+            .entries()
+            .expect("a tar")
+            .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+            .collect();
+        assert_eq!(names, ["d/", "d/a", "d/b", "l", ".wh.w"]);
+    }
+
+    #[test]
+    fn the_root_is_an_entry_when_it_differs_from_the_one_below() {
+        let (root, below) = (tree(""), tree(""));
+        fs::set_permissions(below.path(), fs::Permissions::from_mode(0o700)).expect("set");
+        let names = |below: &Path| {
+            let mut bytes = Vec::new();
+            pack(root.path(), Some(below), &mut bytes).expect("packed");
+            Entries::new(bytes.as_slice()).next_entry().expect("a tar").map(|entry| entry.path)
+        };
+        assert_eq!(names(below.path()), Some(b"./".to_vec()));
+        assert_eq!(names(root.path()), None);
+    }
+}
