@@ -2,6 +2,7 @@
 //! `ls`, `port` and `logs` start nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 pub use crate::engine::logs::{Filter, Follow, Line, Stream, Window};
 pub use crate::engine::observe::{Summary, word};
@@ -9,7 +10,7 @@ use crate::engine::{journal, observe, state};
 use crate::host::files;
 use crate::host::paths::Paths;
 use crate::plan::desired::Desired;
-use crate::plan::observed::Observed;
+use crate::plan::observed::{Container, Observed};
 use crate::report::{Exit, Report};
 
 fn report(error: files::Error) -> Report {
@@ -46,6 +47,34 @@ pub fn projects(paths: &Paths) -> Result<Vec<Summary>, Report> {
         if !states.is_empty() {
             let config_files = desired(paths, &name)?.map(|desired| desired.config_files).unwrap_or_default();
             found.push(Summary { name, states, config_files });
+        }
+    }
+    Ok(found)
+}
+
+/// A container, and what it stands on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The project.
+    pub project: String,
+    /// The container.
+    pub container: Container,
+    /// Directories of unpacked layers that its root file system is made of.
+    pub layers: Vec<PathBuf>,
+    /// Where its own files are.
+    pub directory: PathBuf,
+}
+
+/// Lists the containers of all projects with what they stand on.
+pub fn standing(paths: &Paths) -> Result<Vec<Standing>, Report> {
+    let mut found = Vec::new();
+    for project in state::projects(paths).map_err(report)? {
+        let store = state::Store::new(paths.clone(), &project);
+        for container in observed(paths, &project)?.containers {
+            let config = store.config(&container.id).map_err(report)?;
+            let layers = config.map(|config| config.spec.rootfs.layers).unwrap_or_default();
+            let directory = store.directory(&container.id);
+            found.push(Standing { project: project.clone(), container, layers, directory });
         }
     }
     Ok(found)

@@ -25,6 +25,8 @@ use crate::host::files::{self, failed};
 
 const SCRATCH: &str = ".work-";
 const GONE: &str = ".gone-";
+/// The size of a finished layer.
+const BYTES: &str = "user.rcompose.bytes";
 const UNSYNCED: &str = "user.rcompose.unsynced";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// More threads gain nothing: each has a second one that inflates.
@@ -85,6 +87,11 @@ impl Layers {
     /// Where a layer is, or would be.
     pub fn path(&self, chain: &Digest) -> PathBuf {
         self.directory.join(chain.hex())
+    }
+
+    /// Returns whether a directory is one of ours.
+    pub fn holds(&self, path: &Path) -> bool {
+        path.starts_with(&self.directory)
     }
 
     /// Where a layer is made.
@@ -231,7 +238,10 @@ impl Layers {
         self.prepare(&place, &directory)?;
         let blob = Told { file: blobs.open(&layer.blob)?, bytes: 0, told };
         match unpack::extract_blob(blob, &layer.diff_id, &place) {
-            Ok(extracted) => Ok(Slot::Extracted { extracted, directory }),
+            Ok(extracted) => {
+                self.record_size(&directory, extracted.disk);
+                Ok(Slot::Extracted { extracted, directory })
+            }
             Err(source) => {
                 // The next one to need it would clear it as well; but the space may be what is missing.
                 let _ = self.discard(&place);
@@ -312,6 +322,7 @@ impl Layers {
     pub fn publish(&self, directory: &Path, chain: &Digest) -> Result<PathBuf, Error> {
         let opened = File::open(directory).map_err(failed("open", directory))?;
         self.mark(directory, &opened)?;
+        self.record_size(&opened, measure(directory));
         self.give_name(directory, chain)
     }
 
@@ -355,18 +366,50 @@ impl Layers {
 
     /// Removes a layer, out of sight first.
     pub fn discard(&self, path: &Path) -> Result<(), Error> {
-        let Some(name) = path.file_name() else { return Ok(()) };
-        let name = name.to_string_lossy();
+        match self.hide(path)? {
+            Some(gone) => remove_all(&gone),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a layer out of sight; returns what has to be removed then.
+    pub fn hide(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return Ok(None) };
         if name.starts_with(GONE) {
-            return remove_all(path);
+            return Ok(Some(path.to_owned()));
         }
         let gone = self.directory.join(format!("{GONE}{}-{name}", std::process::id()));
         match fs::rename(path, &gone) {
-            Ok(()) => remove_all(&gone),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(()) => Ok(Some(gone)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("remove", path)(error).into()),
         }
     }
+
+    /// The bytes that a layer takes on disk: as it was recorded when it was made, else counted now.
+    pub fn size(&self, path: &Path) -> u64 {
+        let mut value = [0; 32];
+        let recorded = rustix::fs::lgetxattr(path, BYTES, &mut value[..]).ok();
+        let text = recorded.and_then(|length| std::str::from_utf8(&value[..length]).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| measure(path))
+    }
+
+    fn record_size(&self, directory: &File, size: u64) {
+        // Where there are no attributes it is counted each time.
+        let _ = rustix::fs::fsetxattr(directory, BYTES, size.to_string().as_bytes(), XattrFlags::empty());
+    }
+}
+
+/// Counts the bytes of a tree on disk. A file with several names counts for each its share, so that one that a lower
+/// layer has too is not counted twice.
+pub(super) fn measure(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let own = metadata.blocks() * 512;
+    if !metadata.is_dir() {
+        return own / metadata.nlink().max(1);
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    own + entries.map(|entry| measure(&entry.path())).sum::<u64>()
 }
 
 fn remove_all(path: &Path) -> Result<(), Error> {

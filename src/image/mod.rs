@@ -50,7 +50,7 @@ pub use made::{Part, Parts, Scratch, chain_id};
 pub use offer::Offer;
 pub use platform::Platform;
 pub use reference::{Digest, Reference};
-pub use remove::Removed;
+pub use remove::{InUse, Removed, Users};
 pub use save::{Form, save, save_layout};
 pub use source::Source;
 pub use store::{Image, Store};
@@ -95,12 +95,13 @@ pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sin
             None => registry::pull(store, reference, platform, sink),
         },
         Source::Layout { path, name } => teller.around("Loading", "Loaded", || {
-            let _hold = store.hold()?;
+            let lease = store.lease()?;
             let title = source.to_string();
             let layout = Layout::open(path)?;
             let (_, index) = layout.pick(name.as_deref())?;
             let incoming = layout.describe(&title, &index, platform)?;
             incoming.check_platform(&title, platform)?;
+            incoming.lease(&lease)?;
             layout.bring(store, &incoming, &teller)?;
             store.keep(&incoming, &[title], None, None)
         }),
@@ -124,10 +125,11 @@ fn unpack_present(
     teller: &Teller<'_>,
 ) -> Result<Option<Image>, Error> {
     let Some((entry, incoming)) = store.description(reference, platform)? else { return Ok(None) };
+    let lease = store.lease()?;
+    incoming.lease(&lease)?;
     if incoming.layers.iter().any(|layer| store.blobs().size(&layer.blob) != Some(layer.size)) {
         return Ok(None);
     }
-    let _hold = store.hold()?;
     let unpacked = teller
         .around("Extracting", "Pulled", || store.unpack(&incoming, &Local::new(teller, &incoming.layers)));
     match unpacked {

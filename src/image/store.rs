@@ -11,6 +11,7 @@
 //! removes layers must be inside the user namespace whose map KEY stands for.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -134,9 +135,34 @@ impl Store {
         Index::read(&self.index_path())
     }
 
-    /// Keeps others from removing anything while images come in.
-    pub(super) fn hold(&self) -> Result<Lock, Error> {
-        Ok(Lock::take(&self.root.join("lock"), Mode::Shared, &owner())?)
+    /// Keeps an image that was found; `false` when it was removed before it was kept.
+    pub fn hold(&self, lease: &Lease, image: &Image) -> Result<bool, Error> {
+        // A directory as an image is nobody's to remove.
+        if self.blobs.size(&image.manifest).is_none() {
+            return Ok(image.host_userland || image.layers.iter().all(|layer| !self.layers.holds(layer)));
+        }
+        let Some(incoming) = intact(self.describe_manifest(&image.manifest))? else { return Ok(false) };
+        incoming.lease(lease)?;
+        lease.keep(&image.origin)?;
+        let here = self.blobs.size(&image.manifest).is_some() && self.blobs.size(&image.id).is_some();
+        if here {
+            self.touch(&image.manifest);
+        }
+        Ok(here && incoming.layers.iter().all(|layer| self.layers.has(&layer.chain)))
+    }
+
+    /// Says that an image was of use just now. Its manifest's time is what the budget goes by.
+    pub(super) fn touch(&self, manifest: &Digest) {
+        // Where that is not allowed the image is thought to be older than it is, and nothing worse.
+        let _ = File::open(self.blobs.path(manifest)).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    fn describe_manifest(&self, manifest: &Digest) -> Result<Incoming, Error> {
+        let bytes = self.blobs.read(manifest, config::MAX_MANIFEST)?;
+        let name = manifest.to_string();
+        let (_, descriptor) = incoming::config_of(&name, &bytes)?;
+        let config = self.blobs.read(&config::digest_of(&descriptor)?, config::MAX_CONFIG)?;
+        Incoming::new(&name, Chosen { bytes, media_type: config::OCI_MANIFEST.to_owned() }, config)
     }
 
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T, Error>) -> Result<T, Error> {

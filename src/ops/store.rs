@@ -1,19 +1,17 @@
 //! Verbs on the image store: what is in it, what comes in from archives, what goes out.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::Session;
 use super::images::Silenced;
 use super::observed::Observed;
 use super::worker::{self, Said, Verb};
-use super::{Session, status};
-use crate::api::read;
 pub use crate::image::Form;
-use crate::image::{self, Image, Platform, Reference, Source, Store};
+use crate::image::{self, Image, Platform, Reference, Source};
 use crate::report::{Exit, Report};
 
 /// What is written to an archive at a time.
@@ -140,7 +138,7 @@ fn familiar(name: &str) -> String {
 /// Lines that say what was removed, as `docker rmi` prints them.
 pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<String>, Report> {
     let mut lines = Vec::new();
-    let verb = Verb::Remove { name: name.to_owned(), force, in_use: in_use(session)? };
+    let verb = Verb::Remove { name: name.to_owned(), force };
     worker::work(session, verb, None, &mut |said| {
         if let Said::Removed(removed) = said {
             lines.extend(removed.untagged.iter().map(|name| format!("Untagged: {}", familiar(name))));
@@ -148,22 +146,6 @@ pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<Stri
         }
     })?;
     Ok(lines)
-}
-
-/// Layer directories of all containers of all projects.
-fn in_use(session: &Session<'_>) -> Result<HashSet<PathBuf>, Report> {
-    let store: Store = worker::store(session)?;
-    let mut used: HashSet<String> = HashSet::new();
-    for project in status::projects(session)? {
-        let observed = read::observed(session.paths, &project.name)?;
-        used.extend(observed.containers.into_iter().map(|container| container.image_id));
-    }
-    let images = store.list()?;
-    Ok(images
-        .into_iter()
-        .filter(|image| used.contains(&image.id.to_string()))
-        .flat_map(|image| image.layers)
-        .collect())
 }
 
 /// Where saved images go.

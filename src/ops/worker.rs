@@ -13,7 +13,6 @@
 //!
 //! The worker is in the command's process group: Ctrl-C ends both, and the store is such that nothing half made shows.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeWriter, Write};
 use std::os::fd::OwnedFd;
@@ -25,19 +24,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
+use crate::api::read;
+use crate::host::idmap::IdMap;
+use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry::{self, Credentials, DockerConfig, Keys};
-use crate::image::{self, Image, Platform, Removed, Source, Store};
+use crate::image::{self, Image, InUse, Platform, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
 
 /// What the worker is to do, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// The image store.
-    root: PathBuf,
     /// The id map under which layers are seen.
-    key: String,
+    map: IdMap,
+    /// Where the containers are that stand on images.
+    paths: Paths,
     /// What to do.
     verb: Verb,
 }
@@ -66,8 +68,6 @@ pub enum Verb {
         name: String,
         /// Even if containers use it.
         force: bool,
-        /// Layer directories of all containers.
-        in_use: HashSet<PathBuf>,
     },
 }
 
@@ -115,16 +115,12 @@ type Answer = Result<Option<Credentials>, String>;
 
 /// Opens the image store as this user's containers see it.
 pub fn store(session: &Session<'_>) -> Result<Store, Report> {
-    Ok(Store::open(&session.paths.images(), &key()?)?)
+    Ok(Store::open(&session.paths.images(), &mapping()?.map.key())?)
 }
 
 fn mapping() -> Result<Mapping, Report> {
     let facts = Facts::read().map_err(|error| Report::from_error(Exit::Host, &error))?;
     Ok(Mapping::of(&facts))
-}
-
-fn key() -> Result<String, Report> {
-    Ok(mapping()?.map.key())
 }
 
 /// Has the worker do something; passes progress on, and gives out everything else but the end.
@@ -135,7 +131,7 @@ pub fn work(
     each: &mut dyn FnMut(Said),
 ) -> Result<(), Report> {
     let mapping = mapping()?;
-    let task = Task { root: session.paths.images(), key: mapping.map.key(), verb };
+    let task = Task { map: mapping.map.clone(), paths: session.paths.clone(), verb };
     let task = serde_json::to_string(&task).map_err(|error| Report::from_error(Exit::Failure, &error))?;
     let mut command = userns::own_binary();
     command.stdout(Stdio::piped());
@@ -239,7 +235,8 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
         .map_err(|error| Report::from_error(Exit::Failure, &error))
         .and_then(|task| {
             let caller = Caller { output: Arc::clone(&output), input: Mutex::new(()) };
-            let store = Store::open(&task.root, &task.key)?.asking(Arc::new(caller));
+            let store = Store::open(&task.paths.images(), &task.map.key())?.asking(Arc::new(caller));
+            let users = || users(&task.paths);
             match task.verb {
                 Verb::Fetch { wanted, at_once } => {
                     fetch_all(&store, &wanted, at_once, &sink, &say);
@@ -249,8 +246,8 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                     say(&Said::Loaded(image::load(&store, &place, io::stdin(), &platform, &sink)?));
                     Ok(())
                 }
-                Verb::Remove { name, force, in_use } => {
-                    say(&Said::Removed(store.remove(&name, force, &in_use)?));
+                Verb::Remove { name, force } => {
+                    say(&Said::Removed(store.remove(&name, force, &users)?));
                     Ok(())
                 }
             }
@@ -260,6 +257,18 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
         Err(report) => say(&Said::Failed(report.clone())),
     }
     outcome.is_ok()
+}
+
+/// What the containers of all projects stand on.
+pub fn users(paths: &Paths) -> Result<InUse, image::Error> {
+    let standing =
+        read::standing(paths).map_err(|report| image::Error::Users { reason: report.to_string() })?;
+    let mut users = InUse::default();
+    for one in standing {
+        users.images.insert(one.container.image_id);
+        users.layers.extend(one.layers);
+    }
+    Ok(users)
 }
 
 /// Fetches images side by side; a failure of one does not end the others.

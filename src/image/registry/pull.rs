@@ -20,6 +20,7 @@ use crate::image::error::Error as ImageError;
 use crate::image::follow::{Local, Steps, Teller};
 use crate::image::incoming::{self, Incoming, Layer};
 use crate::image::layers::Follow;
+use crate::image::lease::Lease;
 use crate::image::platform::Platform;
 use crate::image::reference::{Digest, Reference};
 use crate::image::store::{Image, Store};
@@ -41,9 +42,9 @@ pub fn pull(
 ) -> Result<Image, ImageError> {
     let teller = Teller::new(sink, &reference.familiar());
     teller.around("Pulling", "Pulled", || {
-        let _hold = store.hold()?;
+        let lease = store.lease()?;
         let runtime = runtime()?;
-        let result = pull_with(store, reference, platform, &teller, &runtime);
+        let result = pull_with((store, &lease), reference, platform, &teller, &runtime);
         // After a failure a thread may still wait for a lock of another process; nobody needs what it waits for.
         runtime.shutdown_background();
         result
@@ -51,15 +52,16 @@ pub fn pull(
 }
 
 fn pull_with(
-    store: &Store,
+    (store, lease): (&Store, &Lease),
     reference: &Reference,
     platform: &Platform,
     teller: &Teller<'_>,
     runtime: &Runtime,
 ) -> Result<Image, ImageError> {
     let client = Places::of(reference, &settings()?, store.keys())?;
-    let (incoming, origin) = describe(store, reference, platform, runtime, &client)?;
+    let (incoming, origin) = describe((store, lease), reference, platform, runtime, &client)?;
     incoming.check_platform(&reference.familiar(), platform)?;
+    incoming.lease(lease)?;
     if let Err(error) = bring(store, &incoming, teller, runtime, &client) {
         // Unpacking finds out that a blob of ours has rotted, and removes it: then one more request mends it.
         let rotten = |layer: &Layer| store.blobs().size(&layer.blob).is_none();
@@ -73,7 +75,7 @@ fn pull_with(
 
 /// Asks for index, manifest and configuration. Returns also the digest of what stands under the name itself.
 fn describe(
-    store: &Store,
+    (store, lease): (&Store, &Lease),
     reference: &Reference,
     platform: &Platform,
     runtime: &Runtime,
@@ -87,6 +89,7 @@ fn describe(
     };
     let (bytes, media_type) = runtime.block_on(manifest(client, &wanted))?;
     let origin = Digest::of(&bytes);
+    lease.keep([&origin])?;
     if let Some(expected) = reference.digest()
         && *expected != origin
     {
