@@ -337,11 +337,22 @@ pub fn of_services(found: &Found, observed: &Observed, services: &[String]) -> V
             .services
             .values()
             .filter(|service| chosen(&service.name))
-            .filter_map(|service| service.image.clone())
+            .filter_map(|service| image_of(project, service).ok().flatten())
     });
     let made = observed.containers.iter().filter(|c| chosen(&c.service)).map(|c| c.image.clone());
     let all: IndexSet<String> = declared.chain(made).collect();
     all.into_iter().collect()
+}
+
+/// The images of services that are built here and that the file gives no name of their own.
+pub fn built_for(found: &Found, services: &[String]) -> Vec<String> {
+    let chosen = |service: &&Service| services.is_empty() || services.contains(&service.name);
+    let unnamed = |service: &&Service| service.build.is_some() && service.image.is_none();
+    let of = |project: &Project| {
+        let built = project.services.values().filter(chosen).filter(unnamed);
+        built.filter_map(|service| image_of(project, service).ok().flatten()).collect()
+    };
+    found.project.as_ref().map(of).unwrap_or_default()
 }
 
 /// Removes images that no container uses; what is in use or not there is passed over with a word.
