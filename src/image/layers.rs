@@ -250,6 +250,25 @@ impl Layers {
         }
     }
 
+    /// Unpacks one layer into a directory of its own, with those below as they are.
+    pub fn unpack_aside(
+        &self,
+        layer: &Layer,
+        below: &[&Digest],
+        blobs: &Blobs,
+        place: &Path,
+    ) -> Result<(), Error> {
+        let wrap = |source| Error::Layer { layer: layer.diff_id.clone(), source };
+        fs::create_dir(place).map_err(failed("create directory", place))?;
+        let directory = File::open(place).map_err(failed("open", place))?;
+        self.prepare(place, &directory)?;
+        let roots = below.iter().rev().map(|chain| open_root(&self.path(chain)));
+        let roots = roots.collect::<Result<Vec<OwnedFd>, Error>>()?;
+        let extracted =
+            unpack::extract_blob(blobs.open(&layer.blob)?, &layer.diff_id, place).map_err(wrap)?;
+        extracted.finish(&roots.iter().map(|root| root.as_fd()).collect::<Vec<_>>()).map_err(wrap)
+    }
+
     /// Empties what a crash left, and makes the directory ours alone, whatever bits its parent hands down.
     fn prepare(&self, place: &Path, directory: &File) -> Result<(), Error> {
         let wrap = || failed("prepare", place);
@@ -294,11 +313,7 @@ impl Layers {
                     follow.complete(number, skipped);
                 }
             }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = rustix::fs::open(&path, flags, Mode::empty())
-                .map_err(io::Error::from)
-                .map_err(failed("open", &path))?;
-            work.roots.push(root);
+            work.roots.push(open_root(&path)?);
         }
         Ok(())
     }
@@ -402,7 +417,7 @@ impl Layers {
 
 /// Counts the bytes of a tree on disk. A file with several names counts for each its share, so that one that a lower
 /// layer has too is not counted twice.
-pub(super) fn measure(path: &Path) -> u64 {
+pub fn measure(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
     let own = metadata.blocks() * 512;
     if !metadata.is_dir() {
@@ -410,6 +425,12 @@ pub(super) fn measure(path: &Path) -> u64 {
     }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     own + entries.map(|entry| measure(&entry.path())).sum::<u64>()
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    Ok(opened.map_err(io::Error::from).map_err(failed("open", path))?)
 }
 
 fn remove_all(path: &Path) -> Result<(), Error> {

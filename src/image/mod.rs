@@ -13,6 +13,8 @@
 
 mod archive;
 mod blob;
+pub mod check;
+mod compare;
 pub mod config;
 mod error;
 mod find;
@@ -26,6 +28,7 @@ mod made;
 mod offer;
 pub mod pack;
 pub mod platform;
+mod prune;
 pub mod reference;
 pub mod registry;
 mod remove;
@@ -35,6 +38,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod unpack;
+mod usage;
 
 use std::fs::{self, File};
 use std::io;
@@ -45,15 +49,18 @@ pub use archive::load;
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
 pub use error::Error;
+pub use layers::measure;
 pub use lease::{Lease, Pin};
 pub use made::{Part, Parts, Scratch, chain_id};
 pub use offer::Offer;
 pub use platform::Platform;
+pub use prune::Pruned;
 pub use reference::{Digest, Reference};
 pub use remove::{InUse, Removed, Users};
 pub use save::{Form, save, save_layout};
 pub use source::Source;
 pub use store::{Image, Store};
+pub use usage::{Item, Usage, What};
 
 use crate::host::files::failed;
 use crate::progress::Sink;

@@ -1,6 +1,6 @@
 //! Out of the store: names, images, and then everything that nothing needs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,12 @@ pub struct Removed {
 /// What containers stand on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InUse {
-    /// Ids of images.
-    pub images: HashSet<String>,
     /// Directories of layers.
     pub layers: HashSet<PathBuf>,
+    /// Directories of layers on which containers run.
+    pub running: HashSet<PathBuf>,
+    /// How many containers stand on each image, by its id.
+    pub containers: HashMap<String, usize>,
 }
 
 /// Says what containers stand on at this moment.
@@ -100,7 +102,7 @@ impl Store {
             let top = incoming.layers.last().map(|layer| self.layers.path(&layer.chain));
             top.is_some_and(|path| in_use.layers.contains(&path))
         };
-        entry.id().is_some_and(|id| in_use.images.contains(&id.to_string()))
+        entry.id().is_some_and(|id| in_use.containers.contains_key(&id.to_string()))
             || self.describe(entry).is_ok_and(is_top)
     }
 
@@ -135,7 +137,7 @@ impl Store {
         let mut found = HashSet::new();
         for entry in &self.index()?.manifests {
             found.insert(entry.digest.clone());
-            found.extend(entry.origin());
+            found.extend(self.beside(entry)?);
             // What cannot be read keeps nothing alive but itself; the next pull repairs it.
             let Some(incoming) = intact(self.describe(entry))? else { continue };
             found.insert(incoming.id.clone());
@@ -158,7 +160,7 @@ fn unused(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
@@ -176,7 +178,7 @@ fn victims(index: &Index, word: &str, force: bool) -> Result<Vec<Entry>, Error> 
     }
 }
 
-fn children(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn children(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
         .map_err(failed("read", directory))

@@ -3,8 +3,11 @@
 //! ```text
 //! oci-layout  index.json  blobs/sha256/HEX      an OCI image layout, readable by any tool for such
 //! layers/KEY/CHAIN/                              unpacked layers, kept apart by a hash of the id map
-//! lock                                           shared while images come in, exclusive while some are removed
+//! lock                                           shared while a lease grows, exclusive while something is removed
 //! index.lock                                     while `index.json` is replaced
+//! index.copy                                     `index.json` once more, for `system check`
+//! leases/  pins/                                 what is in use, see [`Lease`]
+//! budget                                         what all may take, in bytes
 //! ```
 //!
 //! Readers take no lock: blobs and layers appear whole, under names that never mean anything else. Whoever unpacks or
@@ -33,7 +36,7 @@ use super::unpack;
 use crate::host::files::{self, Durability};
 use crate::host::lock::{Lock, Mode};
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An image that is here, unpacked and ready to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +130,7 @@ impl Store {
         lease::pins(&self.root)
     }
 
-    fn index_path(&self) -> PathBuf {
+    pub(super) fn index_path(&self) -> PathBuf {
         self.root.join("index.json")
     }
 
@@ -256,6 +259,17 @@ impl Store {
         })
     }
 
+    /// When an image got a name.
+    pub fn tagged(&self, name: &str) -> Option<SystemTime> {
+        self.index().ok()?.manifests.iter().find(|entry| entry.name() == Some(name))?.tagged()
+    }
+
+    /// The bytes that an image takes on disk, packed and unpacked.
+    pub fn disk_size(&self, image: &Image) -> u64 {
+        let ours = image.layers.iter().filter(|layer| self.layers.holds(layer) && layer.exists());
+        image.size + ours.map(|layer| self.layers.size(layer)).sum::<u64>()
+    }
+
     /// Records that a registry has this under a name: what it will be known by there.
     pub(super) fn pushed(&self, name: &Reference, digest: &Digest) -> Result<(), Error> {
         self.change(|index| {
@@ -358,6 +372,7 @@ impl Store {
     ) -> Result<Image, Error> {
         self.blobs.put(&incoming.config_bytes)?;
         self.blobs.put(&incoming.manifest_bytes)?;
+        self.touch(&incoming.manifest);
         let size = incoming.manifest_bytes.len() as u64;
         let platform = incoming.config.platform();
         let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id)

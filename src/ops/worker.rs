@@ -23,13 +23,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::Session;
+use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
+use super::{Session, status};
 use crate::api::read;
 use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry::{self, Credentials, DockerConfig, Keys};
-use crate::image::{self, Image, InUse, Platform, Removed, Source, Store};
+use crate::image::{self, Digest, Image, InUse, Platform, Pruned, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
 
@@ -62,6 +63,14 @@ pub enum Verb {
         /// Of images for several platforms, the one for this.
         platform: Platform,
     },
+    /// Remove images that nobody uses.
+    Prune(PruneOptions),
+    /// Keep to the budget.
+    Trim,
+    /// Count the space that everything takes.
+    Usage,
+    /// Look at everything in the store.
+    Check(CheckOptions),
     /// Remove an image.
     Remove {
         /// Its name or id.
@@ -104,6 +113,12 @@ pub enum Said {
     Loaded(Vec<Image>),
     /// What a `Remove` removed.
     Removed(Removed),
+    /// What a `Prune` or `Trim` removed.
+    Pruned(Pruned),
+    /// The space of a `Usage`.
+    Usage(Box<Disk>),
+    /// What a `Check` found.
+    Checked(Checked),
     /// It failed as a whole.
     Failed(Report),
     /// Everything was said.
@@ -239,11 +254,31 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
             let users = || users(&task.paths);
             match task.verb {
                 Verb::Fetch { wanted, at_once } => {
-                    fetch_all(&store, &wanted, at_once, &sink, &say);
+                    let fetched = fetch_all(&store, &wanted, at_once, &sink, &say);
+                    store.trim(&fetched, &users)?;
                     Ok(())
                 }
                 Verb::Load { place, platform } => {
-                    say(&Said::Loaded(image::load(&store, &place, io::stdin(), &platform, &sink)?));
+                    let images = image::load(&store, &place, io::stdin(), &platform, &sink)?;
+                    let loaded: Vec<Digest> = images.iter().map(|image| image.manifest.clone()).collect();
+                    say(&Said::Loaded(images));
+                    store.trim(&loaded, &users)?;
+                    Ok(())
+                }
+                Verb::Prune(options) => {
+                    say(&Said::Pruned(store.prune(&|image| options.chooses(image), &users)?));
+                    Ok(())
+                }
+                Verb::Trim => {
+                    say(&Said::Pruned(store.trim(&[], &users)?));
+                    Ok(())
+                }
+                Verb::Usage => {
+                    say(&Said::Usage(Box::new(disk::count(&store, &task.paths)?)));
+                    Ok(())
+                }
+                Verb::Check(options) => {
+                    say(&Said::Checked(image::check::check(&store, options, &users, &sink)?));
                     Ok(())
                 }
                 Verb::Remove { name, force } => {
@@ -265,21 +300,25 @@ pub fn users(paths: &Paths) -> Result<InUse, image::Error> {
         read::standing(paths).map_err(|report| image::Error::Users { reason: report.to_string() })?;
     let mut users = InUse::default();
     for one in standing {
-        users.images.insert(one.container.image_id);
+        if status::is_running(&one.container) {
+            users.running.extend(one.layers.iter().cloned());
+        }
+        *users.containers.entry(one.container.image_id).or_default() += 1;
         users.layers.extend(one.layers);
     }
     Ok(users)
 }
 
-/// Fetches images side by side; a failure of one does not end the others.
+/// Fetches images side by side; a failure of one does not end the others. Returns the manifests of those that came.
 fn fetch_all(
     store: &Store,
     wanted: &[Wanted],
     at_once: usize,
     sink: &(impl Fn(Progress) + Send + Sync),
     say: &(impl Fn(&Said) + Sync),
-) {
+) -> Vec<Digest> {
     let next = AtomicUsize::new(0);
+    let fetched = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..at_once.clamp(1, wanted.len().max(1)) {
             scope.spawn(|| {
@@ -290,11 +329,16 @@ fn fetch_all(
                         let image = wanted.source.familiar();
                         about_image(&image, Report::from(error))
                     });
+                    if let Ok(image) = &outcome {
+                        let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);
+                        fetched.push(image.manifest.clone());
+                    }
                     say(&Said::Fetched { at, outcome });
                 }
             });
         }
     });
+    fetched.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn fetch(

@@ -44,11 +44,31 @@ pub fn pull(
     teller.around("Pulling", "Pulled", || {
         let lease = store.lease()?;
         let runtime = runtime()?;
-        let result = pull_with((store, &lease), reference, platform, &teller, &runtime);
+        let result = pull_with((store, &lease), reference, platform, &teller, &runtime).and_then(
+            |(incoming, origin)| store.keep(&incoming, &[reference.to_string()], Some(&origin), None),
+        );
         // After a failure a thread may still wait for a lock of another process; nobody needs what it waits for.
         runtime.shutdown_background();
         result
     })
+}
+
+/// Makes the content of an image present, by its digest, and gives it no name: for one that has lost a part.
+pub fn bring(
+    store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+    sink: &dyn Sink,
+) -> Result<(), ImageError> {
+    let teller = Teller::new(sink, &reference.familiar());
+    let lease = store.lease()?;
+    let runtime = runtime()?;
+    let result = pull_with((store, &lease), reference, platform, &teller, &runtime);
+    runtime.shutdown_background();
+    let (incoming, _) = result?;
+    store.blobs().put(&incoming.config_bytes)?;
+    store.blobs().put(&incoming.manifest_bytes)?;
+    Ok(())
 }
 
 fn pull_with(
@@ -57,20 +77,20 @@ fn pull_with(
     platform: &Platform,
     teller: &Teller<'_>,
     runtime: &Runtime,
-) -> Result<Image, ImageError> {
+) -> Result<(Incoming, Digest), ImageError> {
     let client = Places::of(reference, &settings()?, store.keys())?;
     let (incoming, origin) = describe((store, lease), reference, platform, runtime, &client)?;
     incoming.check_platform(&reference.familiar(), platform)?;
     incoming.lease(lease)?;
-    if let Err(error) = bring(store, &incoming, teller, runtime, &client) {
+    if let Err(error) = bring_layers(store, &incoming, teller, runtime, &client) {
         // Unpacking finds out that a blob of ours has rotted, and removes it: then one more request mends it.
         let rotten = |layer: &Layer| store.blobs().size(&layer.blob).is_none();
         if !matches!(error, ImageError::Layer { .. }) || !incoming.layers.iter().any(rotten) {
             return Err(error);
         }
-        bring(store, &incoming, teller, runtime, &client)?;
+        bring_layers(store, &incoming, teller, runtime, &client)?;
     }
-    store.keep(&incoming, &[reference.to_string()], Some(&origin), None)
+    Ok((incoming, origin))
 }
 
 /// Asks for index, manifest and configuration. Returns also the digest of what stands under the name itself.
@@ -173,7 +193,7 @@ fn verified(what: String, digest: &Digest, size: u64, bytes: Vec<u8>) -> Result<
 }
 
 /// Fetches the layers and unpacks them, both at the same time.
-fn bring(
+fn bring_layers(
     store: &Store,
     incoming: &Incoming,
     teller: &Teller<'_>,
