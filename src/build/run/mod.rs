@@ -1,0 +1,3 @@
+//! `RUN`: a container, its mounts and its network.
+
+pub mod runner;
