@@ -80,6 +80,24 @@ pub struct Place {
     pub label: String,
 }
 
+impl Place {
+    /// Cuts the line out of a file's text, and what to underline down to what the line has.
+    pub fn find(file: &str, text: &str, line: u32, column: u32, width: u32) -> Place {
+        let whole = text.split('\n').nth((line as usize).saturating_sub(1)).unwrap_or("");
+        let whole = whole.strip_suffix('\r').unwrap_or(whole);
+        let rest = (whole.chars().count() as u32).saturating_sub(column.saturating_sub(1));
+        Place {
+            file: file.to_owned(),
+            line,
+            column,
+            // A line of a megabyte helps nobody.
+            text: whole.chars().take(400).collect(),
+            width: width.min(rest).max(1),
+            label: String::new(),
+        }
+    }
+}
+
 /// A failure, complete: nothing has to be looked up to print it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -161,3 +179,57 @@ impl fmt::Display for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// Returns the known word that was probably meant, or `None` when nothing is near.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters may be wrong, at least one and at most three.
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Counts insertions, deletions, replacements and swaps of neighbours between two words, letter case aside.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.to_lowercase().chars().collect();
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    if a.len().abs_diff(b.len()) > 3 {
+        return usize::MAX;
+    }
+    let mut before_last = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, right) in b.iter().enumerate() {
+            let mut best = (last[j] + usize::from(left != right)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
+                best = best.min(before_last[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_offered_when_it_is_near() {
+        let check = |word: &str, expected: Option<&str>| {
+            assert_eq!(nearest(word, ["image", "ports", "environment", "depends_on"]), expected, "{word}");
+        };
+        check("imgae", Some("image"));
+        check("port", Some("ports"));
+        check("enviroment", Some("environment"));
+        check("depend_on", Some("depends_on"));
+        check("Image", Some("image"));
+        check("zzz", None);
+        check("volumes", None);
+    }
+}

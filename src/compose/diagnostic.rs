@@ -1,5 +1,6 @@
 //! A problem at a place in a file: file, line, column, the line itself, what is wrong, how to mend it.
 
+pub use crate::report::nearest;
 use crate::report::{Exit, Place, Report};
 
 use super::node::Span;
@@ -34,18 +35,9 @@ impl Sources {
             return None;
         }
         let (name, text) = self.files.get(span.file as usize)?;
-        let line = text.split('\n').nth(span.line as usize - 1).unwrap_or("");
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let rest = (line.chars().count() as u32).saturating_sub(span.column - 1);
-        Some(Place {
-            file: name.clone(),
-            line: span.line,
-            column: span.column,
-            // A line of a megabyte helps nobody.
-            text: line.chars().take(400).collect(),
-            width: span.width.min(rest).max(1),
-            label: label.to_owned(),
-        })
+        let mut place = Place::find(name, text, span.line, span.column, span.width);
+        place.label = label.to_owned();
+        Some(place)
     }
 }
 
@@ -119,58 +111,9 @@ impl From<Diagnostic> for Report {
     }
 }
 
-/// Returns the known word that was probably meant, or `None` when nothing is near.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the letters may be wrong, at least one and at most three.
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
-    known
-        .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Counts insertions, deletions, replacements and swaps of neighbours between two words, letter case aside.
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.to_lowercase().chars().collect();
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    if a.len().abs_diff(b.len()) > 3 {
-        return usize::MAX;
-    }
-    let mut before_last = vec![0; b.len() + 1];
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, right) in b.iter().enumerate() {
-            let mut best = (last[j] + usize::from(left != right)).min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
-                best = best.min(before_last[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_word_is_offered_when_it_is_near() {
-        let check = |word: &str, expected: Option<&str>| {
-            assert_eq!(nearest(word, ["image", "ports", "environment", "depends_on"]), expected, "{word}");
-        };
-        check("imgae", Some("image"));
-        check("port", Some("ports"));
-        check("enviroment", Some("environment"));
-        check("depend_on", Some("depends_on"));
-        check("Image", Some("image"));
-        check("zzz", None);
-        check("volumes", None);
-    }
 
     #[test]
     fn a_place_shows_its_line_and_never_underlines_past_its_end() {

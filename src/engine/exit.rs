@@ -89,7 +89,8 @@ impl Engine {
             Next::Start | Next::Stop | Next::Disarm => None,
         });
         if let Some(due) = due {
-            entry.record.state = State::Restarting { code: code.unwrap_or(255), since_ns: now };
+            let oom = matches!(entry.record.state, State::Exited { oom: true, .. });
+            entry.record.state = State::Restarting { code: code.unwrap_or(255), since_ns: now, oom };
             entry.timer = Some(self.arm(id, due));
         }
         due.is_some()

@@ -41,7 +41,7 @@ mod wait;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use tokio::sync::{broadcast, watch};
@@ -125,6 +125,11 @@ impl Engine {
     /// Fetches a descriptor from the keeper's store.
     pub async fn stored(&self, key: &str) -> Result<Option<OwnedFd>, Error> {
         Ok(self.link.get(key).await?)
+    }
+
+    /// Puts a descriptor into the keeper's store.
+    pub fn store(&self, key: &str, descriptor: impl AsFd) -> Result<(), Error> {
+        Ok(self.link.put(key, descriptor)?)
     }
 
     /// Takes out the descriptors that the keeper had, for its successor. The engine is of no use afterwards.

@@ -15,6 +15,7 @@ use super::ports::{Socket, port_key};
 use super::project::{Entry, Live, Project};
 use super::state::Store;
 use super::{Engine, Error, journal, observe};
+use crate::host::files;
 use crate::host::paths::Paths;
 use crate::host::process::{Identity, boot_id};
 use crate::keeper::journal as keeper_journal;
@@ -37,10 +38,12 @@ impl Engine {
     ) -> Result<(Rc<Engine>, tokio::task::JoinHandle<()>), Error> {
         let (link, told) = Link::new(keeper)?;
         tokio::task::spawn_local(link.clone().run());
+        let refusal = files::read_if_there(&paths.scope_refusal(name))?;
+        let refusal = refusal.map(|text| String::from_utf8_lossy(&text).into_owned());
         let engine = Rc::new(Engine {
+            cgroups: Controller::detect(refusal)?,
             store: Store::new(paths, name),
             link,
-            cgroups: Controller::detect()?,
             wires: Wires::default(),
             project: RefCell::new(Project::default()),
             turns: Default::default(),
@@ -226,7 +229,10 @@ impl Engine {
             Identity { pid: process.pid, start_time: process.start_time, boot_id: boot_id.clone() };
         let pidfd = pidfd.filter(|_| identity.is_alive());
         if let Some(entry) = self.project.borrow_mut().entries.get_mut(id) {
-            entry.live = Some(Live { cgroup: self.cgroups.open(self.name(), &id.0), ..Live::default() });
+            entry.live = Some(Live {
+                cgroup: self.cgroups.open(self.name(), &id.0, Some(process.pid)),
+                ..Live::default()
+            });
         }
         self.recover_ports(record, keys).await?;
         match record.state {

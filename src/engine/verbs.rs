@@ -144,7 +144,7 @@ impl Engine {
         for id in self.cgroups.containers(self.name()) {
             if !self.project.borrow().entries.contains_key(&ContainerId(id.clone())) {
                 // Groups that cannot be removed hold no process of ours.
-                let _ = self.cgroups.open(self.name(), &id).remove();
+                let _ = self.cgroups.open(self.name(), &id, None).remove();
             }
         }
     }

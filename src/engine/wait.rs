@@ -241,6 +241,9 @@ impl Engine {
         if let State::Exited { error: Some(error), .. } = &container.state {
             lines.push(error.clone());
         }
+        if let State::Exited { oom: true, .. } = &container.state {
+            lines.push("out of memory: the kernel killed a process of it".into());
+        }
         // A log that cannot be read is no evidence.
         let Ok(mut reader) = Reader::open(&self.store.directory(&container.id), window) else { return lines };
         while let Ok(true) = reader.advance() {

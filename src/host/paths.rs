@@ -5,8 +5,9 @@
 //! | `DATA/images/` | `image` | an OCI layout, leases, `layers/HASH-OF-ID-MAP/`, under one lock |
 //! | `DATA/volumes/NAME/` | `volume` | `data/` and `volume.json` |
 //! | `STATE/projects/NAME/` | `engine` | `desired.json`, `lock`, `journal`, `containers/ID/` |
+//! | `STATE/projects/NAME/keeper.json` | `supervisor` | who the keeper is; here, for RUN is what users and logouts remove |
 //! | `STATE/projects/NAME/containers/ID/` | `engine`, `runtime` | `state.json`, `stdout`, `stderr`, `index`, `upper/`, `work/`, `files/` |
-//! | `RUN/NAME/` | `supervisor` | `lock`, `control.sock`, `keeper.json`, `keeper.log` (gone after a reboot) |
+//! | `RUN/NAME/` | `supervisor` | `lock`, `control.sock`, `keeper.log`, `scope-refused` (gone after a reboot) |
 //! | `RUN/userns.lock` | `host` | taken while a keeper is started |
 //! | `RUN/networks/NAME/` | `network` | leases and names of a network that projects share |
 //!
@@ -127,9 +128,14 @@ impl Paths {
         self.run_project(name).join("keeper.log")
     }
 
+    /// Why systemd gave the keeper no control group of its own, if it was asked.
+    pub fn scope_refusal(&self, name: &str) -> PathBuf {
+        self.run_project(name).join("scope-refused")
+    }
+
     /// Who the keeper is: pid, start time, boot id.
     pub fn keeper_record(&self, name: &str) -> PathBuf {
-        self.run_project(name).join("keeper.json")
+        self.project(name).join("keeper.json")
     }
 
     /// Held while the outer user namespace is looked for and, where there is none, made. No project is called so:

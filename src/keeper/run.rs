@@ -57,7 +57,7 @@ pub struct Config {
 /// [`super::Client`], each time one is needed; that process has no other descriptor but the standard streams.
 pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result<Infallible, Error> {
     let files = settle(config.log)?;
-    let signals = SigSet::from(Signal::SIGCHLD);
+    let signals = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGHUP]);
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&signals, flags).map_err(failed("make a signalfd"))?;
     let mut keeper = Keeper {
@@ -257,7 +257,11 @@ impl Keeper {
 
     /// Writes down, reaps and tells of every child that has ended.
     fn reap_children(&mut self, signals: &SignalFd) {
-        while let Ok(Some(_)) = signals.read_signal() {}
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if i32::try_from(signal.ssi_signo) == Ok(libc::SIGHUP) {
+                self.pass_on_the_knock();
+            }
+        }
         while let Ok(Some((pid, ended))) = peek_ended_child() {
             self.hear_one(pid, true);
             let mut notice = None;
@@ -278,6 +282,14 @@ impl Keeper {
             if reaped.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Somebody cannot find the control socket: that is the supervisor's business. One that is not ready for the signal
+    /// dies of it, and the next looks for the socket by itself.
+    fn pass_on_the_knock(&self) {
+        if let Some(supervisor) = &self.supervisor {
+            let _ = kill(supervisor.pid, libc::SIGHUP);
         }
     }
 

@@ -39,8 +39,8 @@ pub trait Screen {
     fn line(&mut self, name: &str, line: Line<'_>);
     /// What was given as lines must be visible now.
     fn flush(&mut self);
-    /// A container has ended.
-    fn exited(&mut self, name: &str, code: i32);
+    /// A container has ended; `why` is what is known beside the exit code.
+    fn exited(&mut self, name: &str, code: i32, why: Option<&str>);
     /// A word for the user.
     fn say(&mut self, text: &str);
     /// Progress has come to its end.
@@ -131,6 +131,7 @@ pub fn up(
         phase: Phase::Applying,
         since_ns,
         alive: up_now(&prepared.present),
+        starved: HashSet::new(),
         told: HashSet::new(),
         shown,
         outcome: None,
@@ -235,6 +236,8 @@ struct Attached<'a> {
     since_ns: i64,
     /// Containers that have started and whose end was not told yet.
     alive: HashSet<String>,
+    /// Containers of which the kernel has killed a process for want of memory, until their end is told.
+    starved: HashSet<String>,
     /// Ends that were told: the container, and when it ended.
     told: HashSet<(String, i64)>,
     /// How the command ends, once that is settled.
@@ -309,13 +312,18 @@ impl Attached<'_> {
             Action::Start if ours => {
                 self.alive.insert(event.id);
             }
+            Action::Oom if ours => {
+                self.starved.insert(event.id);
+            }
             Action::Die { code } if ours => {
                 let id = event.id;
                 if self.alive.remove(&id) {
                     let observed = status::observed(self.session, self.project)?;
                     let container = observed.containers.iter().find(|container| container.id.0 == id);
+                    // The record may speak of its next run already.
+                    let why = (self.starved.remove(&id) && code != 0).then_some(status::OUT_OF_MEMORY);
                     if let Some(container) = container.filter(|container| !container.oneoff) {
-                        self.exited(container, code)?;
+                        self.exited(container, code, why)?;
                     }
                 }
             }
@@ -331,7 +339,7 @@ impl Attached<'_> {
             if is_up(container) && self.selected.contains(&container.service) {
                 self.alive.insert(container.id.0.clone());
             } else if (self.alive.remove(&container.id.0) || self.is_news(container)) && !container.oneoff {
-                self.exited(container, status::exit_code(container))?;
+                self.exited(container, status::exit_code(container), status::end_reason(container))?;
             }
         }
         Ok(())
@@ -344,7 +352,7 @@ impl Attached<'_> {
                 .is_some_and(|at| at >= self.since_ns && !self.told.contains(&(container.id.0.clone(), at)))
     }
 
-    fn exited(&mut self, container: &Container, code: i32) -> Result<(), Report> {
+    fn exited(&mut self, container: &Container, code: i32, why: Option<&str>) -> Result<(), Report> {
         if let Some(at) = ended_at(container) {
             self.told.insert((container.id.0.clone(), at));
         }
@@ -355,7 +363,7 @@ impl Attached<'_> {
                     screen.line(short_name(project, &container.name), shown_line(line));
                 })
                 .map_err(|error| Report::from_error(Exit::Failure, &error))?;
-            self.screen.exited(short_name(self.project, &container.name), code);
+            self.screen.exited(short_name(self.project, &container.name), code, why);
         }
         let comes_back = matches!(container.state, State::Restarting { .. } | State::Running { .. });
         let stopping = matches!(self.phase, Phase::Stopping | Phase::Killing);

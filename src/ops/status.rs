@@ -50,6 +50,19 @@ pub fn is_running(container: &Container) -> bool {
     matches!(container.state, State::Running { .. })
 }
 
+/// Why it ended, where more than the exit code is known: after a failure, that the kernel killed a process of it for want
+/// of memory.
+pub fn end_reason(container: &Container) -> Option<&'static str> {
+    match container.state {
+        State::Exited { code, oom: true, .. } if code != Some(0) => Some(OUT_OF_MEMORY),
+        State::Restarting { code, oom: true, .. } if code != 0 => Some(OUT_OF_MEMORY),
+        _ => None,
+    }
+}
+
+/// What is said of a container that the kernel has killed for want of memory.
+pub const OUT_OF_MEMORY: &str = "out of memory";
+
 /// The exit code as lists print it: 0 while it runs, 255 when it cannot be known.
 pub fn exit_code(container: &Container) -> i32 {
     match container.state {

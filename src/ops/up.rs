@@ -21,6 +21,7 @@ use crate::plan::desired::Desired;
 use crate::plan::reconcile::reconcile;
 use crate::plan::steps::{Action, Plan};
 use crate::report::{Exit, Report};
+use crate::supervisor::spawn;
 
 /// When images are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +76,28 @@ pub struct Prepared {
     sockets: Vec<OwnedFd>,
 }
 
-/// Brings services up; returns when what they wait for is true and all are started.
+/// Brings services up and leaves them running; returns when what they wait for is true and all are started.
 pub fn up(session: &Session<'_>, project: &Project, options: &Options) -> Result<(), Report> {
     let prepared = prepare(session, project, options)?;
     if session.dry_run {
         return dry::show::<Report>(session, Some(&prepared.desired), Ok(prepared.plan));
     }
     let (request, sockets) = prepared.request();
-    call(session, &project.name, request, sockets).map(drop)
+    call(session, &project.name, request, sockets)?;
+    if !options.apply.no_start {
+        name_the_end(session, &project.name);
+    }
+    Ok(())
+}
+
+/// Says that the stack does not outlive its user's sessions, where that is so.
+fn name_the_end(session: &Session<'_>, project: &str) {
+    if let Some(user) = spawn::ends_at_logout_of(session.paths, project) {
+        session.ears.warning(&format!(
+            "`{project}` ends when `{user}` logs out, as everything that systemd runs for a user without linger; mend: \
+             `loginctl enable-linger {user}`"
+        ));
+    }
 }
 
 /// Does everything that comes before the supervisor is asked.

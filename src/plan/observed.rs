@@ -92,6 +92,9 @@ pub enum State {
         code: i32,
         /// When it ended.
         since_ns: i64,
+        /// As with [`State::Exited`].
+        #[serde(default)]
+        oom: bool,
     },
     /// Ended.
     Exited {
@@ -99,7 +102,7 @@ pub enum State {
         code: Option<i32>,
         /// When, in nanoseconds since the Unix epoch.
         since_ns: i64,
-        /// Ended by the kernel for want of memory.
+        /// The kernel killed a process of it for want of memory.
         #[serde(default)]
         oom: bool,
         /// It never ran: the reason.

@@ -266,7 +266,7 @@ fn state(word: &str) -> State {
     match word {
         "created" => State::Created,
         "removing" => State::Removing,
-        "restarting" => State::Restarting { code: 1, since_ns: 0 },
+        "restarting" => State::Restarting { code: 1, since_ns: 0, oom: false },
         "exited" => State::Exited { code: Some(0), since_ns: 0, oom: false, error: None },
         _ => State::Running { pid: 7, start_time: 0, boot_id: String::new(), since_ns: 0, paused: false },
     }

@@ -65,12 +65,17 @@ pub(super) fn name_process(name: &std::ffi::CStr) {
 
 /// Writes why one of the two failed to the log, which is its standard error.
 pub(super) fn complain(error: &dyn std::error::Error) {
+    // Nobody is left to be told if this fails.
+    let _ = writeln!(std::io::stderr(), "{}", with_causes(error));
+}
+
+/// An error and its causes in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    // Nobody is left to be told if this fails.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    text
 }

@@ -11,8 +11,12 @@
 //! |---|---|
 //! | `RUN/NAME/lock` | held while the two come or go |
 //! | `RUN/NAME/control.sock` | where commands connect; the keeper holds the listening socket, so that nobody is refused while a supervisor is started again |
-//! | `RUN/NAME/keeper.json` | who the keeper is |
+//! | `STATE/projects/NAME/keeper.json` | who the keeper is |
 //! | `RUN/NAME/keeper.log` | why the two failed, if they did |
+//! | `RUN/NAME/scope-refused` | why systemd gave them no control group of their own, if it did not |
+//!
+//! Where the socket is gone although a keeper lives (somebody has removed RUN, or a logout has), a command sends SIGHUP to
+//! the keeper, which passes it on; the supervisor then makes socket and directory anew. A second pair is never started.
 //!
 //! A command that only reads needs neither of them (`api::read`).
 

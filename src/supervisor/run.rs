@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::keep::{CONTROL, complain, name_process};
-use super::spawn;
+use super::{socket, spawn};
 use crate::api::server::{self, Connections};
 use crate::engine::{self, Engine};
 use crate::host::files;
@@ -73,12 +74,14 @@ async fn supervise(
 ) -> Result<Option<Vec<(String, OwnedFd)>>, Error> {
     let recover = |source| Error::Recover { project: project.to_owned(), source };
     let (engine, mut keeper_lost) = Engine::open(paths.clone(), project, keeper).await.map_err(recover)?;
+    let system = |doing| move |source| Error::System { doing, source };
+    let mut knocks = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let listener = engine.stored(CONTROL).await.map_err(recover)?;
     let listener = listener.ok_or_else(|| Error::NoSocket { project: project.to_owned() })?;
-    let system = |doing| move |source| Error::System { doing, source };
-    let listener = StdListener::from(listener);
-    listener.set_nonblocking(true).map_err(system("use the control socket"))?;
-    let listener = UnixListener::from_std(listener).map_err(system("use the control socket"))?;
+    let mut listener = into_tokio(listener.into()).map_err(system("use the control socket"))?;
+    if !paths.control_socket(project).exists() {
+        listener = listen_anew(&engine, &paths, project).unwrap_or(listener);
+    }
     let connections = Rc::new(Connections::default());
     let mut changed = engine.changed();
     let mut served = false;
@@ -91,6 +94,7 @@ async fn supervise(
                 served = true;
                 server::serve(&engine, &connections, stream);
             }
+            _ = knocks.recv() => listener = listen_anew(&engine, &paths, project).unwrap_or(listener),
             () = connections.left() => {}
             _ = changed.changed(), if !may_leave => {}
             _ = &mut keeper_lost => return Ok(Some(engine.take_descriptors())),
@@ -106,6 +110,24 @@ async fn supervise(
             }
         }
     }
+}
+
+fn into_tokio(listener: StdListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Makes the control socket again, and its directory, after somebody has removed them. Where that cannot be (a user who has
+/// logged out has no runtime directory) the project is looked after all the same, and the next command knocks.
+fn listen_anew(engine: &Rc<Engine>, paths: &Paths, project: &str) -> Option<UnixListener> {
+    let path = paths.control_socket(project);
+    let made =
+        files::make_private_dir(&paths.run_project(project)).map_err(engine::Error::from).and_then(|()| {
+            let listener = socket::listen(&path).map_err(files::failed("listen at", &path))?;
+            engine.store(CONTROL, &listener)?;
+            Ok(into_tokio(listener).map_err(files::failed("use", &path))?)
+        });
+    made.inspect_err(|error| complain(error)).ok()
 }
 
 /// Starts the keeper that follows one that has died, with all that it had; containers go on meanwhile. The new keeper
@@ -150,6 +172,7 @@ fn leave(engine: &Rc<Engine>, paths: &Paths, project: &str, listener: &UnixListe
     let _ = fs::remove_file(paths.keeper_record(project));
     if empty {
         let _ = fs::remove_file(paths.keeper_log(project));
+        let _ = fs::remove_file(paths.scope_refusal(project));
         let _ = fs::remove_file(paths.project_lock(project));
         let _ = fs::remove_dir(paths.run_project(project));
     }

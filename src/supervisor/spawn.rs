@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{keep, socket};
 use crate::api::client::{self, Client};
@@ -17,11 +17,18 @@ use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
 use crate::host::process::Identity;
-use crate::host::userns::{self, Facts, Mapping, Program, Target};
+use crate::host::userns::{self, Facts, Fresh, Mapping, Program, Target};
 use crate::report::{Exit, Report};
+use crate::runtime::cgroup::{self, systemd};
 
 /// Format of `keeper.json`.
 const FORMAT: u32 = 1;
+
+/// How long a supervisor may take to make its socket anew.
+const ANSWERS: Duration = Duration::from_secs(10);
+
+/// How long until the socket is looked for again.
+const LOOKS: Duration = Duration::from_millis(5);
 
 /// A supervisor could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,16 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The two live, but do not make their socket again.
+    #[error("the keeper of project `{project}` (process {pid}) lives, but its control socket is gone")]
+    Silent {
+        /// The project.
+        project: String,
+        /// The keeper.
+        pid: i32,
+        /// The last lines of what they said.
+        said: Vec<String>,
+    },
     /// The two processes were started, and died.
     #[error("the supervisor of project `{project}` died as soon as it was started")]
     Died {
@@ -66,6 +83,13 @@ impl From<Error> for Report {
                 report.causes.clone_from(said);
                 report.hint("`rcompose doctor` says what this host lacks")
             }
+            Error::Silent { ref said, pid, .. } => {
+                let mut report = Report::new(Exit::Failure, error.to_string());
+                report.causes.clone_from(said);
+                report.hint(format!(
+                    "`kill -9 {pid}` ends it; its containers go on, and the next command takes them up"
+                ))
+            }
             error => Report::from_error(Exit::Failure, &error),
         }
     }
@@ -73,6 +97,32 @@ impl From<Error> for Report {
 
 /// Connects to the project's supervisor, if one lives. `who` is named to others who have to wait: `rcompose up`.
 pub fn connect(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
+    let client = reach(paths, project, who)?;
+    if client.is_some() || keeper(paths, project).is_none() {
+        return Ok(client);
+    }
+    let _lock = lock_project(paths, project, who)?;
+    find(paths, project, who)
+}
+
+/// Connects to the project's supervisor, and starts the two processes where there are none.
+pub fn ensure(paths: &Paths, project: &str, who: &str) -> Result<Client, Error> {
+    if let Some(client) = reach(paths, project, who)? {
+        return Ok(client);
+    }
+    let _lock = lock_project(paths, project, who)?;
+    if let Some(client) = find(paths, project, who)? {
+        return Ok(client);
+    }
+    start(paths, project, who)?;
+    match reach(paths, project, who)? {
+        Some(client) => Ok(client),
+        None => Err(Error::Died { project: project.to_owned(), said: last_words(paths, project) }),
+    }
+}
+
+/// Connects where the control socket is.
+fn reach(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
     let path = paths.control_socket(project);
     let stream = match socket::connect(&path) {
         Ok(Some(stream)) => stream,
@@ -87,41 +137,61 @@ pub fn connect(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>
     }
 }
 
-/// Connects to the project's supervisor, and starts the two processes where there are none.
-pub fn ensure(paths: &Paths, project: &str, who: &str) -> Result<Client, Error> {
-    if let Some(client) = connect(paths, project, who)? {
-        return Ok(client);
+/// Connects to what lives, whatever has become of its socket. The caller holds the project's lock: nobody else starts
+/// the two meanwhile, and they do not leave.
+fn find(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
+    // Somebody may have started them while we waited.
+    if let Some(client) = reach(paths, project, who)? {
+        return Ok(Some(client));
     }
-    let _lock = lock_project(paths, project, who)?;
-    // Somebody else may have started them while we waited.
-    if let Some(client) = connect(paths, project, who)? {
-        return Ok(client);
+    let Some(keeper) = keeper(paths, project) else { return Ok(None) };
+    let Some(process) = open_process(&keeper) else { return Ok(None) };
+    // One that is gone is noticed below.
+    let _ = pidfd_send_signal(&process, Signal::HUP);
+    let deadline = Instant::now() + ANSWERS;
+    while Instant::now() < deadline {
+        if let Some(client) = reach(paths, project, who)? {
+            return Ok(Some(client));
+        }
+        if has_ended_within(&process, LOOKS) {
+            return Ok(None);
+        }
     }
-    start(paths, project, who)?;
-    match connect(paths, project, who)? {
-        Some(client) => Ok(client),
-        None => Err(Error::Died { project: project.to_owned(), said: last_words(paths, project) }),
-    }
+    Err(Error::Silent { project: project.to_owned(), pid: keeper.pid, said: last_words(paths, project) })
 }
 
 /// Waits until a keeper that is about to leave has left, so that nothing of a project that was taken down is there when
 /// the command returns. `keeper` is from [`keeper`], before the request.
 pub fn wait_for_end(keeper: &Identity, patience: Duration) {
-    let Some(pid) = Pid::from_raw(keeper.pid) else { return };
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    // After opening: the number may be another's by now.
-    if !keeper.is_alive() {
-        return;
+    if let Some(process) = open_process(keeper) {
+        // Whether it ended or the time did, there is nothing more to do.
+        has_ended_within(&process, patience);
     }
+}
+
+/// A pidfd of a process that lives.
+fn open_process(process: &Identity) -> Option<OwnedFd> {
+    let opened = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
+    // After opening: the number may be another's by now.
+    process.is_alive().then_some(opened)
+}
+
+fn has_ended_within(process: &OwnedFd, patience: Duration) -> bool {
     let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
-    // Whether it ended or the time did, there is nothing more to do.
-    let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout));
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)).is_ok_and(|ended| ended > 0)
 }
 
 /// Returns who keeps a project, if somebody does.
 pub fn keeper(paths: &Paths, project: &str) -> Option<Identity> {
     let record = files::read_record::<Identity>(&paths.keeper_record(project), FORMAT).ok()?;
     record.filter(Identity::is_alive)
+}
+
+/// Returns the user with whose last session a project's processes end, if systemd will end them.
+pub fn ends_at_logout_of(paths: &Paths, project: &str) -> Option<String> {
+    let keeper = keeper(paths, project)?;
+    let facts = Facts::read().ok()?;
+    cgroup::ends_at_logout(keeper.pid, facts.uid, &facts.user).then_some(facts.user)
 }
 
 /// Returns whether a busy port may be held by the project's own processes: by this one of them, or where nobody can say
@@ -165,7 +235,12 @@ fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
         // A project that never was leaves no trace; a directory that holds anything else stays. The lock is ours: who
         // waits for it sees that its file has gone, and makes another.
         let _ = fs::remove_dir(paths.project(project));
-        for file in [paths.control_socket(project), paths.keeper_log(project), paths.project_lock(project)] {
+        for file in [
+            paths.control_socket(project),
+            paths.keeper_log(project),
+            paths.scope_refusal(project),
+            paths.project_lock(project),
+        ] {
             let _ = fs::remove_file(file);
         }
         let _ = fs::remove_dir(paths.run_project(project));
@@ -182,6 +257,20 @@ fn try_start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     let target = userns::find(paths)?;
     let mapping = Mapping::of(&Facts::read()?);
     start_keeper(paths, project, &target, &mapping, vec![(keep::CONTROL.to_owned(), listener.into())])
+}
+
+/// Asks systemd for a control group of the keeper's own, while it waits outside the user namespace: inside, nobody would
+/// believe who we are. Without one all works but limits; why there is none is told with the first that is not kept.
+fn ask_for_scope(paths: &Paths, project: &str, keeper: &Fresh) -> Result<(), Error> {
+    let path = paths.scope_refusal(project);
+    let refusal =
+        systemd::Manager::find().and_then(|manager| manager.ask_for_scope(project, keeper.pid()).err());
+    match refusal {
+        Some(refusal) => files::write(&path, keep::with_causes(&refusal).as_bytes(), Durability::Crash)?,
+        // An earlier keeper's.
+        None => _ = fs::remove_file(&path),
+    }
+    Ok(())
 }
 
 /// Starts a keeper with these descriptors in its store, and writes down who it is.
@@ -208,7 +297,12 @@ pub(super) fn start_keeper(
         stdin: Some(OwnedFd::from(null)),
         fds: std::iter::once(log.into()).chain(descriptors).collect(),
     };
-    let child = userns::spawn_inside(target, mapping, program)?;
+    let fresh = Fresh::start(program)?;
+    // One that is started inside follows another, into whose group it is born.
+    if !matches!(target, Target::Here) {
+        ask_for_scope(paths, project, &fresh)?;
+    }
+    let child = fresh.enter(target, mapping)?;
     let pid = i32::try_from(child.id()).unwrap_or_default();
     // The child goes on as the keeper: same process, same pid.
     let identity = Identity::of(pid)

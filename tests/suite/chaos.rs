@@ -68,6 +68,39 @@ fn both_killed_at_once_cost_no_line() {
     survives("both", &["rc-keeper", "rc-supervisor"], 4);
 }
 
+/// What `rm -r` of a careless user, or a logout, takes away.
+fn remove_the_run_directory(project: &Project) {
+    std::fs::remove_dir_all(project.home().join("run")).expect("removed");
+}
+
+fn keepers(project: &Project) -> Vec<i32> {
+    let ours = processes_of(project).into_iter();
+    ours.filter(|(_, name)| name == "rc-keeper").map(|(pid, _)| pid).collect()
+}
+
+#[test]
+fn a_removed_run_directory_does_not_part_a_project_from_its_keeper() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("norun", COUNTS);
+    project.run(&["up", "-d"]).ok();
+    let (container, keeper) = (project.field("counts", "ID"), keepers(&project));
+    assert_eq!(keeper.len(), 1);
+    for command in [&["exec", "-T", "counts", "true"][..], &["up", "-d"], &["pause"], &["unpause"]] {
+        remove_the_run_directory(&project);
+        project.run(command).ok();
+        assert_eq!((project.field("counts", "ID"), keepers(&project)), (container.clone(), keeper.clone()));
+    }
+    // Nobody is there to be asked: the next supervisor looks by itself.
+    remove_the_run_directory(&project);
+    kill_ours(&project, &["rc-supervisor"]);
+    project.run(&["restart", "-t", "0"]).ok();
+    assert_eq!((project.field("counts", "ID"), keepers(&project)), (container, keeper));
+    remove_the_run_directory(&project);
+    project.leaves_nothing();
+}
+
 #[test]
 fn volumes_that_down_has_left_go_with_a_later_down() {
     if !needs(&[Capability::UserNamespaces]) {

@@ -23,7 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "event",
         ],
     ),
-    ("supervisor", &["api", "engine", "keeper", "host"]),
+    ("supervisor", &["api", "engine", "keeper", "runtime", "host"]),
     ("api", &["engine", "keeper", "plan", "image", "network", "host", "event", "progress"]),
     (
         "engine",

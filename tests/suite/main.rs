@@ -9,6 +9,7 @@ mod examples;
 mod exec;
 mod kill;
 mod layers;
+mod limits;
 mod logs;
 mod networks;
 mod up;

@@ -81,6 +81,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Owner, mode or attributes could not be set.
+    #[error(transparent)]
+    Attributes(#[from] crate::image::unpack::Error),
     /// The system refused.
     #[error("cannot {doing} `{path}`")]
     System {

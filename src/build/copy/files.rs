@@ -16,7 +16,7 @@ use crate::build::ignore::{Directory, Patterns};
 use crate::sys::fs::open_beneath;
 
 /// As many as continuity's `fs.RootPath` follows.
-const MAX_LINKS: usize = 255;
+pub const MAX_LINKS: usize = 255;
 /// More gain nothing: they wait for each other in the kernel.
 const WALKERS: usize = 2;
 
@@ -92,7 +92,9 @@ impl Files {
 
     /// Opens a file of the tree; no component of the path may be a symbolic link.
     pub fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Error> {
-        open_beneath(&self.root, path, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())
+        // A pipe in place of a file must not make anybody wait.
+        let patience = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NONBLOCK };
+        open_beneath(&self.root, path, flags | OFlags::NOFOLLOW | patience, Mode::empty())
             .map_err(failed("open", path))
     }
 

@@ -89,8 +89,7 @@ fn take_with_parents(files: &Files, wanted: Wanted<'_>) -> Result<Vec<Taken>, Er
     let items = vec![Item { from: from.clone(), rel: Vec::new(), entry, implied: true }];
     let everything = clean.is_empty();
     let include_some = (!everything).then(|| (&include, split(&clean).0));
-    let mut walk =
-        Walk { files, exclude: wanted.exclude, include: include_some, above: Vec::new(), items };
+    let mut walk = Walk { files, exclude: wanted.exclude, include: include_some, above: Vec::new(), items };
     walk.directory(&from, b"", &wanted.exclude.root(), &include.root())?;
     if walk.items.len() == 1 && !clean.is_empty() && split(&clean).1.is_none() {
         return Err(missing());
@@ -206,12 +205,7 @@ fn glob(files: &Files, directory: &[u8], pattern: &[u8]) -> Result<Vec<Vec<u8>>,
     Ok(found)
 }
 
-fn glob_in(
-    files: &Files,
-    directory: &[u8],
-    names: &[&[u8]],
-    found: &mut Vec<Vec<u8>>,
-) -> Result<(), Error> {
+fn glob_in(files: &Files, directory: &[u8], names: &[&[u8]], found: &mut Vec<Vec<u8>>) -> Result<(), Error> {
     let Some((name, rest)) = names.split_first() else { return Ok(()) };
     for entry in files.list(directory)?.iter() {
         if !matches(name, &entry.name) {

@@ -184,10 +184,11 @@ fn row(container: &Container, project: &str, now: i64, no_trunc: bool) -> serde_
     })
 }
 
-/// `Up 5 seconds (healthy)`, `Exited (3) 2 minutes ago`.
+/// `Up 5 seconds (healthy)`, `Exited (3) 2 minutes ago`, `Exited (137) 2 minutes ago (out of memory)`.
 fn status(container: &Container, now: i64) -> String {
     use crate::ops::observed::State;
     let ago = |since: i64| value::age(now - since);
+    let why = status::end_reason(container).map(|why| format!(" ({why})")).unwrap_or_default();
     match &container.state {
         State::Created => "Created".into(),
         State::Running { since_ns, paused: true, .. } => format!("Up {} (Paused)", ago(*since_ns)),
@@ -196,10 +197,12 @@ fn status(container: &Container, now: i64) -> String {
             Some(health) => format!("Up {} ({health})", ago(*since_ns)),
             None => format!("Up {}", ago(*since_ns)),
         },
-        State::Restarting { code, since_ns } => format!("Restarting ({code}) {} ago", ago(*since_ns)),
+        State::Restarting { code, since_ns, .. } => {
+            format!("Restarting ({code}) {} ago{why}", ago(*since_ns))
+        }
         State::Exited { code, since_ns, .. } => {
             let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-            format!("Exited ({code}) {} ago", ago(*since_ns))
+            format!("Exited ({code}) {} ago{why}", ago(*since_ns))
         }
         State::Removing => "Removal In Progress".into(),
     }
@@ -273,12 +276,18 @@ mod tests {
         check(running(false), Some(Health::Starting), "Up 2 minutes (health: starting)");
         check(running(false), Some(Health::Unhealthy), "Up 2 minutes (unhealthy)");
         check(running(true), Some(Health::Healthy), "Up 2 minutes (Paused)");
-        let exited = |code: Option<i32>| {
-            serde_json::to_value(State::Exited { code, since_ns: 60 * SECOND, oom: false, error: None })
+        let exited = |code: Option<i32>, oom| {
+            serde_json::to_value(State::Exited { code, since_ns: 60 * SECOND, oom, error: None })
                 .expect("JSON")
         };
-        check(exited(Some(3)), None, "Exited (3) About a minute ago");
-        check(exited(None), None, "Exited (unknown) About a minute ago");
+        check(exited(Some(3), false), None, "Exited (3) About a minute ago");
+        check(exited(None, false), None, "Exited (unknown) About a minute ago");
+        check(exited(Some(137), true), None, "Exited (137) About a minute ago (out of memory)");
+        // It lived on without the process that was killed.
+        check(exited(Some(0), true), None, "Exited (0) About a minute ago");
+        let again = State::Restarting { code: 137, since_ns: 60 * SECOND, oom: true };
+        let again = serde_json::to_value(again).expect("JSON");
+        check(again, None, "Restarting (137) About a minute ago (out of memory)");
     }
 
     #[test]

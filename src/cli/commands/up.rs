@@ -252,9 +252,10 @@ impl Screen for Terminal<'_> {
         self.err.clear();
     }
 
-    fn exited(&mut self, name: &str, code: i32) {
+    fn exited(&mut self, name: &str, code: i32, why: Option<&str>) {
         self.flush();
-        self.context.display.aside(|| console::out_line(&format!("{name} exited with code {code}")));
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        self.context.display.aside(|| console::out_line(&format!("{name} exited with code {code}{why}")));
     }
 
     fn say(&mut self, text: &str) {

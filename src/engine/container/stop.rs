@@ -94,8 +94,8 @@ impl Engine {
                 return Ok(());
             }
             entry.record.stopped_by_user = entry.lifecycle.stopped_by_user;
-            if let State::Restarting { code, since_ns } = entry.record.state {
-                entry.record.state = State::Exited { code: Some(code), since_ns, oom: false, error: None };
+            if let State::Restarting { code, since_ns, oom } = entry.record.state {
+                entry.record.state = State::Exited { code: Some(code), since_ns, oom, error: None };
             }
         }
         self.save(id)

@@ -19,7 +19,7 @@
 //! supplementary groups are kept: what they may read, the keeper and bind mounts may read, as with any program
 //! of that user. Containers drop them where setgroups(2) is allowed, which it is not under a single-id map.
 //!
-//! Nothing is written to disk here. A living keeper pins the namespace; `RUN/*/keeper.json` says who that is.
+//! Nothing is written to disk here. A living keeper pins the namespace; `STATE/projects/*/keeper.json` says who that is.
 
 mod diagnose;
 mod entry;
@@ -32,7 +32,7 @@ pub use diagnose::Refusal;
 pub use entry::{Entered, entry};
 pub use error::Error;
 pub use mapping::{Facts, Kind, Mapping, Note};
-pub use spawn::{Program, Target, find, own_binary, spawn_inside};
+pub use spawn::{Fresh, Program, Target, find, own_binary, spawn_inside};
 
 #[cfg(test)]
 mod tests;

@@ -60,15 +60,15 @@ pub fn own_binary() -> Command {
 /// Two commands that both find none would make two: who starts a keeper holds the lock
 /// [`Paths::userns_lock`] from before this call until that keeper's record is written.
 pub fn find(paths: &Paths) -> Result<Target, Error> {
-    let run = paths.run();
-    let entries = match fs::read_dir(&run) {
+    let projects = paths.projects();
+    let entries = match fs::read_dir(&projects) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Target::New),
-        Err(error) => return Err(files::failed("list", &run)(error).into()),
+        Err(error) => return Err(files::failed("list", &projects)(error).into()),
     };
     let own = stat("/proc/self/ns/user").ok();
     for entry in entries.flatten() {
-        let path = entry.path().join("keeper.json");
+        let path = paths.keeper_record(&entry.file_name().to_string_lossy());
         // A damaged record names no living keeper; its project's next command says so and mends it.
         let Ok(Some(keeper)) = files::read_record::<Identity>(&path, KEEPER_FORMAT) else { continue };
         let Some(directory) = keeper.directory() else { continue };
@@ -87,33 +87,57 @@ pub fn find(paths: &Paths) -> Result<Target, Error> {
 ///
 /// `mapping` must be the one of [`Mapping::of`]: it is written to a new namespace, and a living one has it.
 pub fn spawn_inside(target: &Target, mapping: &Mapping, program: Program) -> Result<Child, Error> {
-    let Program { mut command, args, stdin, fds } = program;
-    let binary = PathBuf::from(command.get_program());
-    let lost = |source| Error::Broken { status: None, source };
-    let stdin = match stdin {
-        Some(given) => given,
-        None => {
-            rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(|error| lost(error.into()))?
-        }
-    };
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|error| lost(error.into()))?;
-    let mut child = command
-        .args(args)
-        .stdin(Stdio::from(theirs))
-        .spawn()
-        .map_err(|source| Error::Start { program: binary, source })?;
-    // The command holds its own copy of `theirs`; while it lives we would never see the child close it.
-    drop(command);
-    match converse(&ours, target, mapping, stdin.as_fd(), &fds) {
-        Ok(()) => Ok(child),
-        Err(error) => {
-            let _ = child.kill();
-            let status = child.wait().ok();
-            Err(match error {
-                Error::Broken { source, .. } => Error::Broken { status, source },
-                other => other,
-            })
+    Fresh::start(program)?.enter(target, mapping)
+}
+
+/// Our binary, started and still outside: it waits to be told the way. It ends by itself when this is dropped.
+#[derive(Debug)]
+pub struct Fresh {
+    child: Child,
+    socket: OwnedFd,
+    stdin: OwnedFd,
+    fds: Vec<OwnedFd>,
+}
+
+impl Fresh {
+    /// Starts it.
+    pub fn start(program: Program) -> Result<Fresh, Error> {
+        let Program { mut command, args, stdin, fds } = program;
+        let binary = PathBuf::from(command.get_program());
+        let lost = |error: rustix::io::Errno| Error::Broken { status: None, source: error.into() };
+        let stdin = match stdin {
+            Some(given) => given,
+            None => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(lost)?,
+        };
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(lost)?;
+        let child = command
+            .args(args)
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .map_err(|source| Error::Start { program: binary, source })?;
+        // The command, dropped here, held its own copy of `theirs`; while it lived we would never see the child close it.
+        Ok(Fresh { child, socket: ours, stdin, fds })
+    }
+
+    /// Its process id, which it keeps.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has it enter; returns once it is inside, its command about to begin.
+    pub fn enter(mut self, target: &Target, mapping: &Mapping) -> Result<Child, Error> {
+        match converse(&self.socket, target, mapping, self.stdin.as_fd(), &self.fds) {
+            Ok(()) => Ok(self.child),
+            Err(error) => {
+                let _ = self.child.kill();
+                let status = self.child.wait().ok();
+                Err(match error {
+                    Error::Broken { source, .. } => Error::Broken { status, source },
+                    other => other,
+                })
+            }
         }
     }
 }

@@ -143,7 +143,7 @@ fn a_second_project_joins_and_a_dead_keeper_is_passed_over() {
     let directory = tempfile::tempdir().expect("a directory");
     let paths = paths(directory.path());
     let record = |project: &str, who: &Identity| {
-        files::make_private_dir(&paths.run_project(project)).expect("a directory");
+        files::make_private_dir(&paths.project(project)).expect("a directory");
         files::write_record(&paths.keeper_record(project), 1, who, Durability::Crash).expect("written");
     };
     assert!(matches!(find(&paths).expect("no directory"), Target::New));

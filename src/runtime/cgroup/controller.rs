@@ -57,11 +57,17 @@ pub enum Absence {
     #[error("control groups of version 1 are root's alone")]
     NeedsRoot,
     /// Version 2, but our group is another's.
-    #[error("control group `{}` is not delegated to this user", group.display())]
+    #[error("control group `{}` is not delegated to this user{}", group.display(), because(refusal.as_deref()))]
     NotDelegated {
         /// Our own group.
         group: PathBuf,
+        /// What systemd said when it was asked for one.
+        refusal: Option<String>,
     },
+}
+
+fn because(refusal: Option<&str>) -> String {
+    refusal.map(|refusal| format!(", and {refusal}")).unwrap_or_default()
 }
 
 impl Absence {
@@ -72,7 +78,10 @@ impl Absence {
             Absence::NeedsRoot => {
                 "boot with `systemd.unified_cgroup_hierarchy=1`, or run rcompose as root".into()
             }
-            Absence::NotDelegated { .. } => {
+            Absence::NotDelegated { refusal: Some(_), .. } => {
+                "`systemctl --user status` (as root: `systemctl status`) says how systemd is".into()
+            }
+            Absence::NotDelegated { refusal: None, .. } => {
                 "log in by ssh or a console, so that systemd gives you a manager of your own (`loginctl \
                  enable-linger` keeps it), not by su or sudo"
                     .into()
@@ -83,7 +92,8 @@ impl Absence {
 
 impl Controller {
     /// Finds what this process may use now; after [`super::systemd::Manager::ask_for_scope`] that is the scope.
-    pub fn detect() -> Result<Controller, Error> {
+    /// `refusal` is why that failed, if it did.
+    pub fn detect(refusal: Option<String>) -> Result<Controller, Error> {
         let read = |path: &str| {
             files::read_if_there(Path::new(path))
                 .map(|bytes| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
@@ -91,13 +101,19 @@ impl Controller {
         let tree = Tree::read(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
         Ok(Controller::choose(
             tree,
+            refusal,
             |path| access(path, Access::WRITE_OK).is_ok(),
             |path| fs::read_to_string(path).unwrap_or_default(),
         ))
     }
 
     /// Decides from where our own group is, what may be written and what controllers v2 has.
-    fn choose(tree: Tree, writable: impl Fn(&Path) -> bool, read: impl Fn(&Path) -> String) -> Controller {
+    fn choose(
+        tree: Tree,
+        refusal: Option<String>,
+        writable: impl Fn(&Path) -> bool,
+        read: impl Fn(&Path) -> String,
+    ) -> Controller {
         let Tree { v1, v2 } = tree;
         // A hierarchy that only names processes (systemd's own) limits nothing.
         if v1.keys().all(|name| name.starts_with("name=")) {
@@ -108,7 +124,7 @@ impl Controller {
             };
             let ours = writable(&base) && writable(&base.join("cgroup.procs"));
             if !ours || !writable(&base.join("cgroup.subtree_control")) {
-                return Controller::None { absence: Absence::NotDelegated { group: own } };
+                return Controller::None { absence: Absence::NotDelegated { group: own, refusal } };
             }
             let listed = read(&base.join("cgroup.controllers"));
             let controllers = listed.split_whitespace().map(str::to_owned).collect();
@@ -146,10 +162,19 @@ impl Controller {
     }
 
     /// Finds the groups of a container that exist, to take them over after a restart of ours.
-    pub fn open(&self, project: &str, id: &str) -> Handle {
+    ///
+    /// A process of it that lives says where they are: the keeper that made them may have been in another group than we
+    /// are, another session's. Without one they are looked for below ours.
+    pub fn open(&self, project: &str, id: &str, process: Option<i32>) -> Handle {
+        let below = Path::new(OURS).join(project).join(id);
+        let mut directories = process.map(|pid| groups_of(pid, &below)).unwrap_or_default();
+        if directories.is_empty() {
+            let bases = self.bases().into_iter();
+            directories =
+                bases.map(|(controller, base)| (controller.to_owned(), base.join(&below))).collect();
+        }
         let mut handle = Handle::default();
-        for (controller, base) in self.bases() {
-            let directory = base.join(OURS).join(project).join(id);
+        for (controller, directory) in directories {
             if !directory.is_dir() {
                 continue;
             }
@@ -158,7 +183,7 @@ impl Controller {
             if matches!(self, Controller::V2 { .. }) {
                 given.split_whitespace().for_each(|name| handle.add(name, directory.clone()));
             }
-            handle.add(controller, directory);
+            handle.add(&controller, directory);
         }
         handle
     }
@@ -197,6 +222,18 @@ impl Controller {
     }
 }
 
+/// The groups of a process that are, or lie below, a directory that ends so.
+fn groups_of(pid: i32, end: &Path) -> Vec<(String, PathBuf)> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let Tree { v1, v2 } = Tree::read(&read("/proc/self/mountinfo"), &read(&format!("/proc/{pid}/cgroup")));
+    v1.into_iter()
+        .chain(v2.map(|path| ("unified".to_owned(), path)))
+        .filter_map(|(name, path)| {
+            path.ancestors().find(|above| above.ends_with(end)).map(|found| (name, found.to_owned()))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +244,7 @@ mod tests {
             v2: v2.map(PathBuf::from),
         };
         let can = |path: &Path| writable.iter().any(|known| path.starts_with(known));
-        let found = match Controller::choose(tree, can, |_| "cpu memory\n".into()) {
+        let found = match Controller::choose(tree, None, can, |_| "cpu memory\n".into()) {
             Controller::V1 { groups, unified } => {
                 format!("v1 {} {}", groups.into_keys().collect::<Vec<_>>().join(","), unified.is_some())
             }
@@ -228,6 +265,19 @@ mod tests {
         check(&[], Some("/u/a.scope/rcompose.keeper"), &["/u/a.scope"], "v2 /u/a.scope cpu,memory");
         check(&[], Some("/u/session"), &[], "control group `/u/session` is not delegated to this user");
         check(&[], None, &[], "no control groups are mounted");
+    }
+
+    #[test]
+    fn why_systemd_refused_is_told() {
+        let tree = Tree { v2: Some("/u/session".into()), ..Tree::default() };
+        let refusal = Some("systemd refuses `StartTransientUnit`: no".to_owned());
+        let found = Controller::choose(tree, refusal, |_| false, |_| String::new());
+        let Controller::None { absence } = found else { panic!("{found:?}") };
+        assert_eq!(
+            absence.to_string(),
+            "control group `/u/session` is not delegated to this user, and systemd refuses `StartTransientUnit`: no"
+        );
+        assert!(absence.mend().contains("systemctl --user status"));
     }
 
     #[test]

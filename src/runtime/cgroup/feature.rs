@@ -20,7 +20,7 @@ pub fn feature() -> Result<Feature, Error> {
         let path = if uid == 0 { "/sys/fs/cgroup/cgroup.controllers" } else { own.as_str() };
         fs::read_to_string(Path::new(path)).unwrap_or_default()
     });
-    Ok(judge(&Controller::detect()?, manager.as_deref()))
+    Ok(judge(&Controller::detect(None)?, manager.as_deref()))
 }
 
 /// Says what it means; `manager` has the controllers that systemd would delegate.

@@ -18,6 +18,7 @@ mod create;
 mod error;
 mod feature;
 mod handle;
+mod logout;
 mod settings;
 mod stats;
 pub mod systemd;
@@ -27,6 +28,7 @@ pub use controller::{Absence, Controller};
 pub use error::{Error, Warning};
 pub use feature::feature;
 pub use handle::Handle;
+pub use logout::ends_at_logout;
 pub use settings::Limit;
 pub use stats::Stats;
 

@@ -18,7 +18,7 @@ fn controller(test: &str) -> Option<(Controller, String)> {
             assert!(own.contains("/rcompose-test-"), "{own}");
         }
     });
-    let controller = Controller::detect().expect("proc is readable");
+    let controller = Controller::detect(None).expect("proc is readable");
     if let Controller::None { absence } = &controller {
         eprintln!("skipped: no control groups: {absence}");
         return None;
@@ -50,7 +50,14 @@ fn groups_come_are_joined_and_go() {
     assert_eq!(warnings, []);
     let mut child = join(&handle, "exec sleep 1000");
     assert_eq!(handle.processes().expect("listed"), [child.id() as i32]);
-    assert_eq!(controller.open(&project, "c1"), handle);
+    // By its place, by the process, and by the process alone where the place is another's.
+    assert_eq!(controller.open(&project, "c1", None), handle);
+    let pid = i32::try_from(child.id()).expect("a pid");
+    assert_eq!(controller.open(&project, "c1", Some(pid)), handle);
+    let elsewhere = Controller::None { absence: Absence::NeedsRoot };
+    let found = elsewhere.open(&project, "c1", Some(pid));
+    assert_eq!(found.processes().expect("listed"), [pid]);
+    assert!(elsewhere.open(&project, "c2", Some(pid)).is_empty());
     assert_eq!(controller.containers(&project).into_iter().collect::<Vec<_>>(), ["c1"]);
     let stats = handle.stats();
     assert!(stats.cpu.is_some() && stats.memory.is_some() && stats.pids == Some(1), "{stats:?}");
@@ -61,7 +68,7 @@ fn groups_come_are_joined_and_go() {
     assert!(handle.processes().expect("listed").is_empty());
     handle.remove().expect("removed");
     controller.remove_project(&project);
-    assert!(controller.containers(&project).is_empty() && controller.open(&project, "c1").is_empty());
+    assert!(controller.containers(&project).is_empty() && controller.open(&project, "c1", None).is_empty());
 }
 
 #[test]

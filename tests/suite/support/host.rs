@@ -17,10 +17,15 @@ pub enum Capability {
     Root,
     /// `ip` of iproute2, to make networks for a test.
     Iproute,
+    /// systemd with control groups of version 2, and its manager for this user.
+    Systemd,
+    /// Control groups that this user may have: systemd's, or for root those that are mounted.
+    Limits,
 }
 
 impl Capability {
-    fn present(self) -> bool {
+    /// Whether it is here.
+    pub fn present(self) -> bool {
         match self {
             Capability::UserNamespaces => Command::new("unshare")
                 .args(["--user", "--map-root-user", "--mount", "true"])
@@ -29,6 +34,19 @@ impl Capability {
             Capability::ManyIds => is_root() || has_subordinate_ids(),
             Capability::Python => Path::new("/usr/bin/python3").exists(),
             Capability::Root => is_root(),
+            Capability::Systemd => {
+                Path::new("/run/systemd/system").exists()
+                    && Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+                    && match nix::unistd::geteuid() {
+                        root if root.is_root() => Path::new("/run/dbus/system_bus_socket").exists(),
+                        user => Path::new(&format!("/run/user/{user}/bus")).exists(),
+                    }
+            }
+            Capability::Limits => {
+                let mounted = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/cgroup.controllers"];
+                Capability::Systemd.present()
+                    || is_root() && mounted.into_iter().any(|path| Path::new(path).exists())
+            }
             Capability::Iproute => Command::new("ip").arg("-V").output().is_ok(),
         }
     }
@@ -51,7 +69,11 @@ fn has_subordinate_ids() -> bool {
 pub fn needs(capabilities: &[Capability]) -> bool {
     for capability in capabilities {
         if !capability.present() {
-            let depends_on_user = matches!(capability, Capability::Root | Capability::ManyIds);
+            // Those of the user, and those of the machine that no package brings.
+            let depends_on_user = matches!(
+                capability,
+                Capability::Root | Capability::ManyIds | Capability::Systemd | Capability::Limits
+            );
             assert!(
                 depends_on_user || std::env::var_os("CI").is_none(),
                 "this host lacks {capability:?}, which CI must have"
