@@ -35,6 +35,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod unpack;
+mod write;
 
 use std::fs::{self, File};
 use std::io;
