@@ -7,6 +7,7 @@
 //! The rules are BuildKit's, down to what it creates on the way and whose attributes it keeps. [`files`] and [`draft`]
 //! are the two ends: neither ever follows a symbolic link out of its root.
 
+pub mod digest;
 mod draft;
 mod error;
 pub mod files;

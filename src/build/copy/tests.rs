@@ -240,3 +240,59 @@ fn what_is_removed_is_hidden_and_what_comes_in_its_place_is_opaque() {
     let expected = "Directory d/\n File d/.wh..wh..opq\n Directory d/new/\n File .wh.f";
     assert_eq!(listing(upper.path(), Detail::Kinds), trimmed(expected));
 }
+
+/// The sum of a context's `/`, with what is known already.
+fn sum_of(context: &Path, known: &digest::Known) -> digest::Sum {
+    let files = Files::new(open(context), "the build context".into(), Patterns::default(), Owners::Root);
+    let exclude = Patterns::default();
+    let taken = take(&files, Wanted { pattern: "/", parents: false, exclude: &exclude }).expect("taken");
+    digest::sum(&files, &taken, known).expect("summed")
+}
+
+#[test]
+fn the_sum_is_of_names_modes_and_contents_and_not_of_times() {
+    let none = digest::Known::default();
+    let sum = |lines: &str| sum_of(tree(lines).path(), &none);
+    let first = sum("dir d\n file d/a 1\n link l d\n file e \n");
+    assert_eq!(sum("dir d\n file d/a 1\n link l d\n file e \n"), first);
+    for other in [
+        "dir d\n file d/a 2\n link l d\n file e \n",
+        "dir d\n file d/b 1\n link l d\n file e \n",
+        "dir d\n file d/a 1\n link l e\n file e \n",
+        "dir d\n file d/a 1\n link l d\n file e \n mode e 755",
+        "dir d\n file d/a 1\n link l d\n file e \n mode d 700",
+        "dir d\n file d/a 1\n link l d\n dir e",
+        "dir d\n file d/a 1\n link l d",
+    ] {
+        assert_ne!(sum(other), first, "{other}");
+    }
+    assert_ne!(sum("file a 1\n file b 1"), sum("file a 1\n hard b a"));
+}
+
+#[test]
+fn what_is_known_is_not_read_again_and_what_has_changed_is() {
+    let (context, place) = (tree("dir d\n file d/a 1\n file b 2"), tree(""));
+    let path = place.path().join("sums");
+    let load = || digest::Known::load(path.clone());
+    let young = load();
+    let first = sum_of(context.path(), &young);
+    young.save().expect("saved");
+    assert!(!path.exists(), "what is so young may change again within a tick");
+    let known = load().credulous();
+    assert_eq!(sum_of(context.path(), &known), first);
+    known.save().expect("saved");
+    assert_eq!(sum_of(context.path(), &load()), first);
+    std::fs::write(context.path().join("d/a"), "3").expect("written");
+    assert_ne!(sum_of(context.path(), &load()), first);
+    std::fs::write(context.path().join("d/a"), "1").expect("written");
+    assert_eq!(sum_of(context.path(), &load()), first);
+    // Only who does not read `b` can be misled about it.
+    let mut bytes = std::fs::read(&path).expect("read");
+    let sum_of_b = 8 + 2 + 1 + 52;
+    bytes[sum_of_b] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    assert_ne!(sum_of(context.path(), &load()), first);
+    // What is damaged is as good as nothing.
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
+    assert_eq!(sum_of(context.path(), &load()), first);
+}
