@@ -6,8 +6,14 @@
 //!
 //! Everything up to [`graph::Graph`] is pure: what a base image says of itself is asked of the caller.
 
+pub mod cache;
 pub mod copy;
 pub mod dockerfile;
+mod error;
 pub mod graph;
 pub mod ignore;
+pub mod order;
 pub mod run;
+mod state;
+
+pub use error::Error;

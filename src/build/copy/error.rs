@@ -97,7 +97,10 @@ pub enum Error {
 }
 
 /// Makes a closure that adds what and where to an error of the system.
-pub(super) fn failed<E: Into<io::Error>>(doing: &'static str, path: &[u8]) -> impl FnOnce(E) -> Error {
+pub(in crate::build) fn failed<E: Into<io::Error>>(
+    doing: &'static str,
+    path: &[u8],
+) -> impl FnOnce(E) -> Error {
     let path = shown(path);
     move |source| Error::System { doing, path, source: source.into() }
 }

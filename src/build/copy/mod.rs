@@ -19,6 +19,7 @@ mod tests;
 
 pub use draft::{Draft, Making};
 pub use error::Error;
+pub(super) use error::failed;
 pub use files::{Files, Owners};
 pub use mode::Change;
 pub use place::{How, put, put_file};
