@@ -8,7 +8,8 @@ use super::execute::Wording;
 use super::request::HandedPort;
 use super::turn::Patience;
 use super::{Engine, Error};
-use crate::plan::desired::Desired;
+use crate::network::Limit;
+use crate::plan::desired::{Desired, NetworkWish};
 use crate::plan::observed::{Observed, State};
 use crate::plan::reconcile;
 use crate::plan::reconcile::Options;
@@ -39,8 +40,31 @@ impl Engine {
         let services = reconcile::services(&desired, &before, options);
         self.remember(desired)?;
         tell_untouched(caller, &plan, &before, &services);
-        self.execute(caller, &plan, &before, turn.called_off(), Wording::Usual).await?;
+        let done = self.execute(caller, &plan, &before, turn.called_off(), Wording::Usual).await;
+        // Also after a failure, of which it may be the reason.
+        self.name_network_limits(caller, &plan);
+        done?;
         Ok(plan)
+    }
+
+    /// Says what containers that were started miss of the network, for want of something in this kernel.
+    fn name_network_limits(&self, caller: &Caller, plan: &Plan) {
+        let project = self.project.borrow();
+        let started: Vec<_> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::StartContainer { service, .. } => project.desired.as_ref()?.services.get(service),
+                _ => None,
+            })
+            .filter(|service| matches!(service.network, NetworkWish::Networks(_)))
+            .collect();
+        let publishes = started.iter().any(|service| !service.ports.is_empty());
+        for limit in self.network_limits() {
+            if !started.is_empty() && (publishes || limit != Limit::ClientAddress) {
+                caller.warn(limit.to_string());
+            }
+        }
     }
 
     /// Stores a wish. Services of the last one that take no part now but are still declared are kept: `stop` and

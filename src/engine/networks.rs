@@ -9,10 +9,10 @@ use std::rc::Rc;
 use super::container::Making;
 use super::{Engine, Error, now_ns};
 use crate::event::{Action, Event, Kind};
-use crate::network::Networks;
 use crate::network::addresses::{Leases, choose_subnet, taken_by_host};
 use crate::network::dns::HostResolv;
 use crate::network::spec::{Attachment, NetworkSpec};
+use crate::network::{Limit, Networks};
 use crate::plan::desired::{self, NetworkUse, NetworkWish};
 use crate::plan::observed;
 use crate::runtime::spec::{ContainerId, Network};
@@ -215,6 +215,11 @@ impl Engine {
         networks.set_host_access(&id.0, wants_host);
         self.link.put(&namespace_key(id), &namespace)?;
         Ok(namespace)
+    }
+
+    /// What this kernel keeps from containers on networks.
+    pub(super) fn network_limits(&self) -> Vec<Limit> {
+        self.wires.started().map(|networks| networks.limits()).unwrap_or_default()
     }
 
     /// Takes a container that has ended off its networks.

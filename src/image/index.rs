@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ use crate::host::files::{self, Durability};
 const NAME: &str = "org.opencontainers.image.ref.name";
 const ID: &str = "io.rcompose.image.id";
 const ORIGIN: &str = "io.rcompose.image.origin";
+const ASKED: &str = "io.rcompose.image.asked";
 const STAMP: &str = "io.rcompose.image.stamp";
 
 /// The whole file.
@@ -76,6 +78,18 @@ impl Entry {
     /// What the registry had under the name: this manifest or the index that led to it.
     pub fn origin(&self) -> Option<Digest> {
         self.annotations.get(ORIGIN)?.parse().ok()
+    }
+
+    /// When the registry was asked last for what it has under the name, in seconds since the Unix epoch.
+    pub fn asked(&self) -> Option<SystemTime> {
+        let seconds = self.annotations.get(ASKED)?.parse().ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    }
+
+    /// The same, asked just now.
+    pub fn asked_now(&self) -> Entry {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.with(ASKED, Some(since.as_secs().to_string()))
     }
 
     /// How the archive looked that it came from.

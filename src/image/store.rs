@@ -10,7 +10,10 @@
 //! Readers take no lock: blobs and layers appear whole, under names that never mean anything else. Whoever unpacks or
 //! removes layers must be inside the user namespace whose map KEY stands for.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,7 @@ use super::layers::{Follow, Layers};
 use super::lease::{self, Lease, Pin};
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
+use super::registry::{DockerConfig, Keys};
 use super::unpack;
 use crate::host::files::{self, Durability};
 use crate::host::lock::{Lock, Mode};
@@ -57,6 +61,7 @@ pub struct Store {
     pub(super) root: PathBuf,
     pub(super) blobs: Blobs,
     pub(super) layers: Layers,
+    keys: Arc<dyn Keys>,
 }
 
 impl Store {
@@ -70,11 +75,20 @@ impl Store {
         if files::read_if_there(&marker)?.is_none() {
             files::write(&marker, LAYOUT, Durability::Power)?;
         }
-        let store = Store { root: root.to_owned(), blobs, layers };
+        let store = Store { root: root.to_owned(), blobs, layers, keys: Arc::new(DockerConfig) };
         if !store.index_path().exists() {
             store.change(|_| Ok(()))?;
         }
         Ok(store)
+    }
+
+    /// The same, with somebody else who says who we are to registries. Without, Docker's configuration does.
+    pub fn asking(self, keys: Arc<dyn Keys>) -> Store {
+        Store { keys, ..self }
+    }
+
+    pub(super) fn keys(&self) -> &Arc<dyn Keys> {
+        &self.keys
     }
 
     /// The blobs.
@@ -140,6 +154,12 @@ impl Store {
             Some(entry) => self.ready(&index, entry),
             None => Ok(None),
         }
+    }
+
+    /// When the registry was last asked for what it has under a name.
+    pub fn asked(&self, reference: &Reference, platform: &Platform) -> Result<Option<SystemTime>, Error> {
+        let index = self.index()?;
+        Ok(best(&index, reference, platform).and_then(Entry::asked))
     }
 
     /// Finds an image by its complete name, which may be that of a layout or archive.
@@ -208,6 +228,33 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Records that a registry has this under a name: what it will be known by there.
+    pub(super) fn pushed(&self, name: &Reference, digest: &Digest) -> Result<(), Error> {
+        self.change(|index| {
+            let name = name.to_string();
+            for entry in index.manifests.iter_mut().filter(|entry| entry.name() == Some(&name)) {
+                *entry = entry.with_origin(Some(digest));
+            }
+            Ok(())
+        })
+    }
+
+    /// The repositories of a registry of which we know what they hold, and the blobs that they hold.
+    pub(super) fn repositories(&self, registry: &str) -> Result<Vec<(String, HashSet<Digest>)>, Error> {
+        let mut found: BTreeMap<String, HashSet<Digest>> = BTreeMap::new();
+        for entry in &self.index()?.manifests {
+            let Some(Ok(name)) = entry.name().map(str::parse::<Reference>) else { continue };
+            if name.registry() == registry
+                && entry.origin().is_some()
+                && let Some(incoming) = intact(self.describe(entry))?
+            {
+                let blobs = incoming.layers.into_iter().map(|layer| layer.blob).chain([incoming.id]);
+                found.entry(name.repository().to_owned()).or_default().extend(blobs);
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Describes what the store holds under a reference, unpacked or not; `None` when something of it is missing.
@@ -290,6 +337,7 @@ impl Store {
         let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id)
             .with_origin(origin)
             .stamped(stamp);
+        let entry = if origin.is_some() { entry.asked_now() } else { entry };
         let index = self.change(|index| {
             if names.is_empty() {
                 index.put(entry.clone());

@@ -67,7 +67,10 @@ pub(super) struct Made {
 
 /// Makes an image with one layer for each name; a layer holds one file, `NAME`, with its name in it.
 pub(super) fn image(files: &[&str]) -> Made {
-    let layers: Vec<Blob> = files.iter().map(|name| Blob::new(tar(&[(name, name.as_bytes())]))).collect();
+    image_of(files.iter().map(|name| Blob::new(tar(&[(name, name.as_bytes())]))).collect())
+}
+
+fn image_of(layers: Vec<Blob>) -> Made {
     let list = |texts: Vec<String>| texts.join(",");
     let diff_ids = list(layers.iter().map(|layer| format!("\"{}\"", layer.digest)).collect());
     let platform = Platform::host();
@@ -127,6 +130,23 @@ fn old_archive(name: &str, made: &Made) -> Vec<u8> {
     let files: Vec<(&str, &[u8])> =
         files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     tar(&files)
+}
+
+/// An image with one layer of about so many bytes, which do not compress.
+pub(super) fn big_image(bytes: usize) -> Made {
+    let mut state = 1u32;
+    let content: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(bytes)
+    .collect();
+    image_of(vec![Blob::new(tar(&[("big", &content)]))])
+}
+
+/// Loads an image under a name.
+pub(super) fn load_as(place: &Place, name: &str, made: &Made) {
+    load_bytes(place, &oci_archive(&[(name, made)])).expect("loaded");
 }
 
 fn load_bytes(place: &Place, archive: &[u8]) -> Result<Vec<Image>, Error> {

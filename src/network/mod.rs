@@ -43,6 +43,7 @@ mod splice;
 pub use error::{Error, Holder};
 pub use netlink::Refusal;
 pub use networks::Networks;
+pub use rules::Limit;
 
 #[cfg(test)]
 mod tests;

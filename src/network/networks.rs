@@ -25,7 +25,7 @@ use super::outbound::gate::Gate;
 use super::outbound::{self, Context};
 use super::pool::Pool;
 use super::publish::{self, Factory, Target};
-use super::rules::Features;
+use super::rules::{Features, Limit};
 use super::spec::{Attachment, NetworkSpec, Protocol, PublishedPort};
 use crate::sys::net::watch;
 
@@ -386,18 +386,9 @@ impl Networks {
         }
     }
 
-    /// Says what this host's kernel keeps from containers, a sentence each.
-    pub fn limits(&self) -> Vec<&'static str> {
-        let Some(features) = self.state().features else { return Vec::new() };
-        let table = [
-            (
-                features.tcp,
-                "containers have no outbound TCP: the kernel lacks nf_tables' ingress hook or NAT",
-            ),
-            (features.udp, "containers have no outbound UDP: the kernel lacks nft_tproxy"),
-            (features.transparent, "published ports show the gateway's address: the kernel lacks nft_socket"),
-        ];
-        table.into_iter().filter(|(present, _)| !present).map(|(_, sentence)| sentence).collect()
+    /// Says what this host's kernel keeps from containers; nothing while all networks are internal.
+    pub fn limits(&self) -> Vec<Limit> {
+        self.state().features.map(Features::limits).unwrap_or_default()
     }
 
     fn names_mut(&self, change: impl FnOnce(&mut Names)) {

@@ -1,5 +1,7 @@
 //! Our own rules: what happens to packets in the namespace of a network and in that of a container.
 
+use std::fmt;
+
 use super::dns;
 use super::links::BRIDGE;
 use super::netlink::Refusal;
@@ -31,6 +33,45 @@ pub struct Features {
 impl Features {
     const ALL: Features = Features { tcp: true, udp: true, transparent: true };
     const NONE: Features = Features { tcp: false, udp: false, transparent: false };
+
+    /// What follows from those that are missing.
+    pub fn limits(self) -> Vec<Limit> {
+        let all = [
+            (self.tcp, Limit::OutboundTcp),
+            (self.udp, Limit::OutboundUdp),
+            (self.transparent, Limit::ClientAddress),
+        ];
+        all.into_iter().filter(|(present, _)| !present).map(|(_, limit)| limit).collect()
+    }
+}
+
+/// What a kernel without some part of nf_tables keeps from containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// No TCP connections to the world.
+    OutboundTcp,
+    /// No UDP to the world.
+    OutboundUdp,
+    /// A published port shows another client than the true one.
+    ClientAddress,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::OutboundTcp => {
+                "containers reach nothing outside by TCP: this kernel lacks the ingress hook or the address \
+                 translation of nf_tables (modules `nf_tables`, `nft_chain_nat`)"
+            }
+            Limit::OutboundUdp => {
+                "containers reach nothing outside by UDP: this kernel lacks the module `nft_tproxy`"
+            }
+            Limit::ClientAddress => {
+                "behind published ports every client has the gateway's address: this kernel lacks the module \
+                 `nft_socket`"
+            }
+        })
+    }
 }
 
 /// The ports of a network's namespace to which outbound traffic is led.
@@ -161,4 +202,21 @@ pub fn of_features(spec: &NetworkSpec, ports: Ports) -> Vec<Vec<Table>> {
 
 fn rule(parts: &[&[Expression]]) -> Vec<Expression> {
     parts.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_feature_is_a_limit_of_its_own() {
+        let check = |tcp, udp, transparent, expected: &[Limit]| {
+            assert_eq!(Features { tcp, udp, transparent }.limits(), expected);
+        };
+        check(true, true, true, &[]);
+        check(false, true, true, &[Limit::OutboundTcp]);
+        check(true, false, true, &[Limit::OutboundUdp]);
+        check(true, true, false, &[Limit::ClientAddress]);
+        check(false, false, false, &[Limit::OutboundTcp, Limit::OutboundUdp, Limit::ClientAddress]);
+    }
 }

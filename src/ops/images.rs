@@ -1,6 +1,7 @@
 //! Images of services: present, or made present.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -10,12 +11,14 @@ use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
 use super::{Session, store};
 use crate::compose::model::Service;
-use crate::image::{self, Image, Platform, Source};
+use crate::image::{self, Image, Platform, Source, Store};
 use crate::progress::{Progress, State};
 use crate::report::{Exit, Report};
 
 /// How many images are fetched at once where `--parallel` says nothing.
 const AT_ONCE: usize = 4;
+
+const DAY: Duration = Duration::from_secs(86400);
 
 /// An image that a service needs.
 struct Need {
@@ -44,6 +47,7 @@ pub fn ensure_all(
     for need in &needs {
         let present = match need.policy {
             PullPolicy::Always if matches!(need.wanted.source, Source::Registry(_)) => None,
+            PullPolicy::OlderThan(age) if is_older(&store, &need.wanted, age)? => None,
             _ => image::resolve(&store, &need.wanted.source, &need.wanted.platform)?,
         };
         match (present, need.policy) {
@@ -74,6 +78,14 @@ pub fn ensure_all(
     Ok(found)
 }
 
+/// Returns whether the registry was asked for the image longer ago than this, or never.
+fn is_older(store: &Store, wanted: &Wanted, age: Duration) -> Result<bool, Report> {
+    let Source::Registry(reference) = &wanted.source else { return Ok(false) };
+    let asked = store.asked(reference, &wanted.platform)?;
+    // A clock that was set back makes it old, too: then nobody knows.
+    Ok(asked.is_none_or(|asked| SystemTime::now().duration_since(asked).map_or(true, |since| since > age)))
+}
+
 fn absent(need: &Need) -> Report {
     Report::new(Exit::Pull, format!("No such image: {}", need.text))
         .cause(format!("service `{}` says that it is never fetched", need.service))
@@ -82,7 +94,7 @@ fn absent(need: &Need) -> Report {
 }
 
 /// One report out of several: the first with the others behind it.
-fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
+pub(super) fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
     if reports.is_empty() {
         return Ok(());
     }
@@ -101,7 +113,7 @@ fn needs(
     let mut needs = Vec::new();
     for service in services {
         let Some(text) = image_of(project, service)? else { continue };
-        let policy = policy(session, service, options);
+        let policy = policy(service, options);
         let source = text.parse::<Source>().map_err(|error| {
             Report::from_error(Exit::File, &error)
                 .cause(format!("service `{}` has `image: {text}`", service.name))
@@ -111,7 +123,7 @@ fn needs(
         let wanted = Wanted {
             source: source.relative_to(&project.working_dir),
             platform,
-            always: policy == PullPolicy::Always,
+            always: matches!(policy, PullPolicy::Always | PullPolicy::OlderThan(_)),
         };
         let need = Need { service: service.name.clone(), text, wanted, policy };
         if service.build.is_some() {
@@ -159,27 +171,48 @@ fn refuse_build(
     )))
 }
 
-fn policy(session: &Session<'_>, service: &Service, options: &Options) -> PullPolicy {
+/// When an image of a service is fetched. `build` is the builder's: what is built comes from no registry.
+fn policy(service: &Service, options: &Options) -> PullPolicy {
     if let Some(policy) = options.pull {
         return policy;
     }
-    match service.pull_policy.as_deref() {
-        Some("always") => PullPolicy::Always,
-        Some("never") => PullPolicy::Never,
-        None | Some("missing" | "if_not_present" | "build" | "") => PullPolicy::Missing,
-        Some(other) => {
-            session.ears.warning(&format!(
-                "service `{}` has `pull_policy: {other}`, which is not honoured: its image is fetched only when it \
-                 is missing",
-                service.name
-            ));
-            PullPolicy::Missing
-        }
+    let policy = service.pull_policy.as_deref().unwrap_or_default();
+    match policy {
+        "always" => PullPolicy::Always,
+        "never" => PullPolicy::Never,
+        "daily" => PullPolicy::OlderThan(DAY),
+        "weekly" => PullPolicy::OlderThan(7 * DAY),
+        _ => match policy.strip_prefix("every_").and_then(age) {
+            Some(age) => PullPolicy::OlderThan(age),
+            None => PullPolicy::Missing,
+        },
     }
 }
 
+/// `1h30m`, `2d`, `1w`: digits and a unit, once or more.
+fn age(text: &str) -> Option<Duration> {
+    let mut age = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let unit = rest[digits..].chars().next()?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86400,
+            'w' => 7 * 86400,
+            _ => return None,
+        };
+        let number: u32 = rest[..digits].parse().ok()?;
+        age = age.checked_add(Duration::from_secs(seconds).checked_mul(number)?)?;
+        rest = &rest[digits + unit.len_utf8()..];
+    }
+    Some(age)
+}
+
 /// Fetches images side by side; returns the outcomes in the same order. Fails as a whole when any did.
-fn fetch(
+pub(super) fn fetch(
     session: &Session<'_>,
     wanted: Vec<Wanted>,
     quiet: bool,
@@ -282,11 +315,22 @@ pub fn of_services(found: &Found, observed: &Observed, services: &[String]) -> V
             .services
             .values()
             .filter(|service| chosen(&service.name))
-            .filter_map(|service| service.image.clone())
+            .filter_map(|service| image_of(project, service).ok().flatten())
     });
     let made = observed.containers.iter().filter(|c| chosen(&c.service)).map(|c| c.image.clone());
     let all: IndexSet<String> = declared.chain(made).collect();
     all.into_iter().collect()
+}
+
+/// The images of services that are built here and that the file gives no name of their own.
+pub fn built_for(found: &Found, services: &[String]) -> Vec<String> {
+    let chosen = |service: &&Service| services.is_empty() || services.contains(&service.name);
+    let unnamed = |service: &&Service| service.build.is_some() && service.image.is_none();
+    let of = |project: &Project| {
+        let built = project.services.values().filter(chosen).filter(unnamed);
+        built.filter_map(|service| image_of(project, service).ok().flatten()).collect()
+    };
+    found.project.as_ref().map(of).unwrap_or_default()
 }
 
 /// Removes images that no container uses; what is in use or not there is passed over with a word.
@@ -302,4 +346,27 @@ pub fn remove_unused(session: &Session<'_>, images: &[String]) -> Result<(), Rep
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_read_as_the_specification_writes_them() {
+        let seconds = |text: &str| age(text).map(|age| age.as_secs());
+        for (text, expected) in [
+            ("12h", Some(12 * 3600)),
+            ("1h30m", Some(5400)),
+            ("2d", Some(2 * 86400)),
+            ("1w", Some(7 * 86400)),
+            ("5s", Some(5)),
+            ("5", None),
+            ("h", None),
+            ("5y", None),
+            ("99999999999w", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+    }
 }

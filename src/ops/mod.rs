@@ -13,6 +13,7 @@ pub mod images;
 pub mod ports;
 pub mod process;
 pub mod project;
+pub mod registry;
 pub mod run;
 pub mod status;
 pub mod store;

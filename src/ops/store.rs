@@ -298,7 +298,7 @@ pub fn default_platform() -> Result<Platform, Report> {
     chosen_platform(None)
 }
 
-fn chosen_platform(asked: Option<&str>) -> Result<Platform, Report> {
+pub(super) fn chosen_platform(asked: Option<&str>) -> Result<Platform, Report> {
     let default = std::env::var("DOCKER_DEFAULT_PLATFORM").ok();
     Platform::choose(asked, default.as_deref()).map_err(|error| Report::from_error(Exit::Usage, &error))
 }

@@ -8,6 +8,7 @@
 //! images, the wish, the plan, the ports.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::call::call;
 use super::desired::desired;
@@ -28,6 +29,8 @@ use crate::supervisor::spawn;
 pub enum PullPolicy {
     /// Ask the registry whatever is here.
     Always,
+    /// What is not here, and what the registry was last asked for longer ago than this.
+    OlderThan(Duration),
     /// Only what is not here.
     Missing,
     /// Not at all.

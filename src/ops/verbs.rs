@@ -192,7 +192,8 @@ pub fn down(
     let declared_volumes = found.own_volumes();
     let images: Vec<String> = match options.images {
         Some(RemoveImages::All) => images::of_services(found, &present, services),
-        Some(RemoveImages::Local) | None => Vec::new(),
+        Some(RemoveImages::Local) => images::built_for(found, services),
+        None => Vec::new(),
     };
     let volumes_there = options.volumes && declared_volumes.iter().any(|name| present.volumes.contains(name));
     if present.containers.is_empty() && present.networks.is_empty() && !volumes_there {

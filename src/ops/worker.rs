@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! command                                   rcompose in-userns -- image-worker TASK
-//!    │ TASK as an argument; an archive is its standard input
+//!    │ TASK as an argument; an archive is its standard input, else that is where answers come from
 //!    │ ◀─────────────── Said::Progress …     one JSON object a line on its standard output
+//!    │ ◀─────────────── Said::Asks { host }  a registry wants to know who we are
+//!    │ ───────────────▶ Answer               config.json and its helpers are the caller's, and no secret is in TASK
 //!    │ ◀─────────────── Said::Fetched …      one for each image of a Fetch, in any order
 //!    │ ◀─────────────── Said::Done
 //! ```
@@ -13,18 +15,19 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::host::userns::{self, Facts, Mapping, Program};
-use crate::image::{self, Image, Platform, Removed, Source, Store, registry};
+use crate::image::registry::{self, Credentials, DockerConfig, Keys};
+use crate::image::{self, Image, Platform, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
 
@@ -85,6 +88,11 @@ pub struct Wanted {
 pub enum Said {
     /// How far something is.
     Progress(Progress),
+    /// A registry wants to know who we are; an [`Answer`] must come.
+    Asks {
+        /// The registry.
+        host: String,
+    },
     /// An image of a `Fetch` is there, or not.
     Fetched {
         /// Its place in the list.
@@ -101,6 +109,9 @@ pub enum Said {
     /// Everything was said.
     Done,
 }
+
+/// What vouches for us at a registry, or why that cannot be said.
+type Answer = Result<Option<Credentials>, String>;
 
 /// Opens the image store as this user's containers see it.
 pub fn store(session: &Session<'_>) -> Result<Store, Report> {
@@ -128,13 +139,17 @@ pub fn work(
     let task = serde_json::to_string(&task).map_err(|error| Report::from_error(Exit::Failure, &error))?;
     let mut command = userns::own_binary();
     command.stdout(Stdio::piped());
-    let stdin: OwnedFd = match archive {
-        Some(file) => file.into(),
-        None => File::open("/dev/null").map_err(|error| Report::from_error(Exit::Host, &error))?.into(),
+    // The worker sees the end of its input when we are gone, and waits for no answer.
+    let (input, mut answers): (OwnedFd, Option<PipeWriter>) = match archive {
+        Some(file) => (file.into(), None),
+        None => {
+            let pipe = io::pipe().map_err(|error| Report::from_error(Exit::Host, &error))?;
+            (pipe.0.into(), Some(pipe.1))
+        }
     };
     let target = userns::find(session.paths)?;
     let program =
-        Program { command, args: vec![COMMAND.into(), task.into()], stdin: Some(stdin), fds: Vec::new() };
+        Program { command, args: vec![COMMAND.into(), task.into()], stdin: Some(input), fds: Vec::new() };
     let mut child = userns::spawn_inside(&target, &mapping, program)?;
     let mut finished = false;
     if let Some(output) = child.stdout.take() {
@@ -147,6 +162,11 @@ pub fn work(
                     return Err(report);
                 }
                 Some(Said::Done) => finished = true,
+                Some(Said::Asks { host }) => {
+                    if let Some(answers) = &mut answers {
+                        answer(&host, answers);
+                    }
+                }
                 Some(other) => each(other),
                 // A broken line is the worker's death in the middle of it, which its status tells better.
                 None => break,
@@ -160,23 +180,66 @@ pub fn work(
     }
 }
 
+/// Tells the worker who we are to a registry.
+fn answer(host: &str, answers: &mut PipeWriter) {
+    let answer: Answer = DockerConfig.find(host).map_err(|error| {
+        let report = Report::from(image::Error::from(error));
+        std::iter::once(report.message)
+            .chain(report.causes)
+            .chain(report.hints)
+            .collect::<Vec<_>>()
+            .join(": ")
+    });
+    let line = serde_json::to_string(&answer).unwrap_or_default() + "\n";
+    // One that is gone needs no answer; its status says why.
+    let _ = answers.write_all(line.as_bytes());
+}
+
+/// Asks the command that started this worker who we are.
+struct Caller<W> {
+    output: Arc<Mutex<W>>,
+    /// Held while an answer is awaited, so that each gets its own.
+    input: Mutex<()>,
+}
+
+impl<W> std::fmt::Debug for Caller<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Caller")
+    }
+}
+
+impl<W: Write + Send> Keys for Caller<W> {
+    fn find(&self, host: &str) -> Result<Option<Credentials>, registry::Error> {
+        let failed = |reason: String| registry::Error::Asked { host: host.to_owned(), reason };
+        let _turn = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        say(&self.output, &Said::Asks { host: host.to_owned() });
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map_err(|error| failed(error.to_string()))?;
+        let answer: Answer = serde_json::from_str(&line).map_err(|error| failed(error.to_string()))?;
+        answer.map_err(failed)
+    }
+}
+
+fn say<W: Write>(output: &Mutex<W>, said: &Said) {
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let line = serde_json::to_string(said).unwrap_or_default() + "\n";
+    // When nobody listens any more the command has been interrupted, and so are we.
+    let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+}
+
 /// The hidden command under which the worker is started.
 pub const COMMAND: &str = "image-worker";
 
 /// The worker: does the task and writes what it has to say, line by line. Returns whether all went well.
-pub fn serve(task: &str, output: impl Write + Send) -> bool {
-    let output = Mutex::new(output);
-    let say = |said: &Said| {
-        let mut output = output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let line = serde_json::to_string(said).unwrap_or_default() + "\n";
-        // When nobody listens any more the command has been interrupted, and so are we.
-        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
-    };
+pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
+    let output = Arc::new(Mutex::new(output));
+    let say = |said: &Said| say(&output, said);
     let sink = |progress: Progress| say(&Said::Progress(progress));
     let outcome = serde_json::from_str::<Task>(task)
         .map_err(|error| Report::from_error(Exit::Failure, &error))
         .and_then(|task| {
-            let store = Store::open(&task.root, &task.key)?;
+            let caller = Caller { output: Arc::clone(&output), input: Mutex::new(()) };
+            let store = Store::open(&task.root, &task.key)?.asking(Arc::new(caller));
             match task.verb {
                 Verb::Fetch { wanted, at_once } => {
                     fetch_all(&store, &wanted, at_once, &sink, &say);

@@ -197,6 +197,11 @@ impl Error {
             Error::ProgramRefused { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
                 one("is it made for this machine's processor, or a script without a `#!` line?")
             }
+            // execve(2), "Limits on size of arguments and environment".
+            Error::ProgramRefused { source, .. } if source.raw_os_error() == Some(libc::E2BIG) => one(
+                "arguments and environment together may take a quarter of the stack limit (2 MiB where it is 8; raise \
+                 `ulimits: {stack: …}`), each of them 128 KiB: give larger values as files, by `configs` or a volume",
+            ),
             _ => Vec::new(),
         }
     }

@@ -15,7 +15,7 @@ use super::mounts::{self, Bind, Secret, Secrets};
 use super::operations::{Credentials, Launch, Operation, SharedMemory, Slot, Stream};
 use super::program::CHANGE_DIRECTORY;
 use super::status::{Told, tell};
-use super::target::{Kind, Root};
+use super::target::{Kind, Purpose, Root};
 use super::users::User;
 use super::{credentials, namespaces, program, pseudo, reaper, rootfs, terminal};
 use crate::sys::process::{exit_at_once, loopback_up, put_descriptor_at};
@@ -218,7 +218,9 @@ impl Child {
             },
             Operation::Mask { target } => pseudo::mask(self.root()?, target),
             Operation::ReadOnly { target } => pseudo::read_only(self.root()?, target),
-            Operation::MakeDirectory { target } => self.root()?.ensure(target, Kind::Directory).map(drop),
+            Operation::MakeDirectory { target } => {
+                self.root()?.ensure(target, Kind::Directory, Purpose::WorkingDirectory).map(drop)
+            }
             Operation::Terminal { console } => self.make_terminal(*console),
             other => unreachable!("`perform` sends no {other} here"),
         }

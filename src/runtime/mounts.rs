@@ -15,7 +15,7 @@ use rustix::mount::{
 
 use super::error::{Error, failed};
 use super::operations::{MountAttribute, Propagation};
-use super::target::{Kind, Root, is_proc};
+use super::target::{Kind, Purpose, Root, is_proc};
 use crate::sys::mount::{Attributes, Reach, set_attributes};
 
 /// Files of /proc that may be mounted over: what lxcfs and its like replace. Anything else there could fake what the
@@ -86,7 +86,7 @@ pub(super) fn attach(mount: &OwnedFd, onto: impl AsFd, target: &str) -> Result<(
 
 /// Finds or makes the place of a user's mount; /proc is the kernel's.
 fn place(root: &Root, target: &str, kind: Kind) -> Result<OwnedFd, Error> {
-    let place = root.ensure(target, kind)?;
+    let place = root.ensure(target, kind, Purpose::Mount)?;
     let found = Kind::of(&place).map_err(failed("look at", target))?;
     if found != kind {
         return Err(Error::Kinds {

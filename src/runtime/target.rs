@@ -17,6 +17,31 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 /// How many links the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
+/// What a path is looked for or made for; errors say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To mount something there.
+    Mount,
+    /// To start a program in it.
+    WorkingDirectory,
+}
+
+impl Purpose {
+    fn finding(self) -> &'static str {
+        match self {
+            Purpose::Mount => "find mount target",
+            Purpose::WorkingDirectory => "find working directory",
+        }
+    }
+
+    fn creating(self) -> &'static str {
+        match self {
+            Purpose::Mount => "create mount target",
+            Purpose::WorkingDirectory => "create working directory",
+        }
+    }
+}
+
 /// What a mount target has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -92,35 +117,41 @@ impl Root {
         self.open_plain(name, flags)?.ok_or_else(|| Error::Redirected { target: name.to_owned() })
     }
 
-    /// Returns a path for mounting onto, made with its parents if it is not there.
+    /// Returns what is at a path, made with its parents if it is not there.
     ///
     /// Links are followed within the root, those that lead nowhere too: what they lead to is made.
-    pub fn ensure(&self, path: &str, kind: Kind) -> Result<OwnedFd, Error> {
-        self.ensure_within(path, kind, MAX_LINKS)
+    pub fn ensure(&self, path: &str, kind: Kind, purpose: Purpose) -> Result<OwnedFd, Error> {
+        self.ensure_within(path, kind, purpose, MAX_LINKS)
     }
 
-    fn ensure_within(&self, path: &str, kind: Kind, links: usize) -> Result<OwnedFd, Error> {
+    fn ensure_within(
+        &self,
+        path: &str,
+        kind: Kind,
+        purpose: Purpose,
+        links: usize,
+    ) -> Result<OwnedFd, Error> {
         match self.open(path, OFlags::PATH) {
             Ok(found) => return Ok(found),
             Err(Errno::NOENT) if links > 0 => {}
-            Err(error) => return Err(failed("find mount target", path)(error)),
+            Err(error) => return Err(failed(purpose.finding(), path)(error)),
         }
         let trimmed = path.trim_end_matches('/');
         let (parent, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
-        let directory = self.ensure_within(parent, Kind::Directory, links - 1)?;
+        let directory = self.ensure_within(parent, Kind::Directory, purpose, links - 1)?;
         if matches!(name, "" | "." | "..") {
-            return self.ensure_within(path, kind, links - 1);
+            return self.ensure_within(path, kind, purpose, links - 1);
         }
         if let Ok(link) = readlinkat(&directory, name, Vec::new()) {
             // A link that leads nowhere: go on at the place it names, as open(O_CREAT) would.
             let link = link.to_string_lossy();
             let next = if link.starts_with('/') { link.into_owned() } else { format!("{parent}/{link}") };
-            return self.ensure_within(&next, kind, links - 1);
+            return self.ensure_within(&next, kind, purpose, links - 1);
         }
-        make(&directory, name, kind).map_err(failed("create mount target", path))?;
+        make(&directory, name, kind).map_err(failed(purpose.creating(), path))?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         retry(|| openat2(&directory, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve))
-            .map_err(failed("open mount target", path))
+            .map_err(failed(purpose.finding(), path))
     }
 }
 
@@ -187,7 +218,7 @@ mod tests {
         symlink("/proc/self/fd/1", root.join("magic")).expect("made");
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let directory = rustix::fs::openat(CWD, &root, flags, Mode::empty()).expect("opened");
-        let result = Root::new(directory).ensure(path, kind).map(|found| {
+        let result = Root::new(directory).ensure(path, kind, Purpose::Mount).map(|found| {
             use std::os::fd::AsRawFd;
             let link = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).expect("a descriptor");
             let root = root.canonicalize().expect("there");

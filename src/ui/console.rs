@@ -79,6 +79,19 @@ pub fn ask(question: &str) -> io::Result<String> {
     Ok(answer.trim().to_owned())
 }
 
+/// Asks on stderr and reads one line from the terminal behind stdin, which does not show it.
+pub fn ask_secret(question: &str) -> io::Result<String> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let before = tcgetattr(io::stdin())?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(io::stdin(), OptionalActions::Now, &silent)?;
+    let answer = ask(question);
+    tcsetattr(io::stdin(), OptionalActions::Now, &before)?;
+    err_line("");
+    answer
+}
+
 /// A reader that went away (`rcompose logs | head`) has all it wants: the process ends, quietly and well.
 fn finish(written: io::Result<()>) {
     match written {

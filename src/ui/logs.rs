@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anstyle::{AnsiColor, Style};
 
-use super::value;
+use super::{printable, value};
 
 /// Colours in the order in which containers get them; neighbours differ well on dark and on light ground.
 const COLORS: [AnsiColor; 14] = [
@@ -33,6 +33,21 @@ pub struct Look {
     pub color: bool,
     /// The time at which the line was written.
     pub timestamps: bool,
+}
+
+/// Lines that wait to be written.
+#[derive(Debug)]
+pub struct Lines {
+    /// The lines, each with its end.
+    pub bytes: Vec<u8>,
+    terminal: bool,
+}
+
+impl Lines {
+    /// For a terminal only what is printable is taken; for a file or pipe, every byte.
+    pub fn for_terminal_if(terminal: bool) -> Lines {
+        Lines { bytes: Vec::new(), terminal }
+    }
 }
 
 /// Turns lines of containers into lines of the terminal.
@@ -70,7 +85,8 @@ impl Painter {
     }
 
     /// Appends a line of a container. `text` has no end of line; it need not be UTF-8.
-    pub fn line(&mut self, name: &str, time_ns: i64, text: &[u8], into: &mut Vec<u8>) {
+    pub fn line(&mut self, name: &str, time_ns: i64, text: &[u8], into: &mut Lines) {
+        let Lines { bytes: into, terminal } = into;
         if self.look.prefix {
             if !self.prefixes.contains_key(name) {
                 self.learn(name);
@@ -81,7 +97,10 @@ impl Painter {
             into.extend_from_slice(value::timestamp(time_ns).as_bytes());
             into.push(b' ');
         }
-        into.extend_from_slice(text);
+        match terminal {
+            true => printable::line(text, into),
+            false => into.extend_from_slice(text),
+        }
         into.push(b'\n');
     }
 }
@@ -102,15 +121,28 @@ mod tests {
     use super::*;
 
     fn check(look: Look, lines: &[(&str, &str)], expected: &str) {
+        check_at(false, look, lines, expected);
+    }
+
+    #[track_caller]
+    fn check_at(terminal: bool, look: Look, lines: &[(&str, &str)], expected: &str) {
         let mut painter = Painter::new(look);
         for (name, _) in lines {
             painter.learn(name);
         }
-        let mut bytes = Vec::new();
+        let mut into = Lines::for_terminal_if(terminal);
         for (name, text) in lines {
-            painter.line(name, 1_700_000_000_000_000_001, text.as_bytes(), &mut bytes);
+            painter.line(name, 1_700_000_000_000_000_001, text.as_bytes(), &mut into);
         }
-        assert_eq!(String::from_utf8(bytes).expect("UTF-8"), expected);
+        assert_eq!(String::from_utf8(into.bytes).expect("UTF-8"), expected);
+    }
+
+    #[test]
+    fn only_a_terminal_is_spared_what_programs_say_to_terminals() {
+        let look = Look { prefix: true, color: false, timestamps: false };
+        let lines = [("a-1", "\x1b]0;x\x07\x1b[32mok"), ("a-1", "50%\r")];
+        check_at(true, look, &lines, "a-1  | ^[]0;x^G\x1b[32mok\x1b[0m\na-1  | 50%\n");
+        check_at(false, look, &lines, "a-1  | \x1b]0;x\x07\x1b[32mok\na-1  | 50%\r\n");
     }
 
     #[test]
@@ -125,11 +157,11 @@ mod tests {
     #[test]
     fn a_longer_name_that_comes_later_widens_those_before() {
         let mut painter = Painter::new(Look { prefix: true, color: false, timestamps: false });
-        let mut bytes = Vec::new();
-        painter.line("a-1", 0, b"x", &mut bytes);
+        let mut lines = Lines::for_terminal_if(false);
+        painter.line("a-1", 0, b"x", &mut lines);
         painter.learn("longer-1");
-        painter.line("a-1", 0, b"y", &mut bytes);
-        assert_eq!(String::from_utf8_lossy(&bytes), "a-1  | x\na-1       | y\n");
+        painter.line("a-1", 0, b"y", &mut lines);
+        assert_eq!(String::from_utf8_lossy(&lines.bytes), "a-1  | x\na-1       | y\n");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use super::printable;
+
 /// How columns are spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spacing {
@@ -32,9 +34,9 @@ impl Table {
         Table { rows: vec![header.into_iter().map(Into::into).collect()] }
     }
 
-    /// Adds a row; it may be shorter or longer than the header.
+    /// Adds a row; it may be shorter or longer than the header. Control characters in a cell are made visible.
     pub fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self.rows.push(cells.into_iter().map(|cell| printable::cell(&cell.into()).into_owned()).collect());
     }
 
     /// Returns the lines, each with its end. The last cell of a row is not padded.

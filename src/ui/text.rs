@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
+use super::printable;
 use crate::report::{Place, Report};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -23,11 +24,11 @@ pub fn report(report: &Report) -> String {
 
 /// Returns a warning as a line, styled.
 pub fn warning(text: &str) -> String {
-    format!("{WARNING}warning{WARNING:#}{BOLD}:{BOLD:#} {text}")
+    format!("{WARNING}warning{WARNING:#}{BOLD}:{BOLD:#} {}", printable::text(text))
 }
 
 fn write_report(text: &mut String, report: &Report) {
-    line(text, format_args!("{ERROR}error{ERROR:#}{BOLD}: {}{BOLD:#}", report.message));
+    line(text, format_args!("{ERROR}error{ERROR:#}{BOLD}: {}{BOLD:#}", printable::text(&report.message)));
     for place in &report.places {
         write_place(text, place);
     }
@@ -52,7 +53,7 @@ fn write_place(text: &mut String, place: &Place) {
     let caret = "^".repeat(place.width.max(1) as usize);
     let label = if place.label.is_empty() { String::new() } else { format!(" {}", place.label) };
     line(text, format_args!("{margin} {FRAME}|{FRAME:#}"));
-    line(text, format_args!("{FRAME}{number} |{FRAME:#} {}", place.text));
+    line(text, format_args!("{FRAME}{number} |{FRAME:#} {}", printable::text(&place.text)));
     line(
         text,
         format_args!("{margin} {FRAME}|{FRAME:#} {}{ERROR}{caret}{label}{ERROR:#}", before_caret(place)),
@@ -67,14 +68,14 @@ fn before_caret(place: &Place) -> String {
         .take(place.column.saturating_sub(1) as usize)
         .map(|character| match character {
             '\t' => "\t".to_owned(),
-            other => " ".repeat(other.to_string().width()),
+            other => " ".repeat(printable::text(&other.to_string()).width()),
         })
         .collect()
 }
 
 /// Further lines of a cause (the tail of a log) stand below its first.
 fn indented(text: &str) -> String {
-    text.trim_end().replace('\n', "\n       ")
+    printable::text(text.trim_end()).replace('\n', "\n       ")
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {

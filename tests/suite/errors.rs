@@ -139,3 +139,26 @@ fn a_host_without_user_namespaces_is_told_the_mend() {
     assert!(stderr.contains("user namespace") && stderr.contains("user.max_user_namespaces"), "{stderr}");
     project.leaves_nothing();
 }
+
+#[test]
+fn what_a_process_cannot_begin_with_is_named_as_what_it_is() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let check = |name: &str, attribute: &str, expected: &[&str]| {
+        let compose = format!("services: {{a: {{image: \"rootfs:/\", command: \"true\", {attribute}}}}}\n");
+        let project = Project::new(name, &compose);
+        let error = project.run(&["up", "-d"]);
+        assert_ne!(error.code, Some(0));
+        for part in expected {
+            assert!(error.stderr.contains(part), "{part}: {}", error.stderr);
+        }
+        assert!(!error.stderr.contains("mount target"), "{}", error.stderr);
+        project.leaves_nothing();
+    };
+    let place = ["working directory `/etc/passwd/below`", "Not a directory"];
+    check("cwd", "working_dir: /etc/passwd/below", &place);
+    check("cwdfile", "working_dir: /etc/passwd", &["working directory `/etc/passwd`", "Not a directory"]);
+    let large = format!("environment: {{LARGE: \"{}\"}}", "x".repeat(140_000));
+    check("large", &large, &["Argument list too long", "hint: ", "128 KiB"]);
+}

@@ -1,6 +1,6 @@
 //! `exec` and `run`: exit codes, streams, what is left.
 
-use crate::support::{Capability, Project, needs};
+use crate::support::{Capability, Project, Terminal, needs};
 
 const ONE: &str = r#"
 services:
@@ -71,5 +71,25 @@ fn users_and_groups_of_the_image_are_found_by_name_and_number() {
     );
     let error = project.run(&["exec", "-T", "-u", "nobody-of-that-name", "app", "true"]);
     assert_ne!(error.code, Some(0));
+    project.leaves_nothing();
+}
+
+#[test]
+fn exec_on_a_terminal_gives_a_terminal_of_that_size() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "tty",
+        "services: {a: {image: \"rootfs:/\", command: sleep 1000, stop_grace_period: 0s}}\n",
+    );
+    project.run(&["up", "-d"]).ok();
+    let script = "test -t 0 && test -t 1 && test -t 2 && stty rows 7 && stty size && read word && echo got-$word && exit 3";
+    let mut terminal = Terminal::start(&project, &["exec", "a", "sh", "-c", script]);
+    terminal.shows("7 0");
+    terminal.types("word\n");
+    let (code, screen) = terminal.end();
+    assert!(screen.contains("got-word"), "{screen}");
+    assert_eq!(code, Some(3), "{screen}");
     project.leaves_nothing();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Capability, Project, needs, processes_of, soon};
+use crate::support::{Capability, Project, Terminal, needs, processes_of, soon};
 
 #[test]
 fn a_follower_sees_every_line_and_ends_with_the_service() {
@@ -73,5 +73,73 @@ services:
         expected += 1;
     }
     assert!(expected > 100, "only {expected} lines");
+    project.leaves_nothing();
+}
+
+#[test]
+fn what_a_program_says_to_a_terminal_reaches_pipes_but_no_terminal() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let said = "\x1b]0;a title\x07\x1b[31mred\x1b[0m \x1b[2J\r50%";
+    let project = Project::new(
+        "controls",
+        r#"
+services:
+  rude: {image: "rootfs:/", command: ["printf", '\033]0;a title\007\033[31mred\033[0m \033[2J\r50%%\n']}
+"#,
+    );
+    let shown = "^[]0;a title^G\x1b[31mred\x1b[0m ^[[2J^M50%";
+    let (code, screen) = Terminal::start(&project, &["up"]).end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains(shown), "{screen:?}");
+    let (code, screen) = Terminal::start(&project, &["logs"]).end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(
+        screen.contains(shown) && !screen.contains("\x1b]0;") && !screen.contains("\x1b[2J"),
+        "{screen:?}"
+    );
+    assert_eq!(project.logs("rude"), format!("{said}\n"));
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_log_with_a_limit_keeps_its_end_and_a_follower_misses_nothing() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    const PARTS: u32 = 30;
+    let project = Project::new(
+        "rotate",
+        r#"
+services:
+  # Each part waits for its turn, so that a follower is never further behind than what is kept.
+  talk:
+    image: rootfs:/
+    command: ["bash", "-c", 'for ((p = 0; p < 30; p++)); do while ! test -e /go/$$p; do sleep 0.01; done; for ((i = 0; i < 100; i++)); do echo $$p-$$i; done; done']
+    volumes: ["./go:/go"]
+    logging: {driver: json-file, options: {max-size: 1k, max-file: "3"}}
+"#,
+    );
+    std::fs::create_dir(project.path().join("go")).expect("a directory");
+    project.run(&["up", "-d"]).ok();
+    let mut follower = project.start(&["logs", "-f", "--no-color", "--no-log-prefix"]);
+    let mut lines = BufReader::new(follower.stdout.take().expect("piped")).lines();
+    let mut all = Vec::new();
+    for part in 0..PARTS {
+        project.write(&format!("go/{part}"), "");
+        for line in 0..100 {
+            let line = format!("{part}-{line}");
+            assert_eq!(lines.next().expect("more").expect("text"), line);
+            all.push(line);
+        }
+    }
+    assert!(lines.next().is_none());
+    assert!(follower.wait().expect("a child").success());
+    // What is kept is the end, without a gap: at most three generations, each a little over its limit.
+    let kept = project.logs("talk");
+    let kept: Vec<&str> = kept.lines().collect();
+    assert!(!kept.is_empty() && kept.len() < all.len() / 2, "{} lines", kept.len());
+    assert_eq!(kept, all[all.len() - kept.len()..]);
     project.leaves_nothing();
 }

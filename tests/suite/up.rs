@@ -1,6 +1,6 @@
 //! `up`, `down`, `ps`: what exists afterwards.
 
-use crate::support::{Capability, Project, needs};
+use crate::support::{Capability, Project, Terminal, needs};
 
 const TWO: &str = r#"
 services:
@@ -131,5 +131,38 @@ fn dry_run_says_what_it_would_do_and_does_nothing() {
     let said = ended.stdout + &ended.stderr;
     assert!(said.contains("a-1") && said.contains("b-1"), "{said}");
     assert_eq!(project.run(&["ps", "-a", "-q"]).ok(), "");
+    project.leaves_nothing();
+}
+
+#[test]
+fn ctrl_c_stops_the_foreground_and_a_second_one_kills() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "ctrlc",
+        r#"
+services:
+  polite: {image: "rootfs:/", command: ["sh", "-c", 'trap "echo asked; exit 0" TERM; echo ready; while :; do sleep 0.01; done']}
+  deaf:
+    image: rootfs:/
+    command: ["sh", "-c", 'trap "" TERM; echo listens; while :; do sleep 0.01; done']
+    stop_grace_period: 1000s
+"#,
+    );
+    let mut terminal = Terminal::start(&project, &["up", "polite"]);
+    terminal.shows("ready");
+    terminal.types("\x03");
+    let (code, screen) = terminal.end();
+    assert!(screen.contains("asked"), "{screen}");
+    assert_eq!(code, Some(130), "{screen}");
+    assert_eq!(project.field("polite", "State"), "exited");
+    let mut terminal = Terminal::start(&project, &["up", "deaf"]);
+    terminal.shows("listens");
+    terminal.types("\x03");
+    terminal.shows("Stopping");
+    terminal.types("\x03");
+    let (_, screen) = terminal.end();
+    assert_eq!(project.field("deaf", "ExitCode"), "137", "{screen}");
     project.leaves_nothing();
 }

@@ -9,7 +9,7 @@ use crate::ops::follow::{self, Wanted};
 use crate::ops::status;
 use crate::report::{Exit, Report};
 use crate::ui::console;
-use crate::ui::logs::{Look, Painter};
+use crate::ui::logs::{Lines, Look, Painter};
 
 /// Options of `logs`.
 #[derive(Debug, clap::Args)]
@@ -81,21 +81,21 @@ impl Args {
         let mut logs = follow::open(&session, &found.name, wanted)?;
         let signals = Signals::take(&[Signal::SIGINT, Signal::SIGTERM])
             .map_err(|error| Report::from_error(Exit::Failure, &error))?;
-        let mut batch = Vec::with_capacity(BATCH * 2);
+        let mut batch = Lines::for_terminal_if(console::stdout_is_terminal());
         loop {
             for name in logs.names() {
                 painter.learn(&name);
             }
             logs.read(&mut |name, line| {
                 painter.line(name, line.time_ns, line.text, &mut batch);
-                if batch.len() >= BATCH {
-                    console::out_bytes(&batch);
-                    batch.clear();
+                if batch.bytes.len() >= BATCH {
+                    console::out_bytes(&batch.bytes);
+                    batch.bytes.clear();
                 }
             })?;
-            if !batch.is_empty() {
-                console::out_bytes(&batch);
-                batch.clear();
+            if !batch.bytes.is_empty() {
+                console::out_bytes(&batch.bytes);
+                batch.bytes.clear();
             }
             if !self.follow || !logs.wait(&signals)? {
                 break;

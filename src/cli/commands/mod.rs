@@ -12,12 +12,14 @@ pub mod image;
 pub mod images;
 pub mod kill;
 pub mod load;
+pub mod login;
 pub mod logs;
 pub mod ls;
 pub mod pause;
 pub mod port;
 pub mod ps;
 pub mod pull;
+pub mod push;
 pub mod restart;
 pub mod rm;
 pub mod rmi;
@@ -84,6 +86,12 @@ pub enum Command {
     Config(config::Args),
     /// Fetch the images of services
     Pull(pull::Args),
+    /// Send the images of services to registries
+    Push(push::Args),
+    /// Log in to a registry
+    Login(login::LoginArgs),
+    /// Log out of a registry
+    Logout(login::LogoutArgs),
     /// List the images that the containers use
     Images(images::Args),
     /// Work with the images of the store
@@ -129,6 +137,9 @@ impl Command {
             Command::Volumes(_) => "volumes",
             Command::Config(_) => "config",
             Command::Pull(_) => "pull",
+            Command::Push(_) => "push",
+            Command::Login(_) => "login",
+            Command::Logout(_) => "logout",
             Command::Images(_) => "images",
             Command::Image(_) => "image",
             Command::Load(_) => "load",
@@ -166,6 +177,9 @@ impl Command {
             Command::Volumes(args) => args.run(context),
             Command::Config(args) => args.run(context),
             Command::Pull(args) => args.run(context),
+            Command::Push(args) => args.run(context),
+            Command::Login(args) => args.run(context),
+            Command::Logout(args) => args.run(context),
             Command::Images(args) => args.run(context),
             Command::Image(args) => args.run(context),
             Command::Load(args) => args.run(context),

@@ -14,7 +14,7 @@ use crate::ops::up::{self, Build, Options, PullPolicy, Recreate};
 use crate::ops::verbs;
 use crate::report::{Exit, Report};
 use crate::ui::console;
-use crate::ui::logs::{Look, Painter};
+use crate::ui::logs::{Lines, Look, Painter};
 
 /// The variable that keeps quiet about orphans.
 pub const IGNORE_ORPHANS: &str = "COMPOSE_IGNORE_ORPHANS";
@@ -210,8 +210,8 @@ impl Args {
         let mut screen = Terminal {
             context,
             painter: Painter::new(look),
-            out: Vec::new(),
-            err: Vec::new(),
+            out: Lines::for_terminal_if(console::stdout_is_terminal()),
+            err: Lines::for_terminal_if(console::stderr_is_terminal()),
             signals: None,
         };
         attached::up(&context.session(), project, &options, &attach, &mut screen)
@@ -222,8 +222,8 @@ impl Args {
 struct Terminal<'a> {
     context: &'a Context,
     painter: Painter,
-    out: Vec<u8>,
-    err: Vec<u8>,
+    out: Lines,
+    err: Lines,
     signals: Option<Signals>,
 }
 
@@ -241,15 +241,15 @@ impl Screen for Terminal<'_> {
     }
 
     fn flush(&mut self) {
-        if self.out.is_empty() && self.err.is_empty() {
+        if self.out.bytes.is_empty() && self.err.bytes.is_empty() {
             return;
         }
         self.context.display.aside(|| {
-            console::out_bytes(&self.out);
-            console::err_bytes(&self.err);
+            console::out_bytes(&self.out.bytes);
+            console::err_bytes(&self.err.bytes);
         });
-        self.out.clear();
-        self.err.clear();
+        self.out.bytes.clear();
+        self.err.bytes.clear();
     }
 
     fn exited(&mut self, name: &str, code: i32, why: Option<&str>) {

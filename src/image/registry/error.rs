@@ -1,8 +1,11 @@
 //! What a registry, or the way to it, can refuse.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::host::files;
 
 /// A registry that did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -16,12 +19,14 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// 401 in spite of all that we could say of ourselves. Docker Hub says so too of what does not exist.
-    #[error("registry `{host}` does not let {} read `{image}`", user.as_deref().map_or("anonymous users".to_owned(), |user| format!("user `{user}`")))]
+    #[error("registry `{host}` does not let {} {doing}{}", who(user.as_deref()), what(image))]
     Unauthorized {
         /// The registry's host.
         host: String,
-        /// The image as the user named it.
+        /// The image as the user named it; empty is none.
         image: String,
+        /// What was to be done.
+        doing: Doing,
         /// As whom we asked.
         user: Option<String>,
     },
@@ -67,12 +72,112 @@ pub enum Error {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// A program that keeps secrets did not give or take one.
+    #[error("`{program}` failed: {reason}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Who was asked who we are could not say.
+    #[error("cannot find out who we are to registry `{host}`: {reason}")]
+    Asked {
+        /// The registry's host.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file of registries cannot be understood.
+    #[error("`{}` is not a configuration of registries", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: Box<toml::de::Error>,
+    },
+    /// The settings forbid this registry.
+    #[error("`{image}` is blocked by registries.conf")]
+    Blocked {
+        /// The image as the user named it.
+        image: String,
+    },
+    /// A certificate or key that is none.
+    #[error("`{}` is not a certificate with its key in PEM form", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: reqwest::Error,
+    },
+    /// The registry's name, or an address that it gave, cannot be used.
+    #[error("registry `{host}` has or gave an address that is none")]
+    Address {
+        /// The registry's host.
+        host: String,
+    },
+    /// The registry itself failed, and its mirrors before it.
+    #[error(transparent)]
+    Everywhere(Everywhere),
+    /// A file of ours could not be used.
+    #[error(transparent)]
+    File(#[from] files::Error),
     /// The HTTP client could not be set up.
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
     /// The asynchronous runtime could not be set up.
     #[error("cannot set up the runtime for downloads")]
     Runtime(#[source] io::Error),
+}
+
+/// What was to be done with an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Pull it.
+    Read,
+    /// Push it.
+    Write,
+    /// Only say who we are.
+    LogIn,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doing::Read => "read",
+            Doing::Write => "write",
+            Doing::LogIn => "in",
+        })
+    }
+}
+
+/// What the registry said at last, and what each mirror had said before.
+#[derive(Debug)]
+pub struct Everywhere {
+    /// Of the registry.
+    pub last: Box<Error>,
+    /// Of the mirrors.
+    pub mirrors: Vec<String>,
+}
+
+impl fmt::Display for Everywhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.last.fmt(f)
+    }
+}
+
+impl std::error::Error for Everywhere {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.last.source()
+    }
+}
+
+fn who(user: Option<&str>) -> String {
+    user.map_or_else(|| "anonymous users".to_owned(), |user| format!("user `{user}`"))
+}
+
+fn what(image: &str) -> String {
+    if image.is_empty() { String::new() } else { format!(" `{image}`") }
 }
 
 impl Error {
@@ -82,17 +187,30 @@ impl Error {
             Error::Unreachable { host, source } => {
                 let mut hints = vec![format!("check the name `{host}` and this machine's network")];
                 if format!("{source:?}").contains("UnknownIssuer") {
-                    let roots =
-                        "install `ca-certificates`, or name the registry's certificate in SSL_CERT_FILE";
-                    hints = vec![format!("no root certificate here vouches for `{host}`: {roots}")];
+                    hints = vec![format!(
+                        "no root certificate here vouches for `{host}`: put its CA into \
+                         ~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE"
+                    )];
                 }
                 hints
             }
-            Error::Unauthorized { host, user: None, .. } => vec![format!(
-                "check the name; for a private image log in, so that ~/.docker/config.json has an entry for `{host}`"
-            )],
+            Error::Unauthorized { doing: Doing::LogIn, .. } => {
+                vec!["check user and password".to_owned()]
+            }
+            Error::Unauthorized { host, user: None, .. } => {
+                vec![format!("check the name; for what is private, `rcompose login {host}` first")]
+            }
             Error::Unauthorized { host, .. } => {
-                vec![format!("check the name, and the password for `{host}` in ~/.docker/config.json")]
+                vec![format!("check the name, or log in again: `rcompose login {host}`")]
+            }
+            Error::Everywhere(Everywhere { last, mirrors }) => {
+                let mirrors = mirrors.iter().map(|said| format!("a mirror was asked before: {said}"));
+                last.hints().into_iter().chain(mirrors).collect()
+            }
+            Error::Helper { program, .. } => {
+                vec![format!(
+                    "Docker's config.json names `{program}` for secrets; it must be in PATH and work"
+                )]
             }
             Error::NotFound { .. } => vec!["check the name and the tag".to_owned()],
             Error::TooManyRequests { wait: Some(wait), .. } => {

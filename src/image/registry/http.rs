@@ -1,18 +1,22 @@
 //! One repository of one registry over HTTP: scheme, certificates, who we are, and patience.
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Certificate, Method, Response, StatusCode, redirect};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
-use super::auth::{self, Challenge, Credentials};
-use super::error::Error;
-use crate::image::reference::{DOCKER_HUB, Reference};
+use super::auth::{Challenge, percent_encode};
+use super::certificates::Certificates;
+use super::error::{Doing, Error};
+use super::keys::{Credentials, Keys};
+use super::settings::Endpoint;
+use crate::image::reference::DOCKER_HUB;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Without a byte for so long a connection counts as broken.
@@ -27,190 +31,357 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// What an answer may say about an error.
 const MAX_MESSAGE: usize = 64 << 10;
+/// What token services are told of the program that asks (OAuth 2).
+const CLIENT_ID: &str = "rcompose";
 
-/// Where distributions keep the root certificates that they trust.
-const BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// A repository that can be read.
+/// A repository, or with an empty path the registry itself.
 pub struct Client {
     http: reqwest::Client,
-    base: String,
-    host: String,
+    base: Url,
+    endpoint: Endpoint,
+    /// As the user named it, for errors.
     image: String,
-    repository: String,
-    credentials: Option<Credentials>,
-    /// The header that the registry wanted last.
-    authorization: Mutex<Option<String>>,
+    doing: Doing,
+    keys: Arc<dyn Keys>,
+    /// What a token must be good for, beyond what the registry asks for.
+    scopes: Vec<String>,
+    /// A mirror is not waited for: another place has the same.
+    hasty: bool,
+    access: Mutex<Access>,
     /// Whether the registry has ever answered.
-    met: Mutex<bool>,
+    met: AtomicBool,
+}
+
+/// How we show who we are.
+#[derive(Default)]
+struct Access {
+    /// The header that the registry wanted last.
+    header: Option<String>,
+    /// How often it was made.
+    round: u32,
+    /// What vouches for us, once that was looked up.
+    credentials: Option<Option<Credentials>>,
 }
 
 impl Client {
-    /// Prepares to talk to the registry of a reference. Plain HTTP is only tried on this very machine.
-    pub async fn connect(reference: &Reference) -> Result<Client, Error> {
-        let host = reference.registry().to_owned();
-        let credentials = auth::find(&host, |name| std::env::var_os(name).map(Into::into))?;
-        let address = if host == DOCKER_HUB { "registry-1.docker.io" } else { &host };
-        let loopback = is_loopback(&host);
-        let http = build(loopback)?;
-        let mut scheme = "https";
-        if loopback && speaks_http(&http, address).await {
-            scheme = "http";
+    /// Prepares to talk to an endpoint. Plain HTTP is tried on this very machine, and where settings allow it.
+    pub async fn connect(
+        endpoint: &Endpoint,
+        image: &str,
+        doing: Doing,
+        keys: &Arc<dyn Keys>,
+    ) -> Result<Client, Error> {
+        let host = &endpoint.host;
+        let address = if host == DOCKER_HUB { "registry-1.docker.io" } else { host };
+        let loopback = is_loopback(host);
+        let mut http = None;
+        // On loopback nearly all speak plain HTTP, elsewhere hardly any: the likely scheme first.
+        if loopback {
+            let plain = build(host, true, false)?;
+            http = speaks_http(&plain, address).await.then_some(("http", plain));
+        } else if endpoint.insecure {
+            let secure = build(host, false, true)?;
+            if !speaks_https(&secure, address).await {
+                http = Some(("http", secure));
+            }
         }
+        let (scheme, http) = match http {
+            Some(found) => found,
+            None => ("https", build(host, loopback, endpoint.insecure)?),
+        };
+        let base = format!("{scheme}://{address}/v2/{}/", endpoint.repository);
+        let base = if endpoint.repository.is_empty() { format!("{scheme}://{address}/v2/") } else { base };
         Ok(Client {
             http,
-            base: format!("{scheme}://{address}/v2/{}", reference.repository()),
-            host,
-            image: reference.familiar(),
-            repository: reference.repository().to_owned(),
-            credentials,
-            authorization: Mutex::new(None),
-            met: Mutex::new(false),
+            base: Url::parse(&base).map_err(|_| Error::Address { host: host.clone() })?,
+            endpoint: endpoint.clone(),
+            image: image.to_owned(),
+            doing,
+            keys: Arc::clone(keys),
+            scopes: Vec::new(),
+            hasty: false,
+            access: Mutex::new(Access::default()),
+            met: AtomicBool::new(false),
         })
+    }
+
+    /// The same for a mirror: it gets one chance.
+    pub fn hasty(mut self) -> Client {
+        self.hasty = true;
+        self
+    }
+
+    /// The same with tokens that are good for more than the registry asks for.
+    pub fn with_scopes(mut self, scopes: Vec<String>) -> Client {
+        self.scopes = scopes;
+        self
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Gets `path` of the repository, again and again where that may help; the answer is a success.
     ///
-    /// With `from`, asks for the bytes from there on; the answer is 206 where the registry can do that, else 200.
+    /// With `from`, asks for the bytes from there on; the answer is 206 where the registry can do that, else 200, or 416.
     pub async fn get(&self, path: &str, accept: &str, from: u64) -> Result<Response, Error> {
-        let mut authenticated = false;
+        let url = self.url(path)?;
+        self.send(&[StatusCode::RANGE_NOT_SATISFIABLE], || {
+            let request = self.http.get(url.clone()).header(ACCEPT, accept);
+            if from > 0 { request.header(RANGE, format!("bytes={from}-")) } else { request }
+        })
+        .await
+    }
+
+    /// Asks whether `path` of the repository is there, and for its headers.
+    pub async fn head(&self, path: &str, accept: &str) -> Result<Option<Response>, Error> {
+        let url = self.url(path)?;
+        let response = self
+            .send(&[StatusCode::NOT_FOUND], || self.http.head(url.clone()).header(ACCEPT, accept))
+            .await?;
+        Ok(Some(response).filter(|response| response.status().is_success()))
+    }
+
+    /// Resolves a path of the repository, or an address that the registry gave.
+    pub fn url(&self, path: &str) -> Result<Url, Error> {
+        self.base.join(path).map_err(|_| Error::Address { host: self.endpoint.host.clone() })
+    }
+
+    /// Begins a request; it is sent by [`Client::send`].
+    pub fn request(&self, method: Method, url: &Url) -> RequestBuilder {
+        self.http.request(method, url.clone())
+    }
+
+    /// Sends what `make` makes, again and again where that may help. The answer is a success or one of `fine`.
+    pub async fn send(
+        &self,
+        fine: &[StatusCode],
+        make: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, Error> {
+        self.send_up_to(None, fine, make).await
+    }
+
+    /// Sends what must not be sent twice: only who we are is said again.
+    pub async fn send_once(&self, make: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
+        self.send_up_to(Some(1), &[], make).await
+    }
+
+    async fn send_up_to(
+        &self,
+        limit: Option<u32>,
+        fine: &[StatusCode],
+        make: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, Error> {
+        // They become more once the registry has answered.
+        let attempts = || limit.unwrap_or_else(|| self.attempts());
         let mut attempt = 0;
+        let mut renewed = false;
         loop {
             attempt += 1;
-            let mut request =
-                self.http.request(Method::GET, format!("{}/{path}", self.base)).header(ACCEPT, accept);
-            if let Some(authorization) =
-                self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
-            {
-                request = request.header(AUTHORIZATION, authorization);
-            }
-            if from > 0 {
-                request = request.header(RANGE, format!("bytes={from}-"));
-            }
-            let response = match request.send().await {
+            let mut request = make().build().map_err(Error::Client)?;
+            let round = {
+                let access = self.access.lock().await;
+                // Only the registry itself learns who we are; an upload may go to a storage service.
+                if let Some(header) = &access.header
+                    && request.url().origin() == self.base.origin()
+                    && let Ok(value) = header.parse()
+                {
+                    request.headers_mut().insert(AUTHORIZATION, value);
+                }
+                access.round
+            };
+            let response = match self.http.execute(request).await {
                 Ok(response) => response,
-                Err(source) if attempt < self.attempts() && !is_hopeless(&source) => {
+                Err(source) if attempt < attempts() && !is_hopeless(&source) => {
                     tokio::time::sleep(wait(attempt)).await;
                     continue;
                 }
                 Err(source) => return Err(self.unreachable(source)),
             };
-            *self.met.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.met.store(true, Ordering::Relaxed);
             match response.status() {
-                status if status.is_success() => return Ok(response),
-                StatusCode::RANGE_NOT_SATISFIABLE => return Ok(response),
+                status if status.is_success() || fine.contains(&status) => return Ok(response),
                 // The first time we do not know what is wanted; later a token may have expired.
-                StatusCode::UNAUTHORIZED if !authenticated => {
-                    authenticated = true;
-                    self.authenticate(response.headers()).await?;
+                StatusCode::UNAUTHORIZED if !renewed => {
+                    renewed = true;
+                    self.authenticate(response.headers(), round).await?;
                 }
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized()),
-                StatusCode::NOT_FOUND => {
-                    return Err(Error::NotFound { host: self.host.clone(), image: self.image.clone() });
-                }
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized().await),
+                StatusCode::NOT_FOUND => return Err(self.not_found()),
                 StatusCode::TOO_MANY_REQUESTS => {
                     let asked = retry_after(response.headers());
-                    if attempt >= ATTEMPTS || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER) {
-                        return Err(Error::TooManyRequests { host: self.host.clone(), wait: asked });
+                    if attempt >= attempts() || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER) {
+                        return Err(Error::TooManyRequests { host: self.endpoint.host.clone(), wait: asked });
                     }
                     tokio::time::sleep(asked.unwrap_or_else(|| wait(attempt))).await;
                 }
-                status if status.is_server_error() && attempt < ATTEMPTS => {
+                status if status.is_server_error() && attempt < attempts() => {
                     let asked = retry_after(response.headers()).filter(|asked| *asked <= LONGEST_RETRY_AFTER);
                     tokio::time::sleep(asked.unwrap_or_else(|| wait(attempt))).await;
                 }
                 status => {
-                    let host = self.host.clone();
-                    return Err(Error::Answer {
-                        host,
-                        status: status.as_u16(),
-                        message: message(response).await,
-                    });
+                    let host = self.endpoint.host.clone();
+                    let message = message(response).await;
+                    return Err(Error::Answer { host, status: status.as_u16(), message });
                 }
             }
         }
     }
 
     fn attempts(&self) -> u32 {
-        match *self.met.lock().unwrap_or_else(PoisonError::into_inner) {
-            true => ATTEMPTS,
-            false => FIRST_ATTEMPTS,
+        match (self.hasty, self.met.load(Ordering::Relaxed)) {
+            (true, _) => 1,
+            (false, true) => ATTEMPTS,
+            (false, false) => FIRST_ATTEMPTS,
         }
     }
 
     /// Makes the error of a connection that broke.
     pub fn unreachable(&self, source: reqwest::Error) -> Error {
         // The address may bear a signature for a storage service.
-        Error::Unreachable { host: self.host.clone(), source: source.without_url() }
+        Error::Unreachable { host: self.endpoint.host.clone(), source: source.without_url() }
     }
 
-    fn unauthorized(&self) -> Error {
+    fn not_found(&self) -> Error {
+        Error::NotFound { host: self.endpoint.host.clone(), image: self.image.clone() }
+    }
+
+    async fn unauthorized(&self) -> Error {
+        let access = self.access.lock().await;
+        self.refused(access.credentials.as_ref().and_then(Option::as_ref))
+    }
+
+    fn refused(&self, credentials: Option<&Credentials>) -> Error {
         Error::Unauthorized {
-            host: self.host.clone(),
+            host: self.endpoint.host.clone(),
             image: self.image.clone(),
-            user: self.credentials.as_ref().map(|credentials| credentials.user.clone()),
+            doing: self.doing,
+            user: credentials.map(|credentials| credentials.user().unwrap_or("of the token").to_owned()),
         }
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let offers = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        let header = match offers.filter_map(Challenge::parse).next() {
-            Some(Challenge::Basic) => self.credentials.as_ref().ok_or_else(|| self.unauthorized())?.basic(),
-            Some(Challenge::Bearer { realm, service, scope }) => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.repository));
-                format!("Bearer {}", self.token(&realm, service.as_deref(), &scope).await?)
+    /// Makes the header that a 401 asks for, unless another request has done so since the one of that round.
+    async fn authenticate(&self, headers: &HeaderMap, round: u32) -> Result<(), Error> {
+        let mut access = self.access.lock().await;
+        if access.round != round {
+            return Ok(());
+        }
+        let credentials = match &access.credentials {
+            Some(known) => known.clone(),
+            None => {
+                let (keys, host) = (Arc::clone(&self.keys), self.endpoint.host.clone());
+                // A helper is a program that may ask the user.
+                let found = tokio::task::spawn_blocking(move || keys.find(&host)).await;
+                let found = found.map_err(|error| Error::Runtime(error.into()))??;
+                access.credentials = Some(found.clone());
+                found
             }
-            None => return Err(self.unauthorized()),
         };
-        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
+        let offers = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let header = match (offers.filter_map(Challenge::parse).next(), &credentials) {
+            (Some(_), Some(Credentials::Registry { token })) => format!("Bearer {token}"),
+            (Some(Challenge::Basic), Some(credentials)) => {
+                credentials.basic().ok_or_else(|| self.refused(Some(credentials)))?
+            }
+            (Some(Challenge::Bearer { realm, service, scope }), credentials) => {
+                let scopes = self.wanted_scopes(scope.as_deref());
+                let asked = Asked { realm: &realm, service: service.as_deref(), scopes: &scopes };
+                format!("Bearer {}", self.token(&asked, credentials.as_ref()).await?)
+            }
+            (_, credentials) => return Err(self.refused(credentials.as_ref())),
+        };
+        access.header = Some(header);
+        access.round += 1;
         Ok(())
     }
 
-    async fn token(&self, realm: &str, service: Option<&str>, scope: &str) -> Result<String, Error> {
+    /// What a token is to be good for: what the registry names, else what we are about to do, and our own wishes.
+    fn wanted_scopes(&self, named: Option<&str>) -> Vec<String> {
+        let mut scopes: Vec<String> = named.unwrap_or_default().split(' ').map(str::to_owned).collect();
+        scopes.retain(|scope| !scope.is_empty());
+        if scopes.is_empty() && !self.endpoint.repository.is_empty() {
+            let actions = if self.doing == Doing::Write { "pull,push" } else { "pull" };
+            scopes.push(format!("repository:{}:{actions}", self.endpoint.repository));
+        }
+        for own in &self.scopes {
+            if !scopes.contains(own) {
+                scopes.push(own.clone());
+            }
+        }
+        scopes
+    }
+
+    async fn token(&self, asked: &Asked<'_>, credentials: Option<&Credentials>) -> Result<String, Error> {
         #[derive(Deserialize)]
         struct Answer {
             token: Option<String>,
             access_token: Option<String>,
         }
-        let refused = |reason: &str| Error::Token { realm: realm.to_owned(), reason: reason.to_owned() };
-        let url = reqwest::Url::parse(&Challenge::token_url(realm, service, scope))
-            .map_err(|_| refused("it is not an address"))?;
-        let plain_is_fine = url.host_str().is_some_and(is_loopback);
+        let failed = |reason: &str| Error::Token { realm: asked.realm.to_owned(), reason: reason.to_owned() };
+        let url = Url::parse(&Challenge::token_url(asked.realm, asked.service, asked.scopes))
+            .map_err(|_| failed("it is not an address"))?;
+        let plain_is_fine = self.endpoint.insecure || url.host_str().is_some_and(is_loopback);
         if url.scheme() != "https" && !plain_is_fine {
-            return Err(refused("it is not reached by HTTPS"));
+            return Err(failed("it is not reached by HTTPS"));
         }
         let mut attempt = 0;
         let response = loop {
             attempt += 1;
-            let mut request = self.http.get(url.clone());
-            if let Some(credentials) = &self.credentials {
-                request = request.header(AUTHORIZATION, credentials.basic());
-            }
+            let request = match credentials {
+                Some(Credentials::Identity { token }) => {
+                    let realm = Url::parse(asked.realm).map_err(|_| failed("it is not an address"))?;
+                    let form = "application/x-www-form-urlencoded";
+                    self.http.post(realm).header(CONTENT_TYPE, form).body(asked.refresh(token))
+                }
+                Some(credentials) => match credentials.basic() {
+                    Some(basic) => self.http.get(url.clone()).header(AUTHORIZATION, basic),
+                    None => self.http.get(url.clone()),
+                },
+                None => self.http.get(url.clone()),
+            };
             match request.send().await {
-                Ok(response) if response.status().is_server_error() && attempt < ATTEMPTS => {}
+                Ok(response) if response.status().is_server_error() && attempt < self.attempts() => {}
                 Ok(response) => break response,
-                Err(error) if attempt < FIRST_ATTEMPTS && !is_hopeless(&error) => {}
-                Err(error) => return Err(refused(&chain(&error.without_url()))),
+                Err(error) if attempt < self.attempts().min(FIRST_ATTEMPTS) && !is_hopeless(&error) => {}
+                Err(error) => return Err(failed(&chain(&error.without_url()))),
             }
             tokio::time::sleep(wait(attempt)).await;
         };
         match response.status() {
             status if status.is_success() => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.refused(credentials)),
             StatusCode::TOO_MANY_REQUESTS => {
                 let wait = retry_after(response.headers());
-                return Err(Error::TooManyRequests { host: self.host.clone(), wait });
+                return Err(Error::TooManyRequests { host: self.endpoint.host.clone(), wait });
             }
-            status => return Err(refused(&format!("{}: {}", status.as_u16(), message(response).await))),
+            status => return Err(failed(&format!("{}: {}", status.as_u16(), message(response).await))),
         }
-        let answer: Answer = response.json().await.map_err(|_| refused("its answer is not a token"))?;
-        answer.token.or(answer.access_token).ok_or_else(|| refused("its answer holds no token"))
+        let answer: Answer = response.json().await.map_err(|_| failed("its answer is not a token"))?;
+        answer.token.or(answer.access_token).ok_or_else(|| failed("its answer holds no token"))
+    }
+}
+
+/// What is asked of a token service.
+struct Asked<'a> {
+    realm: &'a str,
+    service: Option<&'a str>,
+    scopes: &'a [String],
+}
+
+impl Asked<'_> {
+    /// The form by which a refresh token is given for another (OAuth 2, RFC 6749 §6).
+    fn refresh(&self, token: &str) -> String {
+        let scope = self.scopes.join(" ");
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("service", self.service.unwrap_or_default()),
+            ("client_id", CLIENT_ID),
+            ("scope", &scope),
+            ("refresh_token", token),
+        ];
+        let pairs = fields.map(|(name, value)| format!("{name}={}", percent_encode(value)));
+        pairs.join("&")
     }
 }
 
@@ -238,9 +409,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// RFC 9110 §10.2.3; the form with a date is left to our own patience.
+/// RFC 9110 §10.2.3: seconds, or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let date = SystemTime::from(date);
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 /// What an answer says about an error: the registry's own words (distribution-spec, error codes), else a few of it.
@@ -277,7 +454,9 @@ async fn message(mut response: Response) -> String {
     }
 }
 
-fn build(loopback: bool) -> Result<reqwest::Client, Error> {
+/// Makes the client for one host. Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, but for this
+/// very machine.
+fn build(host: &str, loopback: bool, insecure: bool) -> Result<reqwest::Client, Error> {
     // Whoever comes first sets it for the process; it is the same for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let secure_stays_secure = redirect::Policy::custom(|attempt| {
@@ -290,32 +469,23 @@ fn build(loopback: bool) -> Result<reqwest::Client, Error> {
             attempt.follow()
         }
     });
+    let certificates = Certificates::read(host, &|name| std::env::var_os(name).map(PathBuf::from))?;
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("rcompose/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .redirect(secure_stays_secure)
-        .tls_certs_only(roots());
+        // Addresses of storage services are signed; the next host has no business with them.
+        .referer(false)
+        .tls_danger_accept_invalid_certs(insecure)
+        .tls_certs_only(certificates.roots);
+    if let Some(identity) = certificates.identity {
+        builder = builder.identity(identity);
+    }
     if loopback {
         builder = builder.no_proxy();
     }
     builder.build().map_err(Error::Client)
-}
-
-/// The root certificates of this machine: SSL_CERT_FILE, as OpenSSL has it, or the first bundle there is. Those that
-/// cannot be parsed are passed over; without any, HTTPS fails and says so.
-fn roots() -> Vec<Certificate> {
-    let named = std::env::var_os("SSL_CERT_FILE");
-    let paths = named.iter().map(Path::new).chain(BUNDLES.iter().map(Path::new));
-    for path in paths {
-        if let Ok(bundle) = std::fs::read(path) {
-            let certificates = Certificate::from_pem_bundle(&bundle).unwrap_or_default();
-            if !certificates.is_empty() {
-                return certificates;
-            }
-        }
-    }
-    Vec::new()
 }
 
 /// Returns whether a host, with or without a port, is this very machine.
@@ -337,6 +507,11 @@ async fn speaks_http(http: &reqwest::Client, address: &str) -> bool {
     }
 }
 
+/// A server for plain HTTP does not answer a greeting of TLS.
+async fn speaks_https(http: &reqwest::Client, address: &str) -> bool {
+    http.get(format!("https://{address}/v2/")).send().await.is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,5 +531,18 @@ mod tests {
     fn waits_double_up_to_a_limit() {
         let waits: Vec<u128> = (1..ATTEMPTS).map(|attempt| wait(attempt).as_millis()).collect();
         assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 10000, 10000]);
+    }
+
+    #[test]
+    fn the_time_to_wait_is_seconds_or_a_date() {
+        let after = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().expect(text));
+            retry_after(&headers)
+        };
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert!(after("Fri, 31 Dec 2100 23:59:59 GMT").is_some_and(|wait| wait > LONGEST_RETRY_AFTER));
+        assert_eq!(after("soon"), None);
     }
 }

@@ -3,6 +3,7 @@
 
 mod host;
 mod leftovers;
+mod terminal;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use host::{Capability, OwnNetwork, needs};
 pub use leftovers::processes_of;
+pub use terminal::Terminal;
 
 /// How long a command may take before the test gives up on it. Not a measure of speed: only an end to a hang.
 const PATIENCE: Duration = Duration::from_secs(120);

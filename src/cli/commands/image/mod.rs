@@ -3,6 +3,7 @@
 mod inspect;
 pub mod save;
 mod tag;
+mod transfer;
 
 use super::super::context::Context;
 use super::images::{bare, created, or_none, short};
@@ -31,6 +32,10 @@ enum Command {
     Tag(tag::Args),
     /// Write images to an archive
     Save(save::Args),
+    /// Fetch images from registries
+    Pull(transfer::PullArgs),
+    /// Send images to registries
+    Push(transfer::PushArgs),
     /// Take images out of an archive into the store
     Load(load::Args),
     /// Remove images from the store
@@ -56,6 +61,8 @@ impl Args {
             Command::Inspect(args) => args.run(context),
             Command::Tag(args) => args.run(context),
             Command::Save(args) => args.run(context),
+            Command::Pull(args) => args.run(context),
+            Command::Push(args) => args.run(context),
             Command::Load(args) => args.run(context),
             Command::Rm(args) => args.run(context),
         }

@@ -1,136 +1,13 @@
-//! A registry of our own on loopback that misbehaves as it is told, and what the client makes of it.
+//! What the client makes of registries that misbehave.
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
+use super::server::{Answer, Server, content};
 use super::*;
-use crate::image::tests::{Blob, Made, Place, image};
-use crate::image::{Source, fetch};
+use crate::image::config::{OCI_INDEX, OCI_MANIFEST};
+use crate::image::tests::{Blob, Place, image};
+use crate::image::{Digest, Image, Platform, Reference, Source, fetch};
 use crate::progress::Silent;
-
-/// How one request is answered.
-#[derive(Clone)]
-enum Answer {
-    /// 200, or 206 when a range is asked for.
-    Content(String, Vec<u8>),
-    /// 200 from the first byte, whatever was asked for.
-    Whole(Vec<u8>),
-    /// The length of all, and then only so many bytes.
-    Cut(Vec<u8>, usize),
-    /// A status, a header, no content.
-    Status(u16, String),
-}
-
-#[derive(Default)]
-struct Script {
-    /// For each path what comes, in order; the last one stays.
-    answers: HashMap<String, Vec<Answer>>,
-    /// Each request: path, `Authorization`, `Range`.
-    log: Vec<(String, Option<String>, Option<String>)>,
-}
-
-/// A server on a port of its own.
-struct Server {
-    address: String,
-    script: Arc<Mutex<Script>>,
-}
-
-impl Server {
-    fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("its address").to_string();
-        let script = Arc::new(Mutex::new(Script::default()));
-        let shared = Arc::clone(&script);
-        // Ends with the test's process; nothing waits for it.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || serve(stream, &shared));
-            }
-        });
-        Server { address, script }
-    }
-
-    fn on(&self, path: impl Into<String>, answers: Vec<Answer>) {
-        self.script.lock().expect("not poisoned").answers.insert(path.into(), answers);
-    }
-
-    fn blob(&self, repository: &str, blob: &Blob, answers: Vec<Answer>) {
-        self.on(format!("/v2/{repository}/blobs/{}", blob.digest), answers);
-    }
-
-    /// Serves an image as it should be.
-    fn offer(&self, repository: &str, tag: &str, made: &Made) {
-        let manifest = Answer::Content(OCI_MANIFEST.to_owned(), made.manifest.bytes.clone());
-        self.on(format!("/v2/{repository}/manifests/{tag}"), vec![manifest.clone()]);
-        self.on(format!("/v2/{repository}/manifests/{}", made.manifest.digest), vec![manifest]);
-        for blob in [&made.config].into_iter().chain(&made.layers) {
-            self.blob(repository, blob, vec![content(&blob.bytes)]);
-        }
-    }
-
-    /// What was asked for of the image, without the first look whether this is HTTP at all.
-    fn asked(&self) -> Vec<String> {
-        let script = self.script.lock().expect("not poisoned");
-        script.log.iter().map(|(path, ..)| path.clone()).filter(|path| path != "/v2/").collect()
-    }
-
-    fn pull(&self, place: &Place, name: &str) -> Result<Image, ImageError> {
-        let reference = format!("{}/{name}", self.address).parse().expect("a name");
-        pull(&place.store, &reference, &Platform::host(), &Silent)
-    }
-}
-
-fn content(bytes: &[u8]) -> Answer {
-    Answer::Content("application/octet-stream".to_owned(), bytes.to_vec())
-}
-
-fn serve(mut stream: TcpStream, script: &Mutex<Script>) -> Option<()> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
-    let first = lines.next()?.ok()?;
-    let path = first.split(' ').nth(1)?.to_owned();
-    let mut headers: HashMap<String, String> = HashMap::new();
-    for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
-        if let Some((name, value)) = line.split_once(": ") {
-            headers.insert(name.to_ascii_lowercase(), value.to_owned());
-        }
-    }
-    let range = headers.remove("range");
-    let answer = {
-        let mut script = script.lock().ok()?;
-        script.log.push((path.clone(), headers.remove("authorization"), range.clone()));
-        match script.answers.get_mut(&path) {
-            Some(answers) if answers.len() > 1 => answers.remove(0),
-            Some(answers) => answers.first()?.clone(),
-            None if path == "/v2/" => Answer::Whole(Vec::new()),
-            None => Answer::Status(404, String::new()),
-        }
-    };
-    let from =
-        range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let from: usize = from.unwrap_or(0);
-    let head = |status: u16, media_type: &str, length: usize, more: &str| {
-        format!(
-            "HTTP/1.1 {status} X\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n{more}Connection: close\r\n\r\n"
-        )
-    };
-    let (head, body) = match answer {
-        Answer::Content(media_type, bytes) if from > 0 => {
-            let rest = bytes[from..].to_vec();
-            let range = format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len() - 1, bytes.len());
-            (head(206, &media_type, rest.len(), &range), rest)
-        }
-        Answer::Content(media_type, bytes) => (head(200, &media_type, bytes.len(), ""), bytes),
-        Answer::Whole(bytes) => (head(200, "text/plain", bytes.len(), ""), bytes),
-        Answer::Cut(bytes, length) => (head(200, "text/plain", bytes.len(), ""), bytes[..length].to_vec()),
-        Answer::Status(status, header) => (head(status, "text/plain", 0, &header), Vec::new()),
-    };
-    stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(&body).ok()
-}
 
 fn files_of(image: &Image) -> usize {
     image.layers.iter().map(|layer| std::fs::read_dir(layer).expect("a layer").count()).sum()
@@ -202,8 +79,8 @@ fn a_connection_that_breaks_goes_on_where_it_ended() {
         .expect("not poisoned")
         .log
         .iter()
-        .filter(|(path, ..)| path.ends_with(&layer.digest.to_string()))
-        .map(|(_, _, range)| range.clone())
+        .filter(|(_, path, ..)| path.ends_with(&layer.digest.to_string()))
+        .map(|(.., range)| range.clone())
         .collect();
     assert_eq!(ranges, [None, Some("bytes=700-".to_owned())]);
 
@@ -287,7 +164,12 @@ fn a_token_is_fetched_and_renewed() {
     server.pull(&place, "web:1").expect("pulled");
     let last = |server: &Server, end: &str| {
         let script = server.script.lock().expect("not poisoned");
-        script.log.iter().rev().find(|(path, ..)| path.ends_with(end)).and_then(|(_, token, _)| token.clone())
+        script
+            .log
+            .iter()
+            .rev()
+            .find(|(_, path, ..)| path.ends_with(end))
+            .and_then(|(_, _, token, _)| token.clone())
     };
     assert_eq!(last(&server, "manifests/1").as_deref(), Some("Bearer one"));
     assert_eq!(last(&server, &layer.digest.to_string()).as_deref(), Some("Bearer two"));
@@ -314,5 +196,5 @@ fn another_host_never_sees_our_token() {
     storage.on("/data", vec![content(&layer.bytes)]);
     server.pull(&place, "web:1").expect("pulled");
     let log = &storage.script.lock().expect("not poisoned").log;
-    assert_eq!(log.as_slice(), [("/data".to_owned(), None, None)]);
+    assert_eq!(log.as_slice(), [("GET".to_owned(), "/data".to_owned(), None, None)]);
 }

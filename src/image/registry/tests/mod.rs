@@ -1,0 +1,5 @@
+mod pull;
+mod push;
+mod server;
+
+use super::*;

@@ -1,0 +1,135 @@
+//! Verbs on registries: log in and out, and images pushed or pulled by name.
+
+use std::path::PathBuf;
+
+use super::images::{self, Silenced};
+use super::project::Project;
+use super::store::{chosen_platform, default_platform};
+use super::worker::{self, Wanted};
+use super::{Heard, Session};
+use crate::compose::model::Service;
+use crate::image::registry::{self, Config, Credentials, Pushed};
+use crate::image::{Platform, Reference, Source};
+use crate::progress::{Progress, State};
+use crate::report::{Exit, Report};
+
+/// What a login has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// The file in which the password is, encoded but not encrypted; `None` when a helper has it.
+    pub file: Option<PathBuf>,
+}
+
+fn config() -> Result<Config, Report> {
+    Ok(Config::read(&|name| std::env::var_os(name).map(PathBuf::from)).map_err(crate::image::Error::from)?)
+}
+
+/// The registry that a user means, `docker.io` when none is named.
+pub fn host(server: Option<&str>) -> &str {
+    registry::host_of(server.unwrap_or_default())
+}
+
+/// The user that is known at a registry.
+pub fn known_user(server: Option<&str>) -> Result<Option<String>, Report> {
+    let found = config()?.find(host(server)).map_err(crate::image::Error::from)?;
+    Ok(found.and_then(|found| found.user().map(str::to_owned)))
+}
+
+/// Asks the registry whether it takes these, and keeps them.
+pub fn log_in(server: Option<&str>, user: &str, password: &str) -> Result<LoggedIn, Report> {
+    let host = host(server);
+    let credentials = Credentials::Password { user: user.to_owned(), password: password.to_owned() };
+    registry::check_login(host, &credentials)?;
+    let mut config = config()?;
+    let helped = config.store(host, user, password).map_err(crate::image::Error::from)?;
+    Ok(LoggedIn { file: (!helped).then_some(config.path) })
+}
+
+/// Forgets who we are at a registry. Returns whether we were anybody.
+pub fn log_out(server: Option<&str>) -> Result<bool, Report> {
+    Ok(config()?.erase(host(server)).map_err(crate::image::Error::from)?)
+}
+
+/// How images are pushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PushOptions<'a> {
+    /// Only the image for this; else all that are here.
+    pub platform: Option<&'a str>,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// Makes registries hold an image under its own name.
+pub fn push(session: &Session<'_>, name: &str, options: PushOptions<'_>) -> Result<Pushed, Report> {
+    let target: Reference = name.parse().map_err(crate::image::Error::from)?;
+    let silent = Silenced(session.ears);
+    let ears = if options.quiet { &silent } else { session.ears };
+    let platform = options.platform.map(str::parse::<Platform>).transpose();
+    let platform = platform.map_err(|error| Report::from_error(Exit::Usage, &error))?;
+    let store = worker::store(session)?;
+    let offer = store.offer(name, platform.as_ref(), &default_platform()?)?;
+    let lease = store.lease()?;
+    lease.keep(
+        offer.texts.iter().map(|text| &text.digest).chain(offer.blobs.iter().map(|blob| &blob.digest)),
+    )?;
+    Ok(registry::push(&store, &offer, &target, &Heard(ears))?)
+}
+
+/// Pushes the images of services that are built here. With `ignore_failures` a failure is a warning.
+pub fn push_services(
+    session: &Session<'_>,
+    project: &Project,
+    services: &[&Service],
+    ignore_failures: bool,
+    quiet: bool,
+) -> Result<(), Report> {
+    let mut failures: Vec<Report> = Vec::new();
+    let mut done: Vec<String> = Vec::new();
+    for service in services {
+        let Some(image) = service.image.as_ref().filter(|_| service.build.is_some()) else {
+            // What has no name, or is not made here, is nobody's to push.
+            if !quiet {
+                session.progress(Progress::new(&service.name, State::Done, "Skipped"));
+            }
+            continue;
+        };
+        let name = images::image_of(project, service)?.unwrap_or_else(|| image.clone());
+        if done.contains(&name) || session.dry_run {
+            continue;
+        }
+        let platform = service.platform.as_deref();
+        if let Err(report) = push(session, &name, PushOptions { platform, quiet }) {
+            match ignore_failures {
+                true => session.ears.warning(&report.to_string()),
+                false => failures.push(report),
+            }
+        }
+        done.push(name);
+    }
+    images::combine(failures)
+}
+
+/// Fetches images by name, whatever is here; returns their names and digests.
+pub fn pull(
+    session: &Session<'_>,
+    names: &[String],
+    platform: Option<&str>,
+    quiet: bool,
+) -> Result<Vec<String>, Report> {
+    let platform = chosen_platform(platform)?;
+    let mut wanted = Vec::new();
+    for name in names {
+        let source: Source = name.parse().map_err(crate::image::Error::from)?;
+        let directory = std::env::current_dir().unwrap_or_default();
+        wanted.push(Wanted {
+            source: source.relative_to(&directory),
+            platform: platform.clone(),
+            always: true,
+        });
+    }
+    let fetched = images::fetch(session, wanted.clone(), quiet)?;
+    for image in fetched {
+        image?;
+    }
+    Ok(wanted.iter().map(|wanted| wanted.source.to_string()).collect())
+}

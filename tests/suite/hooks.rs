@@ -1,0 +1,75 @@
+//! `post_start` and `pre_stop`.
+
+use crate::support::{Capability, Project, needs};
+
+#[test]
+fn hooks_run_in_order_as_whom_and_where_they_say() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "hooks",
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: ["sh", "-c", 'trap "echo asked to stop >> /log/all; exit 0" TERM; while :; do sleep 0.01; done']
+    volumes: ["log:/log"]
+    environment: {WORD: main}
+    post_start:
+      - command: sh -c "echo first $$WORD $$(pwd) >> /log/all"
+        working_dir: /usr
+        environment: [WORD=hook]
+      - command: ["sh", "-c", "echo second $$WORD >> /log/all"]
+    pre_stop:
+      - command: sh -c "echo before stop >> /log/all"
+      - command: sh -c "echo a reason; exit 7"
+      - command: sh -c "echo after the failed one >> /log/all"
+  reader: {image: "rootfs:/", command: cat /log/all, volumes: ["log:/log"], profiles: [later]}
+volumes: {log: {}}
+"#,
+    );
+    let read = || project.run(&["--profile", "later", "run", "--rm", "-T", "--no-deps", "reader"]).ok();
+    project.run(&["up", "-d"]).ok();
+    assert_eq!(read(), "first hook /usr\nsecond main\n");
+    let stop = project.run(&["stop"]);
+    // A failed one is told, and the stop goes on.
+    assert!(stop.stderr.contains("pre_stop") && stop.stderr.contains("code 7"), "{}", stop.stderr);
+    stop.ok();
+    let stopped = "before stop\nafter the failed one\nasked to stop\n";
+    assert_eq!(read(), format!("first hook /usr\nsecond main\n{stopped}"));
+    // An end that nobody asked for runs no `pre_stop`; a start runs `post_start` again.
+    project.run(&["start"]).ok();
+    project.run(&["kill"]).ok();
+    let again = "first hook /usr\nsecond main\n";
+    assert_eq!(read(), format!("{again}{stopped}{again}"));
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_failed_post_start_fails_up_and_says_what_it_printed() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "badhook",
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    post_start:
+      - command: sh -c "echo no such table >&2; exit 3"
+      - command: touch /never
+  b: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, depends_on: [a]}
+"#,
+    );
+    let up = project.run(&["up", "-d"]);
+    assert_ne!(up.code, Some(0));
+    for part in ["post_start", "code 3", "no such table"] {
+        assert!(up.stderr.contains(part), "{part}: {}", up.stderr);
+    }
+    assert_ne!(project.field("b", "State"), "running", "what depends on it does not start");
+    project.leaves_nothing();
+}
