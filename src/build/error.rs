@@ -62,6 +62,9 @@ pub enum Error {
         /// What to do instead.
         hint: Option<String>,
     },
+    /// Another step has failed, so this one is not done.
+    #[error("another step failed")]
+    Stopped,
     /// The system refused.
     #[error("cannot {doing}")]
     System {

@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/build/KEY/steps/HEX        one record for each step: which layer it made           KEY: the id map
 //! DATA/build/KEY/steps/HEX.lock   held by who does that step
+//! DATA/build/KEY/sums/HEX         the sum of what is read of a stage or an image
 //! DATA/build/KEY/mounts/HEX/      cache mounts, see [`mounts`]
 //! DATA/build/files/HEX            sums of the files of a context
 //! ```
@@ -38,6 +39,7 @@ const PIN: &str = "build-";
 #[derive(Clone, Debug)]
 pub struct Cache {
     steps: PathBuf,
+    sums: PathBuf,
     mounts: PathBuf,
     store: Store,
 }
@@ -64,8 +66,8 @@ pub struct Layer {
     pub directory: Digest,
     /// As part of an image.
     pub packed: Option<Packed>,
-    /// Bytes of its files.
-    pub bytes: u64,
+    /// Bytes of its files, once they were counted.
+    pub bytes: Option<u64>,
 }
 
 /// A layer as a tar in the store.
@@ -87,9 +89,11 @@ impl Cache {
     /// Opens the cache below `root` for an id map, and makes what is missing.
     pub fn open(root: &Path, id_map_key: &str, store: Store) -> Result<Cache, files::Error> {
         let own = root.join(id_map_key);
-        let cache = Cache { steps: own.join("steps"), mounts: own.join("mounts"), store };
-        files::make_private_dir(&cache.steps)?;
-        files::make_private_dir(&cache.mounts)?;
+        let (steps, sums, mounts) = (own.join("steps"), own.join("sums"), own.join("mounts"));
+        let cache = Cache { steps, sums, mounts, store };
+        for directory in [&cache.steps, &cache.sums, &cache.mounts] {
+            files::make_private_dir(directory)?;
+        }
         Ok(cache)
     }
 
@@ -137,6 +141,17 @@ impl Cache {
             self.store.pin(&Cache::pin(key), layer.digests())?;
         }
         Ok(files::write_record(&self.path(key), FORMAT, record, Durability::Crash)?)
+    }
+
+    /// Finds the sum of what somebody reads of a state.
+    pub fn sum(&self, request: &Key) -> Result<Option<Key>, files::Error> {
+        let found = files::read_if_there(&self.sums.join(request.to_string()))?;
+        Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
+    }
+
+    /// Remembers a sum.
+    pub fn put_sum(&self, request: &Key, sum: &Key) -> Result<(), files::Error> {
+        files::write(&self.sums.join(request.to_string()), sum.to_string().as_bytes(), Durability::Crash)
     }
 
     /// Waits until nobody else does this step, and keeps others from it.

@@ -50,16 +50,16 @@ pub enum Error {
     },
 }
 
-/// Writes the layer in the directory `layer` as a tar. `below` is the root of what it lies over, if there is any: the
+/// Writes the layer in the directory `layer` as a tar; returns how many bytes its files have. `below` is the root of what it lies over, if there is any: the
 /// root directory itself is an entry only when it differs from that.
-pub fn pack(layer: &Path, below: Option<&Path>, out: &mut dyn Write) -> Result<(), Error> {
+pub fn pack(layer: &Path, below: Option<&Path>, out: &mut dyn Write) -> Result<u64, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &Path| {
         rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| failed("open", path.as_os_str().as_encoded_bytes())(error.into()))
     };
     let root = open(layer)?;
-    let mut packer = Packer { out, links: HashMap::new(), buffer: vec![0; BUFFER] };
+    let mut packer = Packer { out, links: HashMap::new(), buffer: vec![0; BUFFER], bytes: 0 };
     let own = attributes(root.as_fd(), b".")?.0;
     let differs = match below {
         Some(below) => {
@@ -91,6 +91,8 @@ struct Packer<'a> {
     /// Files with several names: the first name by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    /// Of all files so far.
+    bytes: u64,
 }
 
 impl Packer<'_> {
@@ -170,6 +172,7 @@ impl Packer<'_> {
             return Ok(());
         }
         let size = stat.st_size as u64;
+        self.bytes += size;
         self.entry(path, EntryType::Regular, &meta, &[], size)?;
         let mut left = size;
         while left > 0 {
@@ -295,8 +298,9 @@ impl Packer<'_> {
         self.out.write_all(&[0; BLOCK][..padding]).map_err(Error::Write)
     }
 
-    fn finish(self) -> Result<(), Error> {
-        self.out.write_all(&[0; 2 * BLOCK]).map_err(Error::Write)
+    fn finish(self) -> Result<u64, Error> {
+        self.out.write_all(&[0; 2 * BLOCK]).map_err(Error::Write)?;
+        Ok(self.bytes)
     }
 }
 
