@@ -62,6 +62,22 @@ pub enum Error {
         /// What to do instead.
         hint: Option<String>,
     },
+    /// A file of the web that could not be had.
+    #[error("cannot download `{url}`")]
+    Download {
+        /// Where it is.
+        url: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// A file of the web that its server does not give.
+    #[error("cannot download `{url}`: the server answers with status {status}")]
+    Status {
+        /// Where it should be.
+        url: String,
+        /// The status of HTTP.
+        status: u16,
+    },
     /// Another step has failed, so this one is not done.
     #[error("another step failed")]
     Stopped,

@@ -42,6 +42,8 @@ pub struct Session {
     pub views: Views,
     /// Where sums of contexts are kept.
     pub sums: PathBuf,
+    /// Where files of the web are kept.
+    pub web: PathBuf,
     /// Whether owners are recorded and not given.
     pub single_id: bool,
     /// The latest time of what is made.
@@ -81,6 +83,7 @@ impl Session {
             wire: Wire::default(),
             views,
             sums: order.cache.join("files"),
+            web: order.cache.join("web"),
             single_id: order.single_id,
             epoch: order.epoch,
             now,

@@ -1,20 +1,12 @@
 //! Short syntax → long syntax, then defaults. Both may be applied to a tree that has them already.
 
-use super::diagnostic::Problem;
+use super::diagnostic::{Findings, Problem};
 use super::merge::{build_map, dependency_map, keyed_map};
-use super::node::{Map, Node, Path, Span, Value};
+use super::model::EXTENSIONS;
+use super::node::{Map, Node, Path, Value};
 use super::paths::clean;
 use super::short;
 use super::validate::boolean;
-
-/// What was found on the way.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// Short forms that cannot be read.
-    pub problems: Vec<Problem>,
-    /// What should be written otherwise.
-    pub warnings: Vec<(String, Span)>,
-}
 
 /// Spells every short form out. With `raw`, a short form that cannot be read stays as it is: it holds variables.
 pub fn spell_out(root: &mut Node, raw: bool) -> Findings {
@@ -204,40 +196,36 @@ impl Speller {
             self.findings.warnings.push((warning, node.at));
         }
         let bind = short.is_bind();
+        let origin = &*node;
         let mut map = Map::new();
-        let mut put = |key: &str, value: Value| {
-            map.insert(key.to_owned(), Node::like(value, node));
+        let mut put = |key: &str, node: Node| {
+            map.insert(key.to_owned(), node);
         };
-        put("type", text(if bind { "bind" } else { "volume" }));
+        put("type", Node::implied(text(if bind { "bind" } else { "volume" }), origin));
         if !short.source.is_empty() {
-            put("source", text(short.source));
+            put("source", Node::text_like(short.source, origin));
         }
-        put("target", text(clean(&short.target)));
+        put("target", Node::text_like(clean(&short.target), origin));
         if short.read_only {
-            put("read_only", Value::Bool(true));
+            put("read_only", Node::like(Value::Bool(true), origin));
         }
-        let mut bind_options = Vec::new();
+        let mut bind_options = Map::new();
         if let Some(selinux) = short.selinux {
-            bind_options.push(("selinux", text(selinux)));
+            bind_options.insert("selinux".to_owned(), Node::text_like(selinux, origin));
         }
         if let Some(propagation) = short.propagation {
-            bind_options.push(("propagation", text(propagation)));
+            bind_options.insert("propagation".to_owned(), Node::text_like(propagation, origin));
         }
         if bind {
-            bind_options.push(("create_host_path", Value::Bool(true)));
+            let made = Node::implied(Value::Bool(true), origin);
+            bind_options.insert("create_host_path".to_owned(), made);
         }
-        let options = |options: Vec<(&str, Value)>| {
-            let entries = options.into_iter().map(|(key, value)| (key.to_owned(), Node::like(value, node)));
-            Value::Map(entries.collect())
-        };
         if bind || !bind_options.is_empty() {
-            put("bind", options(bind_options));
+            put("bind", Node::like(Value::Map(bind_options), origin));
         }
         if short.nocopy || (!bind && spec.len() > 2) {
-            put(
-                "volume",
-                options(if short.nocopy { vec![("nocopy", Value::Bool(true))] } else { Vec::new() }),
-            );
+            let nocopy = short.nocopy.then(|| ("nocopy".to_owned(), Node::like(Value::Bool(true), origin)));
+            put("volume", Node::like(Value::Map(nocopy.into_iter().collect()), origin));
         }
         node.value = Value::Map(map);
     }
@@ -316,7 +304,7 @@ impl Speller {
             resource.set("external", Node::like(Value::Bool(is_external), &external));
         }
         if is_external && resource.get("name").is_none() {
-            resource.set("name", Node::text_like(key, &external));
+            resource.set("name", Node::implied(text(key), &external));
         }
     }
 }
@@ -336,7 +324,7 @@ fn items(node: &mut Node) -> impl Iterator<Item = &mut Node> {
 
 /// Sets a key that a mapping does not have.
 fn default(node: &mut Node, key: &str, value: Value) {
-    let made = Node::like(value, node);
+    let made = Node::implied(value, node);
     if let Some(map) = node.as_map_mut() {
         map.entry(key.to_owned()).or_insert(made);
     }
@@ -350,19 +338,39 @@ fn reference(node: &mut Node) {
 
 fn long_port(port: short::Port, origin: &Node) -> Node {
     let mut map = Map::new();
-    let mut put = |key: &str, value: Value| {
-        map.insert(key.to_owned(), Node::like(value, origin));
+    let mut put = |key: &str, node: Node| {
+        map.insert(key.to_owned(), node);
     };
-    put("mode", text("ingress"));
+    put("mode", Node::implied(text("ingress"), origin));
     if !port.host_ip.is_empty() {
-        put("host_ip", text(port.host_ip));
+        put("host_ip", Node::text_like(port.host_ip, origin));
     }
-    put("target", Value::Int(port.target.into()));
+    put("target", Node::like(Value::Int(port.target.into()), origin));
     if !port.published.is_empty() {
-        put("published", text(port.published));
+        put("published", Node::text_like(port.published, origin));
     }
-    put("protocol", text(port.protocol));
+    let says_protocol = origin.as_text().is_some_and(|spec| spec.contains('/'));
+    let protocol = text(port.protocol);
+    put(
+        "protocol",
+        if says_protocol { Node::like(protocol, origin) } else { Node::implied(protocol, origin) },
+    );
     Node::like(Value::Map(map), origin)
+}
+
+/// Takes `x-…` in the networks and models of services for extensions, as the reference does. It then refuses them, for
+/// no network is called like an extension; so this is only for projects whose names are not checked.
+pub fn set_aside(root: &mut Node) {
+    for service in root.get_mut("services").and_then(Node::as_map_mut).into_iter().flat_map(Map::values_mut) {
+        for key in ["networks", "models"] {
+            let Some(map) = service.get_mut(key).and_then(Node::as_map_mut) else { continue };
+            let before = map.len();
+            map.retain(|name, _| !name.starts_with("x-"));
+            if map.len() < before {
+                map.insert(EXTENSIONS.to_owned(), Node::made(Value::Map(Map::new())));
+            }
+        }
+    }
 }
 
 /// A rule with several paths becomes several rules.
@@ -421,13 +429,14 @@ fn request_defaults(request: &mut Node) {
 #[cfg(test)]
 mod tests {
     use super::super::diagnostic::Sources;
+    use super::super::trace::Trace;
     use super::super::yaml;
     use super::*;
 
     fn read(text: &str) -> Node {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        yaml::parse(&sources, file).expect("yaml").remove(0).root
+        yaml::parse(&sources, file, &mut Trace::default()).expect("yaml").remove(0).root
     }
 
     fn check(body: &str, expected: &str) {

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::diagnostic::Problem;
+use super::diagnostic::{Findings, Problem, nearest};
 use super::graph;
 use super::model::ByteSize;
-use super::node::{Map, Node, Value};
+use super::node::{Map, Node, Span, Value};
 
 /// Checks that need no other part of the project: they hold for included projects too.
 pub fn semantics(root: &Node) -> Vec<Problem> {
@@ -118,10 +118,10 @@ fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
 }
 
 /// Checks the active services of a whole project against each other and against its resources.
-pub fn references(root: &Node, disabled: &Map) -> Vec<Problem> {
+pub fn references(root: &Node, disabled: &Map) -> Findings {
     let empty = Map::new();
     let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
-    let mut checker = Checker { root, services, disabled, problems: Vec::new() };
+    let mut checker = Checker { root, services, disabled, problems: Vec::new(), warnings: Vec::new() };
     let mut container_names: HashMap<&str, &Node> = HashMap::new();
     for (name, service) in services {
         checker.service(name, service);
@@ -142,9 +142,9 @@ pub fn references(root: &Node, disabled: &Map) -> Vec<Problem> {
             checker.problems.push(Problem::at(secret.key, message));
         }
     }
-    let mut problems = checker.problems;
-    problems.extend(graph::cycle(services));
-    problems
+    let mut findings = Findings { problems: checker.problems, warnings: checker.warnings };
+    findings.problems.extend(graph::cycle(services));
+    findings
 }
 
 struct Checker<'a> {
@@ -152,6 +152,7 @@ struct Checker<'a> {
     services: &'a Map,
     disabled: &'a Map,
     problems: Vec<Problem>,
+    warnings: Vec<(String, Span)>,
 }
 
 impl<'a> Checker<'a> {
@@ -312,8 +313,17 @@ impl<'a> Checker<'a> {
             }
             let required = node.get("required").is_none_or(|required| required.value != Value::Bool(false));
             let node = &keyed(node);
-            // What is not required may be switched off; a name that stands nowhere is a slip of the pen all the same.
-            if !required && self.disabled.contains_key(dependency) {
+            if !required {
+                // It may be switched off; a name that stands nowhere may be a slip of the pen.
+                if !self.disabled.contains_key(dependency) {
+                    let known = self.services.keys().map(String::as_str);
+                    let meant = nearest(dependency, known).map(|near| format!(" (did you mean `{near}`?)"));
+                    let warning = format!(
+                        "service `{name}` depends on `{dependency}`{}, which is not defined: it is not required, so it is left out",
+                        meant.unwrap_or_default()
+                    );
+                    self.warnings.push((warning, node.key));
+                }
                 continue;
             }
             if let Some(disabled) = self.disabled.get(dependency) {
@@ -400,7 +410,9 @@ impl<'a> Checker<'a> {
                 "services.{name}: can't set container_name and {} as container name must be unique",
                 if scale.is_some() { "scale" } else { "deploy.replicas" }
             );
-            self.problems.push(Problem::at(container.at, message).also(node.at, "more than one"));
+            self.problems.push(Problem::at(container.at, message).also(node.at, "more than one").hint(
+                "services.container_name and services.scale exclude each other: leave one of them out",
+            ));
         }
     }
 

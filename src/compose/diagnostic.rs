@@ -91,6 +91,15 @@ impl Problem {
     }
 }
 
+/// What a phase finds in a tree.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is refused.
+    pub problems: Vec<Problem>,
+    /// What is accepted, but should be written otherwise.
+    pub warnings: Vec<(String, Span)>,
+}
+
 /// A problem, complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostic {

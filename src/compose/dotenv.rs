@@ -4,8 +4,17 @@ use indexmap::IndexMap;
 
 use super::interpolate::{self, Failure};
 
-/// Variables of a file, in order. `None` stands for a name without `=` that nothing gives a value.
-pub type Variables = IndexMap<String, String>;
+/// Variables of a file, in order. A name without `=` that nothing gives a value is not among them.
+pub type Variables = IndexMap<String, Assigned>;
+
+/// What a file gives a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The value.
+    pub value: String,
+    /// The line, counted from 1, in which the statement begins.
+    pub line: u32,
+}
 
 /// Why a file is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,20 +43,21 @@ pub fn parse(
         }
         if !has_value {
             if let Some(value) = lookup(&name) {
-                variables.insert(name, value);
+                variables.insert(name, Assigned { value, line });
             }
             continue;
         }
         let (raw, expands) = reader.value().map_err(fail)?;
         let value = if expands {
-            let both = |name: &str| lookup(name).or_else(|| variables.get(name).cloned());
+            let earlier = |name: &str| variables.get(name).map(|earlier| earlier.value.clone());
+            let both = |name: &str| lookup(name).or_else(|| earlier(name));
             interpolate::parse(&raw)
                 .and_then(|parts| interpolate::fill(&parts, &both, unset))
                 .map_err(|failure| fail(describe(&failure)))?
         } else {
             raw
         };
-        variables.insert(name, value);
+        variables.insert(name, Assigned { value, line });
     }
     Ok(variables)
 }
@@ -63,21 +73,20 @@ fn describe(failure: &Failure) -> String {
 pub fn parse_raw(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Variables, SyntaxError> {
     let mut variables = Variables::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') {
+    for (text, line) in text.lines().zip(1..) {
+        let text = text.trim_start();
+        if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let (name, value) = match line.split_once('=') {
+        let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
-            None => (line.trim_end(), lookup(line.trim_end())),
+            None => (text.trim_end(), lookup(text.trim_end())),
         };
         if name.is_empty() || name.contains(char::is_whitespace) {
-            let line = u32::try_from(index + 1).unwrap_or(u32::MAX);
             return Err(SyntaxError { line, message: format!("`{name}` is no name of a variable") });
         }
         if let Some(value) = value {
-            variables.insert(name.to_owned(), value);
+            variables.insert(name.to_owned(), Assigned { value, line });
         }
     }
     Ok(variables)
@@ -235,7 +244,7 @@ mod tests {
         let lookup = |name: &str| (name == "SHELL_VAR").then(|| "shell".to_owned());
         let variables = parse(text, &lookup, &mut |_| {}).expect(text);
         let found: Vec<(&str, &str)> =
-            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            variables.iter().map(|(name, found)| (name.as_str(), found.value.as_str())).collect();
         assert_eq!(found, expected, "{text}");
     }
 
@@ -264,6 +273,12 @@ mod tests {
     }
 
     #[test]
+    fn each_variable_knows_its_line() {
+        let variables = parse("# c\nA=\"1\n2\"\n\nB=3", &|_| None, &mut |_| {}).expect("good");
+        assert_eq!((variables["A"].line, variables["B"].line), (2, 5));
+    }
+
+    #[test]
     fn errors_name_the_line() {
         let check = |text: &str, line: u32, part: &str| {
             let error = parse(text, &|_| None, &mut |_| {}).expect_err(text);
@@ -279,8 +294,8 @@ mod tests {
     #[test]
     fn raw_files_are_taken_verbatim() {
         let variables = parse_raw("# c\nA='x' # y\nB=$A\n\nNONE\n", &|_| None).expect("raw");
-        assert_eq!(variables["A"], "'x' # y");
-        assert_eq!(variables["B"], "$A");
+        assert_eq!(variables["A"], Assigned { value: "'x' # y".to_owned(), line: 2 });
+        assert_eq!(variables["B"], Assigned { value: "$A".to_owned(), line: 3 });
         assert_eq!(variables.len(), 2);
         assert!(parse_raw("A B=1", &|_| None).is_err());
     }

@@ -8,13 +8,14 @@ use super::error::Stop;
 use super::loader::{Context, Loader};
 use super::merge;
 use super::node::{Map, Node, Path as Way, Value};
-use super::yaml;
+use super::trace::Rule;
+use super::yaml::{self, Taken};
 
 /// How long a chain of bases may be.
 const DEPTH: usize = 100;
 
 /// Ways that a document takes out of what stands below it.
-pub type Resets = Rc<Vec<Vec<String>>>;
+pub type Resets = Rc<Vec<Taken>>;
 
 /// A service on the way up a chain.
 struct Link {
@@ -100,16 +101,17 @@ impl Loader<'_> {
                 service
             }
             Some(mut base) => {
-                for way in resets.iter().flat_map(|ways| ways.iter()) {
+                for Taken { way, at } in resets.iter().flat_map(|ways| ways.iter()) {
                     if let [section, of, rest @ ..] = way.as_slice()
                         && section == "services"
                         && of == name
                         && !rest.is_empty()
+                        && let Some(gone) = yaml::remove(&mut base, rest)
                     {
-                        yaml::remove(&mut base, rest);
+                        self.trace.beaten(&way.join("."), *at, &gone, Rule::Tag);
                     }
                 }
-                merge::service(base, service, &Way::Root.key("services").key(name))?
+                merge::service(base, service, &Way::Root.key("services").key(name), &mut self.trace)?
             }
         };
         home.services.insert(name.to_owned(), merged.clone());

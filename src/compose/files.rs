@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::dotenv;
+use super::dotenv::{self, Assigned};
 use super::error::Error;
+use super::variables::{Origin, Variables};
 use super::{interpolate, paths};
 
 /// The usual names, the best first.
@@ -97,6 +98,9 @@ pub struct Switches {
     pub no_consistency: bool,
     /// Leave relative paths relative.
     pub no_path_resolution: bool,
+    /// Leave env files and label files that are missing, by name; those that are there are read all the same, as the
+    /// reference does.
+    pub no_env_resolution: bool,
 }
 
 /// Where a project is and what its variables are.
@@ -107,7 +111,7 @@ pub struct Setting {
     /// The project directory, absolute.
     pub directory: PathBuf,
     /// The caller's environment over the env files.
-    pub environment: BTreeMap<String, String>,
+    pub environment: Variables,
     /// Active profiles.
     pub profiles: Vec<String>,
     /// What was found on the way.
@@ -147,7 +151,7 @@ pub fn settle(request: &Request, read: &dyn Read) -> Result<Setting, Unsettled> 
     let mut setting = Setting {
         files: request.files.iter().map(|path| at(path)).collect(),
         directory: here.clone(),
-        environment: request.environment.clone(),
+        environment: Variables::new(request.environment.clone()),
         profiles: request.profiles.clone(),
         warnings: Vec::new(),
     };
@@ -155,8 +159,8 @@ pub fn settle(request: &Request, read: &dyn Read) -> Result<Setting, Unsettled> 
     // The env file here may name the files; they may stand elsewhere, where another env file is.
     read_env_files(request, read, &mut setting)?;
     if setting.files.is_empty() {
-        if let Some(list) = setting.environment.get("COMPOSE_FILE").filter(|list| !list.is_empty()) {
-            let separator = setting.environment.get("COMPOSE_PATH_SEPARATOR").filter(|text| !text.is_empty());
+        if let Some(list) = setting.environment.filled("COMPOSE_FILE") {
+            let separator = setting.environment.filled("COMPOSE_PATH_SEPARATOR");
             let separator = separator.map_or(":", String::as_str);
             setting.files = list.split(separator).map(|path| at(Path::new(path))).collect();
         } else {
@@ -169,7 +173,7 @@ pub fn settle(request: &Request, read: &dyn Read) -> Result<Setting, Unsettled> 
         read_env_files(request, read, &mut setting)?;
     }
     if setting.profiles.is_empty()
-        && let Some(list) = setting.environment.get("COMPOSE_PROFILES").filter(|list| !list.is_empty())
+        && let Some(list) = setting.environment.filled("COMPOSE_PROFILES")
     {
         setting.profiles = list.split(',').map(|profile| profile.trim().to_owned()).collect();
     }
@@ -211,9 +215,7 @@ fn read_env_files(request: &Request, read: &dyn Read, setting: &mut Setting) -> 
         if read.is_file(&path) { vec![path] } else { Vec::new() }
     };
     let read_variables = env_files(&named, &setting.environment, read, &mut setting.warnings)?;
-    for (name, value) in read_variables {
-        setting.environment.entry(name).or_insert(value);
-    }
+    setting.environment.fill_up(read_variables);
     Ok(())
 }
 
@@ -221,11 +223,11 @@ fn read_env_files(request: &Request, read: &dyn Read, setting: &mut Setting) -> 
 /// read before.
 pub fn env_files(
     files: &[PathBuf],
-    environment: &BTreeMap<String, String>,
+    environment: &Variables,
     read: &dyn Read,
     warnings: &mut Vec<String>,
-) -> Result<BTreeMap<String, String>, Unsettled> {
-    let mut all = BTreeMap::new();
+) -> Result<Variables, Unsettled> {
+    let mut all = Variables::default();
     for path in files {
         let bytes =
             read.read(path).map_err(|source| Error::Read { what: "env file", path: path.clone(), source })?;
@@ -233,7 +235,11 @@ pub fn env_files(
         let lookup = |name: &str| environment.get(name).or_else(|| all.get(name)).cloned();
         let mut unset = |name: &str| warnings.push(interpolate::unset_warning(name));
         match dotenv::parse(&text, &lookup, &mut unset) {
-            Ok(variables) => all.extend(variables),
+            Ok(variables) => {
+                for (name, Assigned { value, line }) in variables {
+                    all.set(&name, value, Origin::File { path: path.clone(), line });
+                }
+            }
             Err(error) => {
                 return Err(Unsettled::EnvFile(Box::new(BadEnvFile { path: path.clone(), text, error })));
             }

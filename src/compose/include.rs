@@ -1,7 +1,6 @@
 //! `include:`: each entry is a project of its own, with its own directory and variables; when it is whole, its
 //! resources are copied in. Cycles are named.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::Problem;
@@ -10,6 +9,7 @@ use super::files::{self, Unsettled};
 use super::loader::{Context, Loader};
 use super::node::{Map, Node, Value};
 use super::paths;
+use super::variables::Variables;
 
 /// How deep includes may stand in includes.
 const DEPTH: usize = 50;
@@ -103,7 +103,7 @@ impl Loader<'_> {
         entry: &Entry<'_>,
         directory: &Path,
         context: &Context<'_>,
-    ) -> Result<BTreeMap<String, String>, Stop> {
+    ) -> Result<Variables, Stop> {
         let mut files = Vec::new();
         for node in &entry.env_files {
             let text = node.as_text().unwrap_or_default();
@@ -125,9 +125,7 @@ impl Loader<'_> {
             .map_err(|error| self.unsettled(error))?;
         warnings.into_iter().for_each(|warning| self.warn(warning));
         let mut environment = context.environment.clone();
-        for (name, value) in own {
-            environment.entry(name).or_insert(value);
-        }
+        environment.fill_up(own);
         Ok(environment)
     }
 

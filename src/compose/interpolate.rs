@@ -5,8 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexSet;
+
 use super::diagnostic::Problem;
 use super::node::{Node, Path, Span, Value};
+use super::trace::{Step, Trace};
+use super::variables::{Origin, Variables};
 
 /// How deep defaults may stand in defaults.
 const DEPTH: usize = 64;
@@ -205,7 +209,7 @@ pub fn fill(
 }
 
 /// Says that a variable has no value.
-pub fn unset_warning(name: &str) -> String {
+pub(super) fn unset_warning(name: &str) -> String {
     format!("The \"{name}\" variable is not set. Defaulting to a blank string.")
 }
 
@@ -221,7 +225,7 @@ pub struct Variable {
 }
 
 /// Lists the variables of a tree.
-pub fn variables(node: &Node, found: &mut BTreeMap<String, Variable>) {
+pub(super) fn variables(node: &Node, found: &mut BTreeMap<String, Variable>) {
     match &node.value {
         Value::Text(text) => {
             // A malformed text names none; loading says so.
@@ -248,48 +252,63 @@ fn collect(parts: &[Part], found: &mut BTreeMap<String, Variable>) {
     }
 }
 
-/// What interpolation says besides its result.
-#[derive(Debug, Default)]
-pub struct Findings {
+/// Fills in the texts of trees.
+pub(super) struct Filler<'a> {
+    /// What variables stand for.
+    pub variables: &'a Variables,
+    /// What is told of each text that is filled in.
+    pub trace: &'a mut Trace,
     /// Texts that cannot be filled in.
     pub problems: Vec<Problem>,
-    /// Variables without value or default, in order, each once, with its first place.
-    pub unset: Vec<(String, Span)>,
+    /// Variables without value or default, in order, each once.
+    pub unset: IndexSet<String>,
 }
 
-/// Fills in every text of a tree; keys stay as they are.
-pub fn tree(
-    node: &mut Node,
-    path: &Path<'_>,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    findings: &mut Findings,
-) {
-    let at = node.at;
-    match &mut node.value {
-        Value::Text(text) if text.contains('$') => {
-            let unset_list = &mut findings.unset;
-            let mut unset = |name: &str| {
-                if !unset_list.iter().any(|(known, _)| known == name) {
-                    unset_list.push((name.to_owned(), at));
-                }
-            };
-            match parse(text).and_then(|parts| fill(&parts, lookup, &mut unset)) {
-                Ok(filled) => *text = filled,
-                Err(failure) => findings.problems.push(problem(failure, at, path)),
-            }
-        }
-        Value::List(list) => {
-            for (index, item) in list.iter_mut().enumerate() {
-                tree(item, &path.item(index), lookup, findings);
-            }
-        }
-        Value::Map(map) => {
-            for (key, value) in map.iter_mut() {
-                tree(value, &path.key(key), lookup, findings);
-            }
-        }
-        _ => {}
+impl<'a> Filler<'a> {
+    /// Makes one that has found nothing yet.
+    pub fn new(variables: &'a Variables, trace: &'a mut Trace) -> Filler<'a> {
+        Filler { variables, trace, problems: Vec::new(), unset: IndexSet::new() }
     }
+
+    /// Fills in every text of a tree; keys stay as they are.
+    pub fn tree(&mut self, node: &mut Node, path: &Path<'_>) {
+        match &mut node.value {
+            Value::Text(text) if text.contains('$') => match self.text(text) {
+                Ok(filled) => {
+                    let used = || Step::Filled { text: text.clone(), variables: used(text, self.variables) };
+                    self.trace.tell(path, node.at, used);
+                    *text = filled;
+                }
+                Err(failure) => self.problems.push(problem(failure, node.at, path)),
+            },
+            Value::List(list) => {
+                for (index, item) in list.iter_mut().enumerate() {
+                    self.tree(item, &path.item(index));
+                }
+            }
+            Value::Map(map) => {
+                for (key, value) in map.iter_mut() {
+                    self.tree(value, &path.key(key));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<String, Failure> {
+        let lookup = |name: &str| self.variables.get(name).cloned();
+        let unset = &mut self.unset;
+        fill(&parse(text)?, &lookup, &mut |name| {
+            unset.insert(name.to_owned());
+        })
+    }
+}
+
+/// Lists the variables of a text with what gives them their value.
+fn used(text: &str, variables: &Variables) -> Vec<(String, Option<Origin>)> {
+    let mut found = BTreeMap::new();
+    collect(&parse(text).unwrap_or_default(), &mut found);
+    found.into_keys().map(|name| (name.clone(), variables.origin(&name))).collect()
 }
 
 fn problem(failure: Failure, at: Span, path: &Path<'_>) -> Problem {

@@ -1,18 +1,23 @@
 //! The phases, in order (compose-features §15): each document → interpolate → extends → include → merge → unique →
 //! check → long form; after all: defaults → semantics → paths → names → profiles → references → env files → model.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::diagnostic::{Problem, Sources};
+use super::diagnostic::{Findings, Problem, Sources};
 use super::error::{Error, Stop};
 use super::extends::{self, Resets};
 use super::files::{self, Read, Request, Setting, Switches, normalized_name};
+use super::interpolate::Filler;
 use super::model::{Project, Service};
 use super::node::{Map, Node, Path as Way, Span, Value};
+use super::places::Places;
+use super::trace::{Rule, Step, Trace};
+use super::variables::{Origin, Variables};
+use super::yaml::Taken;
 use super::{
     bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, text,
     validate, yaml,
@@ -32,7 +37,12 @@ pub struct Loader<'a> {
     pub bases: HashMap<(PathBuf, usize), (Map, Resets)>,
     /// The number of the latest context.
     pub serial: usize,
-    switches: Switches,
+    /// What happens to values, when it is asked for.
+    pub trace: Trace,
+    /// Env files and label files of services, by path, as the sources number them.
+    pub env_texts: HashMap<PathBuf, u32>,
+    /// What to leave out.
+    pub switches: Switches,
     here: PathBuf,
 }
 
@@ -41,7 +51,7 @@ pub struct Context<'a> {
     /// Where its relative paths start.
     pub directory: &'a Path,
     /// What its variables stand for.
-    pub environment: &'a BTreeMap<String, String>,
+    pub environment: &'a Variables,
     /// The files that include each other down to it.
     pub chain: &'a [PathBuf],
     /// The file itself.
@@ -61,9 +71,9 @@ pub struct Whole {
     /// Everything, in long form.
     pub root: Node,
     /// The project's name.
-    pub name: String,
+    pub name: Node,
     /// The variables.
-    pub environment: BTreeMap<String, String>,
+    pub environment: Variables,
 }
 
 impl<'a> Loader<'a> {
@@ -76,6 +86,8 @@ impl<'a> Loader<'a> {
             home: request.environment.get("HOME").cloned(),
             bases: HashMap::new(),
             serial: 0,
+            trace: Trace::default(),
+            env_texts: HashMap::new(),
             switches: request.switches,
             here: request.current_directory.clone(),
         }
@@ -91,10 +103,9 @@ impl<'a> Loader<'a> {
         let Whole { mut root, name, environment } = self.whole(request, setting)?;
         let mut disabled = self.split_profiles(&mut root, request, setting);
         if !self.switches.no_consistency {
-            let problems = consistency::references(&root, &disabled);
-            if !problems.is_empty() {
-                return Err(problems.into());
-            }
+            self.take(consistency::references(&root, &disabled))?;
+        } else {
+            canonical::set_aside(&mut root);
         }
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
             self.resolve_files(services, &environment)?;
@@ -103,9 +114,7 @@ impl<'a> Loader<'a> {
         if !problems.is_empty() {
             return Err(problems.into());
         }
-        if let Some(map) = root.as_map_mut() {
-            map.shift_remove("name");
-        }
+        root.set("name", name);
         let mut project: Project = decode::decode(&root)?;
         for service in disabled.values_mut() {
             let mut wrapped = wrap(service);
@@ -118,12 +127,15 @@ impl<'a> Loader<'a> {
                 *service = bound;
             }
         }
-        project.disabled_services =
-            decode::decode::<IndexMap<String, Service>>(&Node::made(Value::Map(disabled)))?;
-        project.name = name;
+        let mut inactive = Node::made(Value::Map(disabled));
+        project.disabled_services = decode::decode::<IndexMap<String, Service>>(&inactive)?;
         project.working_dir = setting.directory.clone();
         project.files = setting.files.clone();
-        project.environment = environment;
+        if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
+            services.extend(inactive.as_map_mut().map(std::mem::take).unwrap_or_default());
+        }
+        project.places = Places::new(root, std::mem::take(&mut self.sources));
+        project.environment = environment.into_values();
         for (name, service) in project.services.iter_mut().chain(project.disabled_services.iter_mut()) {
             service.name.clone_from(name);
         }
@@ -142,7 +154,8 @@ impl<'a> Loader<'a> {
         }
         let mut environment = setting.environment.clone();
         let name = self.project_name(request, setting, &parsed)?;
-        environment.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
+        let text = name.as_text().unwrap_or_default().to_owned();
+        environment.set("COMPOSE_PROJECT_NAME", text.clone(), Origin::ProjectName);
         let first = setting.files.first().cloned().unwrap_or_default();
         if parsed.iter().all(|file| file.documents.is_empty()) {
             return Err(Error::Empty { path: first }.into());
@@ -157,8 +170,9 @@ impl<'a> Loader<'a> {
         };
         let mut root = self.tree(parsed, &context)?;
         if !self.switches.no_normalize {
-            let values = if self.switches.no_interpolate { &BTreeMap::new() } else { &environment };
-            normalize::tree(&mut root, &name, values);
+            let nothing = Variables::default();
+            let values = if self.switches.no_interpolate { &nothing } else { &environment };
+            normalize::tree(&mut root, &text, values, &mut self.trace);
         }
         Ok(Whole { root, name, environment })
     }
@@ -209,12 +223,10 @@ impl<'a> Loader<'a> {
         }
         self.interpolate(&mut root, context, true)?;
         self.apply_extends(&mut root, &resets, context)?;
-        for way in resets.iter() {
-            yaml::remove(&mut base, way);
-        }
+        self.take_out(&mut base, &resets);
         self.apply_include(&mut root, context)?;
-        let mut merged = merge::files(base, root)?;
-        merge::unique(&mut merged)?;
+        let mut merged = merge::files(base, root, &mut self.trace)?;
+        merge::unique(&mut merged, &mut self.trace)?;
         self.check(&merged)?;
         if let Some(version) = merged.as_map_mut().and_then(|map| map.shift_remove("version")) {
             let name = self.sources.name(version.at.file).to_owned();
@@ -224,8 +236,17 @@ impl<'a> Loader<'a> {
             ));
         }
         self.spell_out(&mut merged)?;
-        merge::unique(&mut merged)?;
+        merge::unique(&mut merged, &mut self.trace)?;
         Ok(merged)
+    }
+
+    /// Takes out of a tree what a later document resets or overrides.
+    fn take_out(&mut self, base: &mut Node, resets: &[Taken]) {
+        for Taken { way, at } in resets {
+            if let Some(gone) = yaml::remove(base, way) {
+                self.trace.beaten(&way.join("."), *at, &gone, Rule::Tag);
+            }
+        }
     }
 
     /// Reads a file that another extends: long form, paths absolute, not checked yet.
@@ -236,12 +257,10 @@ impl<'a> Loader<'a> {
         for document in parsed.documents {
             let mut over = document.root;
             self.interpolate(&mut over, context, false)?;
-            for way in &document.resets {
-                yaml::remove(&mut root, way);
-            }
+            self.take_out(&mut root, &document.resets);
             ways.extend(document.resets);
-            root = merge::files(root, over)?;
-            merge::unique(&mut root)?;
+            root = merge::files(root, over, &mut self.trace)?;
+            merge::unique(&mut root, &mut self.trace)?;
             self.spell_out(&mut root)?;
         }
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
@@ -260,34 +279,37 @@ impl<'a> Loader<'a> {
         if self.switches.no_interpolate {
             return Ok(());
         }
-        let mut findings = interpolate::Findings::default();
-        let lookup = |name: &str| context.environment.get(name).cloned();
-        interpolate::tree(root, &Way::Root, &lookup, &mut findings);
-        for (name, _) in findings.unset {
+        let mut filler = Filler::new(context.environment, &mut self.trace);
+        filler.tree(root, &Way::Root);
+        let Filler { mut problems, unset, .. } = filler;
+        for name in unset {
             self.warn(interpolate::unset_warning(&name));
         }
-        if findings.problems.is_empty() {
+        if problems.is_empty() {
             return Ok(());
         }
         if check {
             // What else is wrong is said in the same breath.
-            findings.problems.extend(validate::check(root, &schema::FILE, true).problems);
+            problems.extend(validate::check(root, &schema::FILE, true).problems);
         }
-        Err(findings.problems.into())
+        Err(problems.into())
     }
 
     fn check(&mut self, root: &Node) -> Result<(), Stop> {
-        let findings = validate::check(root, &schema::FILE, self.switches.no_interpolate);
-        for (warning, _) in findings.warnings {
-            self.warn(warning);
-        }
-        if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
+        self.take(validate::check(root, &schema::FILE, self.switches.no_interpolate))
     }
 
     fn spell_out(&mut self, root: &mut Node) -> Result<(), Stop> {
         let findings = canonical::spell_out(root, self.switches.no_interpolate);
-        for (warning, _) in findings.warnings {
-            self.warn(warning);
+        self.take(findings)
+    }
+
+    /// Passes warnings on; fails with the problems, if there are any.
+    fn take(&mut self, findings: Findings) -> Result<(), Stop> {
+        for (warning, at) in findings.warnings {
+            let place = self.sources.place(at, "");
+            let place = place.map(|place| format!(" ({}:{}:{})", place.file, place.line, place.column));
+            self.warn(format!("{warning}{}", place.unwrap_or_default()));
         }
         if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
     }
@@ -320,7 +342,7 @@ impl<'a> Loader<'a> {
                 return Err(Problem::at(Span { file, line, column, width: 1 }, message).into());
             }
         };
-        Ok(Parsed { path: path.to_owned(), documents: yaml::parse(&self.sources, file)? })
+        Ok(Parsed { path: path.to_owned(), documents: yaml::parse(&self.sources, file, &mut self.trace)? })
     }
 
     /// The name: `-p`, then `COMPOSE_PROJECT_NAME`, then the last file's `name`, then the directory's.
@@ -329,32 +351,40 @@ impl<'a> Loader<'a> {
         request: &Request,
         setting: &Setting,
         parsed: &[Parsed],
-    ) -> Result<String, Stop> {
-        let from_environment = || setting.environment.get("COMPOSE_PROJECT_NAME").cloned();
-        let given = request.project_name.clone().filter(|name| !name.is_empty());
-        if let Some(name) = given.or_else(|| from_environment().filter(|name| !name.is_empty())) {
-            return Ok(files::project_name(&name)?);
+    ) -> Result<Node, Stop> {
+        const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
+        if let Some(name) = request.project_name.as_ref().filter(|name| !name.is_empty()) {
+            return self.named(files::project_name(name)?, || Step::Given("with `-p`".to_owned()));
+        }
+        if let Some(name) = setting.environment.filled(VARIABLE) {
+            let origin = setting.environment.origin(VARIABLE);
+            let step = || Step::Taken { variable: VARIABLE.to_owned(), origin };
+            return self.named(files::project_name(name)?, step);
         }
         let mut names =
             parsed.iter().flat_map(|file| &file.documents).filter_map(|document| document.root.get("name"));
         if let Some(node) = names.next_back() {
             let mut node = node.clone();
-            let mut findings = interpolate::Findings::default();
-            let lookup = |name: &str| setting.environment.get(name).cloned();
-            interpolate::tree(&mut node, &Way::Root.key("name"), &lookup, &mut findings);
-            if !findings.problems.is_empty() {
-                return Err(findings.problems.into());
+            let mut filler = Filler::new(&setting.environment, &mut self.trace);
+            filler.tree(&mut node, &Way::Root.key("name"));
+            if !filler.problems.is_empty() {
+                return Err(filler.problems.into());
             }
             let name = normalized_name(node.as_text().unwrap_or_default());
             if !name.is_empty() {
-                return Ok(name);
+                return Ok(Node::text_like(name, &node));
             }
         }
         let last = |path: &Path| normalized_name(&path.file_name().unwrap_or_default().to_string_lossy());
-        [last(&setting.directory), last(&self.here)]
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .ok_or(Stop::Error(Error::NoName))
+        let found = [last(&setting.directory), last(&self.here)].into_iter().find(|name| !name.is_empty());
+        let name = found.ok_or(Stop::Error(Error::NoName))?;
+        self.named(name, || Step::Given("by the name of the directory".to_owned()))
+    }
+
+    /// Makes a name that stands in no file.
+    fn named(&mut self, name: String, how: impl FnOnce() -> Step) -> Result<Node, Stop> {
+        self.trace.tell(&"name", Span::NOWHERE, how);
+        Ok(Node::made(Value::Text(name)))
     }
 
     /// Takes the services out whose profiles are not active.

@@ -6,115 +6,165 @@ use super::diagnostic::{Fault, Problem};
 use super::node::{Map, Node, Path, Value};
 use super::schema::{self, Merge, Shape, Unique};
 use super::short;
+use super::trace::{Rule, Trace};
 
-/// Merges a file over those before it.
-pub fn files(base: Node, over: Node) -> Result<Node, Fault> {
-    deep(base, over, &schema::FILE, &Path::Root)
+/// Merges a file over those before it. Fails with everything that cannot be merged.
+pub fn files(base: Node, over: Node, trace: &mut Trace) -> Result<Node, Vec<Problem>> {
+    Merger { rule: Rule::Override, trace, problems: Vec::new() }.whole(base, over, &schema::FILE, &Path::Root)
 }
 
-/// Merges a service over the one that it extends.
-pub fn service(base: Node, over: Node, path: &Path<'_>) -> Result<Node, Fault> {
-    deep(base, over, &schema::SERVICE, path)
+/// Merges a service over the one that it extends. Fails with everything that cannot be merged.
+pub fn service(base: Node, over: Node, path: &Path<'_>, trace: &mut Trace) -> Result<Node, Vec<Problem>> {
+    Merger { rule: Rule::Extends, trace, problems: Vec::new() }.whole(base, over, &schema::SERVICE, path)
 }
 
-fn by_rule(base: Node, over: Node, shape: &Shape, rule: Merge, path: &Path<'_>) -> Result<Node, Fault> {
-    // A null says nothing about a plain attribute; where it clears, the rule is to replace.
-    if over.is_null() && rule != Merge::Replace {
-        return Ok(base);
+struct Merger<'a> {
+    /// Why one value takes the place of another.
+    rule: Rule,
+    trace: &'a mut Trace,
+    problems: Vec<Problem>,
+}
+
+impl Merger<'_> {
+    fn whole(mut self, base: Node, over: Node, shape: &Shape, path: &Path<'_>) -> Result<Node, Vec<Problem>> {
+        let merged = self.deep(base, over, shape, path);
+        if self.problems.is_empty() { Ok(merged) } else { Err(self.problems) }
     }
-    if base.is_null() && rule != Merge::Ipam {
-        return Ok(over);
-    }
-    match rule {
-        Merge::Replace => Ok(over),
-        Merge::Deep => deep(base, over, shape, path),
-        Merge::ByKey => match (&base.value, &over.value) {
-            (Value::Map(_), Value::Map(_)) => keyed(base, over, path, |_, over, _| Ok(over)),
-            _ => deep(base, over, shape, path),
-        },
-        Merge::Sequence => append(sequence(base), sequence(over), path),
-        Merge::Hosts => {
-            let (base, mut over) = (sequence(base), sequence(over));
-            if let (Value::List(known), Value::List(lines)) = (&base.value, &mut over.value) {
-                lines.retain(|line| !known.contains(line));
-            }
-            append(base, over, path)
+
+    fn by_rule(&mut self, base: Node, over: Node, shape: &Shape, rule: Merge, path: &Path<'_>) -> Node {
+        // A null says nothing about a plain attribute; where it clears, the rule is to replace.
+        if over.is_null() && rule != Merge::Replace {
+            return base;
         }
-        Merge::Build => deep(build_map(base), build_map(over), shape, path),
-        Merge::DependsOn => deep(dependency_map(base), dependency_map(over), shape, path),
-        Merge::Keyed => deep(keyed_map(base), keyed_map(over), shape, path),
-        Merge::Logging => match (base.get("driver"), over.get("driver")) {
-            (Some(one), Some(other)) if one != other => Ok(over),
-            _ => deep(base, over, shape, path),
-        },
-        Merge::Ipam => pools(base, over, shape, path),
-    }
-}
-
-fn deep(base: Node, over: Node, shape: &Shape, path: &Path<'_>) -> Result<Node, Fault> {
-    match (&base.value, &over.value) {
-        (Value::Map(_), Value::Map(_)) => {
-            let form = shape.form(&base.value);
-            keyed(base, over, path, |base, over, (key, path)| {
-                if key.starts_with("x-") && matches!(form, Shape::Object(_)) {
-                    return Ok(over);
+        if base.is_null() && rule != Merge::Ipam {
+            return over;
+        }
+        match rule {
+            Merge::Replace => self.replace(base, over, path),
+            Merge::Deep => self.deep(base, over, shape, path),
+            Merge::ByKey => match (&base.value, &over.value) {
+                (Value::Map(_), Value::Map(_)) => {
+                    self.keyed(base, over, path, |merger, base, over, (_, path)| {
+                        merger.replace(base, over, path)
+                    })
                 }
-                match form.below(key) {
-                    Some((shape, rule, _)) => by_rule(base, over, shape, rule, path),
-                    None => Ok(over),
+                _ => self.deep(base, over, shape, path),
+            },
+            Merge::Sequence => self.append(sequence(base), sequence(over), path),
+            Merge::Hosts => {
+                let (base, mut over) = (sequence(base), sequence(over));
+                if let (Value::List(known), Value::List(lines)) = (&base.value, &mut over.value) {
+                    lines.retain(|line| !known.contains(line));
                 }
-            })
-        }
-        (Value::List(_), Value::List(_)) => append(base, over, path),
-        (Value::Map(_) | Value::List(_), _) if !over.is_null() => Err(Box::new(
-            Problem::at(
-                over.at,
-                format!("cannot override {path}: {} cannot replace {}", over.kind(), base.kind()),
-            )
-            .also(base.at, "first defined here")
-            .hint("to replace the value whatever it was, tag it with `!override`"),
-        )),
-        (Value::Map(_) | Value::List(_), _) => Ok(base),
-        _ => Ok(over),
-    }
-}
-
-/// Merges two mappings, key by key.
-fn keyed(
-    mut base: Node,
-    over: Node,
-    path: &Path<'_>,
-    each: impl Fn(Node, Node, (&str, &Path<'_>)) -> Result<Node, Fault>,
-) -> Result<Node, Fault> {
-    let Value::Map(overrides) = over.value else { return Ok(base) };
-    let Some(map) = base.as_map_mut() else { return Ok(base) };
-    for (key, over) in overrides {
-        match map.get_mut(&key) {
-            None => {
-                map.insert(key, over);
+                self.append(base, over, path)
             }
-            Some(slot) => {
-                let old = std::mem::replace(slot, Node::made(Value::Null));
-                *slot = each(old, over, (&key, &path.key(&key)))?;
-            }
+            Merge::Build => self.deep(build_map(base), build_map(over), shape, path),
+            Merge::DependsOn => self.deep(dependency_map(base), dependency_map(over), shape, path),
+            Merge::Keyed => self.deep(keyed_map(base), keyed_map(over), shape, path),
+            Merge::Logging => match (base.get("driver"), over.get("driver")) {
+                (Some(one), Some(other)) if one != other => self.replace(base, over, path),
+                _ => self.deep(base, over, shape, path),
+            },
+            Merge::Ipam => self.pools(base, over, shape, path),
         }
     }
-    Ok(base)
-}
 
-fn append(mut base: Node, over: Node, path: &Path<'_>) -> Result<Node, Fault> {
-    match (&mut base.value, over.value) {
-        (Value::List(list), Value::List(more)) => {
-            list.extend(more);
-            Ok(base)
+    fn replace(&mut self, base: Node, over: Node, path: &Path<'_>) -> Node {
+        self.trace.beaten(path, over.at, &base, self.rule);
+        over
+    }
+
+    /// Keeps the base and says why.
+    fn refuse(&mut self, base: Node, problem: Problem) -> Node {
+        self.problems.push(problem.also(base.at, "first defined here"));
+        base
+    }
+
+    fn deep(&mut self, base: Node, over: Node, shape: &Shape, path: &Path<'_>) -> Node {
+        match (&base.value, &over.value) {
+            (Value::Map(_), Value::Map(_)) => {
+                let form = shape.form(&base.value);
+                self.keyed(base, over, path, |merger, base, over, (key, path)| {
+                    if key.starts_with("x-") && matches!(form, Shape::Object(_)) {
+                        return merger.replace(base, over, path);
+                    }
+                    match form.below(key) {
+                        Some((shape, rule, _)) => merger.by_rule(base, over, shape, rule, path),
+                        None => merger.replace(base, over, path),
+                    }
+                })
+            }
+            (Value::List(_), Value::List(_)) => self.append(base, over, path),
+            (Value::Map(_) | Value::List(_), Value::Null) => base,
+            (Value::Map(_) | Value::List(_), _) => {
+                let message =
+                    format!("cannot override {path}: {} cannot replace {}", over.kind(), base.kind());
+                let problem = Problem::at(over.at, message)
+                    .hint("to replace the value whatever it was, tag it with `!override`");
+                self.refuse(base, problem)
+            }
+            _ => self.replace(base, over, path),
         }
-        (_, value) => {
-            let over = Node { value, at: over.at, key: over.key };
-            Err(Box::new(Problem::at(
-                over.at,
-                format!("cannot override {path}: {} cannot be added to {}", over.kind(), base.kind()),
-            )))
+    }
+
+    /// Merges two mappings, key by key.
+    fn keyed(
+        &mut self,
+        mut base: Node,
+        over: Node,
+        path: &Path<'_>,
+        each: impl Fn(&mut Self, Node, Node, (&str, &Path<'_>)) -> Node,
+    ) -> Node {
+        let Value::Map(overrides) = over.value else { return base };
+        let Some(map) = base.as_map_mut() else { return base };
+        for (key, over) in overrides {
+            match map.get_mut(&key) {
+                None => {
+                    map.insert(key, over);
+                }
+                Some(slot) => {
+                    let old = std::mem::replace(slot, Node::made(Value::Null));
+                    *slot = each(self, old, over, (&key, &path.key(&key)));
+                }
+            }
         }
+        base
+    }
+
+    fn append(&mut self, mut base: Node, over: Node, path: &Path<'_>) -> Node {
+        let kind = over.kind();
+        match (&mut base.value, over.value) {
+            (Value::List(list), Value::List(more)) => {
+                list.extend(more);
+                base
+            }
+            _ => {
+                let message = format!("cannot override {path}: {kind} cannot be added to {}", base.kind());
+                self.refuse(base, Problem::at(over.at, message))
+            }
+        }
+    }
+
+    /// Merges address pools: those of the same subnet by key, others are added.
+    fn pools(&mut self, mut base: Node, over: Node, shape: &Shape, path: &Path<'_>) -> Node {
+        let (Value::List(known), Value::List(more)) = (&mut base.value, over.value) else {
+            let message = format!("cannot override {path}: both must be lists");
+            return self.refuse(base, Problem::at(over.at, message));
+        };
+        let item = match shape {
+            Shape::List(item, _) => item,
+            _ => &shape,
+        };
+        for pool in more {
+            match known.iter_mut().find(|other| other.get("subnet") == pool.get("subnet")) {
+                Some(slot) => {
+                    let old = std::mem::replace(slot, Node::made(Value::Null));
+                    *slot = self.deep(old, pool, item, path);
+                }
+                None => known.push(pool),
+            }
+        }
+        base
     }
 }
 
@@ -171,8 +221,8 @@ fn listed(mut node: Node, each: impl Fn(&Node) -> Value) -> Node {
 pub fn dependency_map(node: Node) -> Node {
     listed(node, |item| {
         Value::Map(Map::from_iter([
-            ("condition".to_owned(), Node::text_like("service_started", item)),
-            ("required".to_owned(), Node::like(Value::Bool(true), item)),
+            ("condition".to_owned(), Node::implied(Value::Text("service_started".to_owned()), item)),
+            ("required".to_owned(), Node::implied(Value::Bool(true), item)),
         ]))
     })
 }
@@ -182,65 +232,56 @@ pub fn keyed_map(node: Node) -> Node {
     listed(node, |_| Value::Null)
 }
 
-/// Merges address pools: those of the same subnet by key, others are added.
-fn pools(base: Node, over: Node, shape: &Shape, path: &Path<'_>) -> Result<Node, Fault> {
-    let (at, key) = (base.at, base.key);
-    let (Value::List(mut known), Value::List(more)) = (base.value, over.value) else {
-        return Err(Box::new(Problem::at(over.at, format!("cannot override {path}: it must be a list"))));
-    };
-    let item = match shape {
-        Shape::List(item, _) => item,
-        _ => &shape,
-    };
-    for pool in more {
-        match known.iter_mut().find(|other| other.get("subnet") == pool.get("subnet")) {
-            Some(slot) => {
-                let old = std::mem::replace(slot, Node::made(Value::Null));
-                *slot = deep(old, pool, item, path)?;
+/// Lets later items of lists take the place of earlier ones that are the same thing. Fails with every item that
+/// does not say what it is.
+pub fn unique(node: &mut Node, trace: &mut Trace) -> Result<(), Vec<Problem>> {
+    let mut sifter = Sifter { trace, problems: Vec::new() };
+    sifter.below(node, &schema::FILE, &Path::Root);
+    if sifter.problems.is_empty() { Ok(()) } else { Err(sifter.problems) }
+}
+
+struct Sifter<'a> {
+    trace: &'a mut Trace,
+    problems: Vec<Problem>,
+}
+
+impl Sifter<'_> {
+    fn below(&mut self, node: &mut Node, shape: &Shape, path: &Path<'_>) {
+        let form = shape.form(&node.value);
+        let Some(map) = node.as_map_mut() else { return };
+        for (key, value) in map.iter_mut() {
+            let Some((shape, _, rule)) = form.below(key) else { continue };
+            let path = path.key(key);
+            if rule == Unique::No {
+                self.below(value, shape, &path);
+            } else if let Value::List(list) = &mut value.value {
+                *list = self.items(std::mem::take(list), rule, &path);
             }
-            None => known.push(pool),
         }
     }
-    Ok(Node { value: Value::List(known), at, key })
-}
 
-/// Lets later items of lists take the place of earlier ones that are the same thing.
-pub fn unique(node: &mut Node) -> Result<(), Fault> {
-    unique_below(node, &schema::FILE, &Path::Root)
-}
-
-fn unique_below(node: &mut Node, shape: &Shape, path: &Path<'_>) -> Result<(), Fault> {
-    let form = shape.form(&node.value);
-    let Some(map) = node.as_map_mut() else { return Ok(()) };
-    for (key, value) in map.iter_mut() {
-        let Some((shape, _, rule)) = form.below(key) else { continue };
-        let path = path.key(key);
-        if rule == Unique::No {
-            unique_below(value, shape, &path)?;
-        } else if let Value::List(list) = &mut value.value {
-            *list = unique_items(std::mem::take(list), rule, &path)?;
-        }
-    }
-    Ok(())
-}
-
-fn unique_items(list: Vec<Node>, rule: Unique, path: &Path<'_>) -> Result<Vec<Node>, Fault> {
-    let mut places: HashMap<String, usize> = HashMap::with_capacity(list.len());
-    let mut kept: Vec<Node> = Vec::with_capacity(list.len());
-    for (index, item) in list.into_iter().enumerate() {
-        let Some(name) = identity(&item, rule, path, index)? else {
+    fn items(&mut self, list: Vec<Node>, rule: Unique, path: &Path<'_>) -> Vec<Node> {
+        let mut places: HashMap<String, usize> = HashMap::with_capacity(list.len());
+        let mut kept: Vec<Node> = Vec::with_capacity(list.len());
+        for (index, item) in list.into_iter().enumerate() {
+            let name = match identity(&item, rule, path, index) {
+                Ok(name) => name,
+                Err(problem) => {
+                    self.problems.push(*problem);
+                    continue;
+                }
+            };
+            let place = name.as_ref().and_then(|name| places.get(name));
+            if let Some(place) = place {
+                self.trace.beaten(path, item.at, &kept[*place], Rule::SameItem);
+                kept[*place] = item;
+                continue;
+            }
+            places.extend(name.map(|name| (name, kept.len())));
             kept.push(item);
-            continue;
-        };
-        match places.get(&name) {
-            Some(place) => kept[*place] = item,
-            None => {
-                places.insert(name, kept.len());
-                kept.push(item);
-            }
         }
+        kept
     }
-    Ok(kept)
 }
 
 /// Returns what makes an item the same thing as another; `None` for an item that validation will refuse.
@@ -299,14 +340,15 @@ mod tests {
     fn read(text: &str) -> Node {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        yaml::parse(&sources, file).expect("yaml").remove(0).root
+        yaml::parse(&sources, file, &mut Trace::default()).expect("yaml").remove(0).root
     }
 
     /// Merges two bodies of service `a` and shows the result.
     fn check(base: &str, over: &str, expected: &str) {
         let wrap = |body: &str| read(&format!("services: {{a: {body}}}"));
-        let mut merged = files(wrap(base), wrap(over)).expect("mergeable");
-        unique(&mut merged).expect("unique");
+        let trace = &mut Trace::default();
+        let mut merged = files(wrap(base), wrap(over), trace).expect("mergeable");
+        unique(&mut merged, trace).expect("unique");
         assert_eq!(merged.to_json()["services"]["a"].to_string(), expected, "{base} + {over}");
     }
 
@@ -358,16 +400,22 @@ mod tests {
 
     #[test]
     fn different_kinds_are_refused_with_both_places() {
-        let problem = files(read("services: {a: {image: x}}"), read("services: [a]")).expect_err("a list");
-        assert!(problem.message.contains("cannot override services"));
-        assert_eq!(problem.also.len(), 1);
+        let base = read("{services: {a: {image: x, tty: true}}, networks: {n: {labels: {a: b}}}}");
+        let over = read("{services: {a: {image: [x]}}, networks: {n: [a]}}");
+        let problems = files(base, over, &mut Trace::default()).expect_err("lists");
+        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(messages, ["cannot override networks.n: a list cannot replace a mapping"]);
+        assert!(problems.iter().all(|problem| problem.also.len() == 1));
     }
 
     #[test]
     fn pools_meet_by_subnet() {
         let network = |pool: &str| read(&format!("networks: {{n: {{ipam: {{config: [{pool}]}}}}}}"));
-        let merged =
-            files(network("{subnet: a, gateway: b}"), network("{subnet: a, ip_range: c}, {subnet: d}"));
+        let merged = files(
+            network("{subnet: a, gateway: b}"),
+            network("{subnet: a, ip_range: c}, {subnet: d}"),
+            &mut Trace::default(),
+        );
         assert_eq!(
             merged.expect("mergeable").to_json()["networks"]["n"]["ipam"]["config"].to_string(),
             r#"[{"subnet":"a","gateway":"b","ip_range":"c"},{"subnet":"d"}]"#

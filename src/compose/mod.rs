@@ -41,45 +41,52 @@ mod canonical;
 mod consistency;
 mod decode;
 mod diagnostic;
-mod dotenv;
+pub mod dotenv;
 mod environment;
 mod error;
+pub mod explain;
 mod extends;
 mod files;
 mod graph;
 mod include;
-mod interpolate;
+pub mod interpolate;
 mod loader;
 mod merge;
 pub mod model;
 mod node;
 mod normalize;
 mod paths;
+mod places;
 pub mod render;
 mod resolve;
 mod scalar;
 mod schema;
 mod select;
-mod short;
+pub mod short;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 mod validate;
+mod variables;
 mod words;
 mod yaml;
 
 use std::collections::BTreeMap;
 
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, nearest};
 pub use error::Error;
+pub use explain::Explanation;
 pub use files::{Disk, Read, Request, Switches, project_name};
 pub use graph::DependencyGraph;
 pub use interpolate::Variable;
 pub use model::Project;
+pub use places::Places;
 pub use select::{Selection, drop_unused, select};
 
 use error::Stop;
 use loader::Loader;
+use trace::Trace;
 
 /// A project and what should be told about it.
 #[derive(Clone, Debug)]
@@ -87,6 +94,17 @@ pub struct Loaded {
     /// The project.
     pub project: Project,
     /// Sentences for the user, each once, in the order in which they came up.
+    pub warnings: Vec<String>,
+}
+
+/// A project with the history of its values.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The project.
+    pub project: Project,
+    /// Its values, in the order of the files.
+    pub values: Vec<Explanation>,
+    /// Sentences for the user.
     pub warnings: Vec<String>,
 }
 
@@ -109,6 +127,20 @@ pub fn load(request: &Request, read: &dyn Read) -> Result<Loaded, Error> {
         .map(|(project, warnings)| Loaded { project, warnings })
 }
 
+/// Loads the project that a request describes, and says where each of its values comes from.
+pub fn explain(request: &Request, read: &dyn Read) -> Result<Explained, Error> {
+    let ((project, values), warnings) = with_loader(request, read, |loader, setting| {
+        loader.trace = Trace::recording();
+        let project = loader.project(request, setting)?;
+        let entries = std::mem::take(&mut loader.trace).into_entries();
+        let values = project.places.tree().map_or_else(Vec::new, |(root, sources)| {
+            explain::values(&project, root, sources, entries, &request.current_directory)
+        });
+        Ok((project, values))
+    })?;
+    Ok(Explained { project, values, warnings })
+}
+
 /// Loads the project without filling variables in.
 pub fn load_tree(request: &Request, read: &dyn Read) -> Result<LoadedTree, Error> {
     let mut request = request.clone();
@@ -122,7 +154,7 @@ pub fn load_tree(request: &Request, read: &dyn Read) -> Result<LoadedTree, Error
     if !request.switches.no_normalize
         && let Some(map) = tree.as_object_mut()
     {
-        map.insert("name".to_owned(), whole.name.into());
+        map.insert("name".to_owned(), whole.name.to_json());
     }
     Ok(LoadedTree { tree, variables, warnings })
 }

@@ -13,13 +13,23 @@ pub struct Span {
     pub line: u32,
     /// Column in characters, counted from 1.
     pub column: u32,
-    /// Characters to underline.
+    /// Characters to underline; 0 when nothing is written here, but what stands here implies the value.
     pub width: u32,
 }
 
 impl Span {
     /// Something that stands in no file: made by us, or read from the environment.
     pub const NOWHERE: Span = Span { file: 0, line: 0, column: 0, width: 0 };
+
+    /// Returns the place for a value that is not written, but follows from what stands here.
+    pub fn implied(self) -> Span {
+        Span { width: 0, ..self }
+    }
+
+    /// Returns whether a value with this place is written there.
+    pub fn is_written(self) -> bool {
+        self.line > 0 && self.width > 0
+    }
 }
 
 /// A mapping, in the order of the file.
@@ -68,6 +78,11 @@ impl Node {
         Node { value, at: origin.at, key: origin.key }
     }
 
+    /// Makes a node that is not written, but follows from another.
+    pub fn implied(value: Value, origin: &Node) -> Node {
+        Node { value, at: origin.at.implied(), key: origin.key.implied() }
+    }
+
     /// Makes a node that stands in no file.
     pub fn made(value: Value) -> Node {
         Node { value, at: Span::NOWHERE, key: Span::NOWHERE }
@@ -81,6 +96,14 @@ impl Node {
     /// Returns whether it is null.
     pub fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
+    }
+
+    /// Returns the place to show for it: what a list or mapping is called rather than where it begins, and the name
+    /// also for what says nothing itself.
+    pub fn place(&self) -> Span {
+        let named =
+            matches!(self.value, Value::Map(_) | Value::List(_) | Value::Null) || !self.at.is_written();
+        if (named && self.key.line > 0) || self.at.line == 0 { self.key } else { self.at }
     }
 
     /// Returns the text, when it is one.

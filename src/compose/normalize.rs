@@ -1,16 +1,20 @@
 //! What follows from the files as a whole: real names, the default network, dependencies that other attributes imply,
 //! values taken from the environment.
 
-use std::collections::BTreeMap;
-
-use super::node::{Map, Node, Value};
+use super::node::{Map, Node, Path, Span, Value};
+use super::trace::{Step, Trace};
+use super::variables::Variables;
 
 /// Completes a tree. `environment` gives values to what names a variable without one.
-pub fn tree(root: &mut Node, project: &str, environment: &BTreeMap<String, String>) {
+pub fn tree(root: &mut Node, project: &str, environment: &Variables, trace: &mut Trace) {
     default_network(root);
     if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
-        for service in services.values_mut() {
-            self::service(service, environment);
+        for (name, service) in services.iter_mut() {
+            self::service(
+                service,
+                environment,
+                &mut Taker { path: &Path::Root.key("services").key(name), trace },
+            );
         }
     }
     names(root, project);
@@ -27,9 +31,10 @@ fn default_network(root: &mut Node) {
             .get("networks")
             .is_none_or(|networks| networks.is_null() || networks.as_map().is_some_and(Map::is_empty));
         if none {
-            let default = Node::made(Value::Null);
-            service
-                .set("networks", Node::made(Value::Map(Map::from_iter([("default".to_owned(), default)]))));
+            let default = Node::implied(Value::Null, service);
+            let networks = Map::from_iter([("default".to_owned(), default)]);
+            let networks = Node::implied(Value::Map(networks), service);
+            service.set("networks", networks);
             used = true;
         } else if service.get("networks").is_some_and(|networks| networks.get("default").is_some()) {
             used = true;
@@ -48,7 +53,23 @@ fn default_network(root: &mut Node) {
     }
 }
 
-fn service(service: &mut Node, environment: &BTreeMap<String, String>) {
+/// Tells which variables are taken from the environment.
+struct Taker<'a> {
+    path: &'a Path<'a>,
+    trace: &'a mut Trace,
+}
+
+impl Taker<'_> {
+    fn taken(&mut self, below: &[&str], variable: &str, at: Span, environment: &Variables) {
+        if self.trace.is_on() {
+            let path = format!("{}.{}.{variable}", self.path, below.join("."));
+            let (variable, origin) = (variable.to_owned(), environment.origin(variable));
+            self.trace.tell(&path, at, || Step::Taken { variable, origin });
+        }
+    }
+}
+
+fn service(service: &mut Node, environment: &Variables, taker: &mut Taker<'_>) {
     if service.text_of("pull_policy") == Some("if_not_present")
         && let Some(policy) = service.get_mut("pull_policy")
     {
@@ -56,29 +77,36 @@ fn service(service: &mut Node, environment: &BTreeMap<String, String>) {
     }
     if let Some(build) = service.get_mut("build") {
         if build.get("context").is_none() {
-            build.set("context", Node::made(Value::Text(".".to_owned())));
+            let context = Node::implied(Value::Text(".".to_owned()), build);
+            build.set("context", context);
         }
         if build.get("dockerfile").is_none() && build.get("dockerfile_inline").is_none() {
-            build.set("dockerfile", Node::made(Value::Text("Dockerfile".to_owned())));
+            let dockerfile = Node::implied(Value::Text("Dockerfile".to_owned()), build);
+            build.set("dockerfile", dockerfile);
         }
         if let Some(args) = build.get_mut("args") {
-            resolve(args, environment, false);
+            resolve(args, environment, false, &mut |name, at| {
+                taker.taken(&["build", "args"], name, at, environment)
+            });
         }
     }
     if let Some(variables) = service.get_mut("environment") {
-        resolve(variables, environment, true);
+        resolve(variables, environment, true, &mut |name, at| {
+            taker.taken(&["environment"], name, at, environment)
+        });
     }
     imply(service);
 }
 
 /// Gives variables without a value that of the environment. Those that are not there stay without, or go.
-fn resolve(node: &mut Node, environment: &BTreeMap<String, String>, keep: bool) {
+fn resolve(node: &mut Node, environment: &Variables, keep: bool, taken: &mut dyn FnMut(&str, Span)) {
     match &mut node.value {
         Value::Map(map) => {
             for (name, value) in map.iter_mut() {
                 if value.is_null()
                     && let Some(known) = environment.get(name)
                 {
+                    taken(name, value.at);
                     value.value = Value::Text(known.clone());
                 }
             }
@@ -92,6 +120,7 @@ fn resolve(node: &mut Node, environment: &BTreeMap<String, String>, keep: bool) 
                     && !line.contains('=')
                     && let Some(known) = environment.get(line.as_str())
                 {
+                    taken(line, item.at);
                     *line = format!("{line}={known}");
                 }
             }
@@ -131,13 +160,13 @@ fn imply(service: &mut Node) {
         map.entry("depends_on".to_owned()).or_insert_with(|| Node::made(Value::Map(Map::new())));
     let Some(dependencies) = dependencies.as_map_mut() else { return };
     for (name, restart, origin) in implied {
-        let entry = |key: &str, value: Value| (key.to_owned(), Node::like(value, &origin));
+        let entry = |key: &str, value: Value| (key.to_owned(), Node::implied(value, &origin));
         let dependency = Map::from_iter([
             entry("condition", Value::Text("service_started".to_owned())),
             entry("restart", Value::Bool(restart)),
             entry("required", Value::Bool(true)),
         ]);
-        dependencies.entry(name).or_insert_with(|| Node::like(Value::Map(dependency), &origin));
+        dependencies.entry(name).or_insert_with(|| Node::implied(Value::Map(dependency), &origin));
     }
 }
 
@@ -156,13 +185,14 @@ fn names(root: &mut Node, project: &str) {
             let external =
                 resource.get("external").is_some_and(|external| external.value == Value::Bool(true));
             let name = if external { key.clone() } else { format!("{project}_{key}") };
-            resource.set("name", Node::text_like(name, &resource.clone()));
+            let name = Node::implied(Value::Text(name), resource);
+            resource.set("name", name);
         }
     }
 }
 
 /// Takes secrets and configs from the environment. A secret's value goes under `content` too; it is never printed.
-pub fn contents(root: &mut Node, environment: &BTreeMap<String, String>) {
+pub fn contents(root: &mut Node, environment: &Variables) {
     for section in ["secrets", "configs"] {
         for resource in root.get_mut(section).and_then(Node::as_map_mut).into_iter().flat_map(Map::values_mut)
         {

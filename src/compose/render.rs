@@ -6,18 +6,20 @@ use serde_json::{Map, Value};
 use super::error::Error;
 use super::model::{EXTENSIONS, Project};
 
-/// Returns the project as JSON, indented. Extensions below the top level are left out, as the reference does.
+/// Returns the project as JSON, indented. Extensions below the top level are left out and the `$` of keys doubled too,
+/// as the reference does.
 ///
 /// Fails only when the project holds a number that JSON does not have.
 pub fn json(project: &Project) -> Result<String, Error> {
-    let value = doubled(extensions(to_value(project)?, false, true));
+    let value = doubled(extensions(to_value(project)?, false, true), true);
     serde_json::to_string_pretty(&value).map_err(|error| Error::Unprintable { message: error.to_string() })
 }
 
-/// Returns the project as YAML, extensions included.
+/// Returns the project as YAML, extensions included. It loads to the same project again.
 pub fn yaml(project: &Project) -> Result<String, Error> {
-    let value = doubled(extensions(to_value(project)?, true, true));
-    write_yaml(&value)
+    let mut value = to_value(project)?;
+    say_what_is_empty(project, &mut value);
+    write_yaml(&doubled(extensions(value, true, true), false))
 }
 
 /// Returns a tree as JSON, indented; nothing is doubled, for variables were not filled in.
@@ -46,6 +48,31 @@ fn to_value(project: &Project) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// Attributes that have a default beside nothing, so that an empty text says something.
+const EMPTY: [(&str, &str); 5] = [
+    ("services", "build.dockerfile"),
+    ("networks", "name"),
+    ("volumes", "name"),
+    ("configs", "name"),
+    ("secrets", "name"),
+];
+
+/// Writes down the empty texts that a file has where a default would take their place.
+fn say_what_is_empty(project: &Project, value: &mut Value) {
+    for (section, attribute) in EMPTY {
+        for (name, resource) in value.get_mut(section).and_then(Value::as_object_mut).into_iter().flatten() {
+            let (inner, key) = attribute.split_once('.').unwrap_or(("", attribute));
+            let owner = if inner.is_empty() { Some(resource) } else { resource.get_mut(inner) };
+            if let Some(owner) = owner.and_then(Value::as_object_mut)
+                && !owner.contains_key(key)
+                && project.places.is_written(&format!("{section}.{name}.{attribute}"))
+            {
+                owner.insert(key.to_owned(), String::new().into());
+            }
+        }
+    }
+}
+
 fn write_yaml(value: &Value) -> Result<String, Error> {
     serde_yaml::to_string(value).map_err(|error| Error::Unprintable { message: error.to_string() })
 }
@@ -58,7 +85,7 @@ fn extensions(value: Value, keep: bool, top: bool) -> Value {
             for (key, value) in map {
                 match value {
                     // Only an object of the model has a mapping under this key; a label of that name has text.
-                    Value::Object(inner) if key == EXTENSIONS => {
+                    Value::Object(inner) if key == EXTENSIONS && !inner.is_empty() => {
                         if keep || top {
                             result.extend(inner);
                         }
@@ -75,14 +102,15 @@ fn extensions(value: Value, keep: bool, top: bool) -> Value {
     }
 }
 
-/// Doubles every `$`, in keys too.
-fn doubled(value: Value) -> Value {
+/// Doubles every `$`. Keys are not interpolated when they are read, so theirs are doubled only where it is asked for.
+fn doubled(value: Value, keys: bool) -> Value {
     let double = |text: String| if text.contains('$') { text.replace('$', "$$") } else { text };
     match value {
         Value::String(text) => Value::String(double(text)),
-        Value::Array(list) => list.into_iter().map(doubled).collect(),
+        Value::Array(list) => list.into_iter().map(|item| doubled(item, keys)).collect(),
         Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(key, value)| (double(key), doubled(value))).collect())
+            let key = |key: String| if keys { double(key) } else { key };
+            Value::Object(map.into_iter().map(|(name, value)| (key(name), doubled(value, keys))).collect())
         }
         other => other,
     }
@@ -131,6 +159,7 @@ mod tests {
     fn yaml_keeps_every_extension_and_quotes_what_would_be_something_else() {
         let text = yaml(&project()).expect("printable");
         assert!(text.contains("x-s: true"), "{text}");
+        assert!(text.contains("k$: $$HOME"), "{text}");
         assert!(text.contains("d: \"2020-01-02\"") || text.contains("d: '2020-01-02'"), "{text}");
     }
 }

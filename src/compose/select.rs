@@ -94,18 +94,54 @@ fn wanted(project: &Project, selection: &Selection) -> Result<IndexSet<String>, 
     Ok(wanted)
 }
 
-/// Returns whether a name matches a pattern: `*` is any text, `?` any character.
+/// Returns whether a name matches a pattern (fnmatch(3)): `*` is any text, `?` any character, `[a-c]` one of some, `[^a]`
+/// any other; `\\` takes the meaning away.
 fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.chars().next() {
-        None => name.is_empty(),
-        Some('*') => name
-            .char_indices()
-            .map(|(at, _)| at)
-            .chain([name.len()])
-            .any(|at| matches(&pattern[1..], &name[at..])),
-        Some(wanted) => name.chars().next().is_some_and(|c| {
-            (wanted == '?' || wanted == c) && matches(&pattern[wanted.len_utf8()..], &name[c.len_utf8()..])
-        }),
+    let pattern: Vec<char> = pattern.chars().collect();
+    let name: Vec<char> = name.chars().collect();
+    let (mut at, mut here) = (0, 0);
+    // Where to go on when the text that the last `*` stands for must be longer by one.
+    let mut star = None;
+    loop {
+        if pattern.get(at) == Some(&'*') {
+            star = Some((at + 1, here));
+            at += 1;
+        } else if at == pattern.len() && here == name.len() {
+            return true;
+        } else if let Some(next) = name.get(here).and_then(|c| one(&pattern[at..], *c)) {
+            at += next;
+            here += 1;
+        } else {
+            let Some((after, from)) = star.filter(|(_, from)| *from < name.len()) else { return false };
+            star = Some((after, from + 1));
+            (at, here) = (after, from + 1);
+        }
+    }
+}
+
+/// Returns how long the piece of a pattern is that stands for this character, when it does.
+fn one(pattern: &[char], c: char) -> Option<usize> {
+    match pattern {
+        ['?', ..] => Some(1),
+        ['\\', wanted, ..] => (*wanted == c).then_some(2),
+        ['[', rest @ ..] => {
+            let end = rest.iter().skip(1).position(|c| *c == ']')? + 1;
+            let (inside, negated) = match &rest[..end] {
+                ['^' | '!', inside @ ..] => (inside, true),
+                inside => (inside, false),
+            };
+            let mut found = false;
+            let mut left = inside;
+            while let [first, tail @ ..] = left {
+                (found, left) = match tail {
+                    ['-', last, tail @ ..] => (found || (*first..=*last).contains(&c), tail),
+                    _ => (found || *first == c, tail),
+                };
+            }
+            (found != negated).then_some(end + 2)
+        }
+        [wanted, ..] => (*wanted == c).then_some(1),
+        [] => None,
     }
 }
 
@@ -178,6 +214,21 @@ mod tests {
         check(&["db"], false, &["db"]);
         check(&[], false, &["web", "api", "db", "tool"]);
         check(&["*b"], true, &["web", "db"]);
+    }
+
+    #[test]
+    fn names_match_patterns() {
+        let check = |pattern: &str, name: &str, expected: bool| {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        };
+        for pattern in ["*", "w*", "*b", "w?b", "[a-z]eb", "[^a]eb", "w*e*b*", "\\web", "web"] {
+            check(pattern, "web", true);
+        }
+        for pattern in ["", "?", "w", "web?", "[a-c]eb", "[^w]eb", "[w", "*x", "\\*"] {
+            check(pattern, "web", false);
+        }
+        check("[]]", "]", true);
+        check(&"*a".repeat(50), &"a".repeat(49), false);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+pub use super::words::split as words;
+
 /// One port out of a short form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {

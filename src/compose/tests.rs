@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::report::Report;
 
 use super::model::{Condition, Duration, VolumeType};
-use super::{DependencyGraph, Error, Loaded, Read, Request, Selection, load, load_tree, render, select};
+use super::{
+    DependencyGraph, Error, Explanation, Loaded, Read, Request, Selection, explain, load, load_tree, render,
+    select,
+};
 
 /// Files of a test, by their path below `/w`.
 struct Memory(BTreeMap<PathBuf, Vec<u8>>);
@@ -48,6 +51,11 @@ fn good(files: &[(&str, &str)]) -> Loaded {
 
 fn good_with(files: &[(&str, &str)], request: Request) -> Loaded {
     load(&request, &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error)))
+}
+
+/// Returns the history of the values in these files.
+pub fn explained(files: &[(&str, &str)]) -> Vec<Explanation> {
+    explain(&request(), &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error))).values
 }
 
 /// Writes an error down as a terminal would, without colour.
@@ -124,15 +132,16 @@ hint: did you mean `db`?
 }
 
 #[test]
-fn what_is_declared_nowhere_is_refused_even_where_it_is_not_required() {
-    check_one_error(
+fn what_is_declared_nowhere_and_not_required_is_told() {
+    let loaded = good(&[(
+        "compose.yaml",
         "services:\n  web:\n    image: a\n    depends_on:\n      dbb: {condition: service_started, required: false}\n  db: {image: b}\n",
-        "error: service `web` depends on undefined service `dbb`
-  --> compose.yaml:5:7
-   |       dbb: {condition: service_started, required: false}
-   |       ^^^
-hint: did you mean `db`?
-",
+    )]);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "service `web` depends on `dbb` (did you mean `db`?), which is not defined: it is not required, so it is left out (compose.yaml:5:7)"
+        ]
     );
 }
 

@@ -1,19 +1,10 @@
 //! A tree against the [schema](super::schema): unknown keys, wrong kinds, values that cannot be read. Finds all
 //! problems of a tree, each with its place.
 
-use super::diagnostic::Problem;
+use super::diagnostic::{Findings, Problem};
 use super::model::{ByteSize, Duration};
-use super::node::{Map, Node, Path, Span, Value};
+use super::node::{Map, Node, Path, Value};
 use super::schema::{BOOL, INT, NATURAL, NULL, NUMBER, Names, Object, Shape, TEXT};
-
-/// What was found.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// What is refused.
-    pub problems: Vec<Problem>,
-    /// What is accepted, but should be written otherwise.
-    pub warnings: Vec<(String, Span)>,
-}
 
 /// Checks a tree. With `raw`, texts with variables that were not filled in pass for anything.
 pub fn check(node: &Node, shape: &Shape, raw: bool) -> Findings {
@@ -263,13 +254,14 @@ fn describe(shape: &Shape) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::diagnostic::Sources;
+    use super::super::trace::Trace;
     use super::super::{schema, yaml};
     use super::*;
 
     fn findings(text: &str) -> Findings {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        let documents = yaml::parse(&sources, file).expect("yaml");
+        let documents = yaml::parse(&sources, file, &mut Trace::default()).expect("yaml");
         check(&documents[0].root, &schema::FILE, false)
     }
 

@@ -11,6 +11,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle, Tag};
 use super::diagnostic::{Fault, Problem, Sources};
 use super::node::{Map, Node, Span, Value};
 use super::scalar::{resolve, resolve_plain};
+use super::trace::{Rule, Trace};
 
 /// How deep lists and mappings may stand in each other.
 const DEPTH: usize = 500;
@@ -26,17 +27,34 @@ pub const LARGEST: usize = 32 << 20;
 pub struct Document {
     /// Its content.
     pub root: Node,
-    /// What is taken out of the files before it: the ways to all values tagged `!reset` or `!override`.
-    pub resets: Vec<Vec<String>>,
+    /// What is taken out of the files before it: all values tagged `!reset` or `!override`.
+    pub resets: Vec<Taken>,
+}
+
+/// A value tagged `!reset` or `!override`.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The way to it.
+    pub way: Vec<String>,
+    /// Where it stands.
+    pub at: Span,
 }
 
 /// Reads all documents of a file. A file with nothing but comments has none.
-pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
+pub fn parse(sources: &Sources, file: u32, trace: &mut Trace) -> Result<Vec<Document>, Fault> {
     let text = sources.text(file);
     let mut options = Options::default();
     options.flow_nesting_limit = DEPTH + 1;
     options.block_nesting_limit = DEPTH + 1;
-    let mut builder = Builder { file, anchors: HashMap::new(), frames: Vec::new(), copied: 0, written: 0 };
+    let mut builder = Builder {
+        file,
+        anchors: HashMap::new(),
+        aliased: HashMap::new(),
+        frames: Vec::new(),
+        copied: 0,
+        written: 0,
+        trace,
+    };
     let mut parser = Parser::new_from_str_with_options(text, options);
     let mut documents = Vec::new();
     while let Some(event) = parser.next_event() {
@@ -51,7 +69,10 @@ pub fn parse(sources: &Sources, file: u32) -> Result<Vec<Document>, Fault> {
             })
         })?;
         match event {
-            Event::DocumentStart(..) => builder.anchors.clear(),
+            Event::DocumentStart(..) => {
+                builder.anchors.clear();
+                builder.aliased.clear();
+            }
             Event::StreamEnd => break,
             event => {
                 if let Some(root) = builder.event(event, span)? {
@@ -92,6 +113,7 @@ enum Mark {
 #[derive(Clone, Debug)]
 struct Reset {
     way: Vec<String>,
+    at: Span,
     mark: Mark,
     /// It stands in a list, where positions of one file say nothing about another.
     listed: bool,
@@ -107,15 +129,18 @@ struct Marked {
     size: usize,
 }
 
-struct Builder {
+struct Builder<'a> {
     file: u32,
     anchors: HashMap<usize, Marked>,
+    /// Services that are aliases, by anchor and name (true), and what their names begin with up to a dot (false).
+    aliased: HashMap<(usize, String), bool>,
     frames: Vec<Frame>,
     copied: usize,
     written: usize,
+    trace: &'a mut Trace,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn span(&self, span: granit_parser::Span) -> Span {
         let (start, end) = (span.start, span.end);
         let width =
@@ -208,10 +233,43 @@ impl Builder {
                     *key = Some((text, at, false));
                     return Ok(None);
                 }
+                self.refuse_dotted_services(id, at)?;
                 self.complete(copy, 0, Mark::None)
             }
             _ => Ok(None),
         }
+    }
+
+    /// Refuses two services of one anchor whose names are `a` and `a.b`, as the reference does: places are written with
+    /// dots, and `services.a.b` is also a place inside `services.a`.
+    fn refuse_dotted_services(&mut self, anchor: usize, at: Span) -> Result<(), Fault> {
+        let [
+            Frame { content: Open::Map { key: Some((section, ..)), .. }, .. },
+            Frame { content: Open::Map { key: Some((name, ..)), .. }, .. },
+        ] = self.frames.as_slice()
+        else {
+            return Ok(());
+        };
+        if section != "services" {
+            return Ok(());
+        }
+        let heads = name.match_indices('.').map(|(dot, _)| name[..dot].to_owned());
+        let heads: Vec<String> = heads.collect();
+        let is_service = |head: &&String| self.aliased.get(&(anchor, (*head).clone())) == Some(&true);
+        let longer = self.aliased.contains_key(&(anchor, name.clone())).then_some(name);
+        if let Some(other) = heads.iter().find(is_service).or(longer) {
+            let message = format!(
+                "cycle detected: services.{name} and services.{other} are one value, and one name begins with the other"
+            );
+            return Err(Box::new(
+                Problem::at(at, message).hint("write one of them out, or merge it in: `<<: *anchor`"),
+            ));
+        }
+        self.aliased.insert((anchor, name.clone()), true);
+        for head in heads {
+            self.aliased.entry((anchor, head)).or_insert(false);
+        }
+        Ok(())
     }
 
     fn open(
@@ -256,7 +314,7 @@ impl Builder {
                     .collect(),
             ),
             Open::Map { entries, .. } => {
-                let (map, inner) = mapping(entries)?;
+                let (map, inner) = mapping(entries, self.trace)?;
                 size += inner.size;
                 resets = inner.resets;
                 Value::Map(map)
@@ -270,7 +328,7 @@ impl Builder {
     fn complete(&mut self, mut value: Marked, anchor: usize, mark: Mark) -> Result<Option<Marked>, Fault> {
         if mark != Mark::None {
             // What is below a value that goes, or that replaces all, has nothing more to say.
-            value.resets = vec![Reset { way: Vec::new(), mark, listed: false }];
+            value.resets = vec![Reset { way: Vec::new(), at: value.node.at, mark, listed: false }];
         }
         if anchor != 0 {
             self.anchors.insert(anchor, anchored(&value));
@@ -308,7 +366,7 @@ struct Inner {
 }
 
 /// Makes a mapping of its entries: refuses a key that stands twice, then fills in what `<<` brings.
-fn mapping(entries: Vec<(String, Span, bool, Marked)>) -> Result<(Map, Inner), Fault> {
+fn mapping(entries: Vec<(String, Span, bool, Marked)>, trace: &mut Trace) -> Result<(Map, Inner), Fault> {
     let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
     for (name, at, ..) in &entries {
         if let Some(first) = seen.insert(name.clone(), *at) {
@@ -336,13 +394,13 @@ fn mapping(entries: Vec<(String, Span, bool, Marked)>) -> Result<(Map, Inner), F
         map.insert(name, value.node);
     }
     for (at, bag) in merged {
-        merge_in(&mut map, &mut inner, at, bag)?;
+        merge_in(&mut map, &mut inner, at, bag, trace)?;
     }
     Ok((map, inner))
 }
 
 /// Fills in the entries of a `<<` value that the mapping does not have; of several, the first wins.
-fn merge_in(map: &mut Map, inner: &mut Inner, at: Span, bag: Marked) -> Result<(), Fault> {
+fn merge_in(map: &mut Map, inner: &mut Inner, at: Span, bag: Marked, trace: &mut Trace) -> Result<(), Fault> {
     let refuse = |node: &Node| {
         Err(Box::new(
             Problem::at(at, format!("`<<` takes a mapping or a list of mappings, not {}", node.kind()))
@@ -353,7 +411,8 @@ fn merge_in(map: &mut Map, inner: &mut Inner, at: Span, bag: Marked) -> Result<(
     match bag.node.value {
         Value::Map(entries) => {
             for (name, node) in entries {
-                if map.contains_key(&name) {
+                if let Some(stands) = map.get(&name) {
+                    trace.beaten(&"", stands.at, &node, Rule::MergeKey);
                     continue;
                 }
                 let (own, rest): (Vec<_>, Vec<_>) =
@@ -375,7 +434,7 @@ fn merge_in(map: &mut Map, inner: &mut Inner, at: Span, bag: Marked) -> Result<(
                     .filter(|reset| reset.way.first() == Some(&index))
                     .map(|reset| Reset { way: reset.way[1..].to_vec(), ..reset.clone() })
                     .collect();
-                merge_in(map, inner, at, Marked { node: item, resets: own, size: 0 })?;
+                merge_in(map, inner, at, Marked { node: item, resets: own, size: 0 }, trace)?;
             }
             Ok(())
         }
@@ -399,34 +458,25 @@ fn document(marked: Marked) -> Document {
             remove(&mut node, &reset.way);
         }
     }
-    let resets = resets.into_iter().filter(|reset| !reset.listed).map(|reset| reset.way).collect();
+    let kept = resets.into_iter().filter(|reset| !reset.listed);
+    let resets = kept.map(|Reset { way, at, .. }| Taken { way, at }).collect();
     Document { root: node, resets }
 }
 
-/// Takes the value at the end of a way out of a tree, if it is there.
-pub fn remove(node: &mut Node, way: &[String]) {
+/// Takes the value at the end of a way out of a tree, and returns it if it was there.
+pub fn remove(node: &mut Node, way: &[String]) -> Option<Node> {
     let [step, rest @ ..] = way else {
-        node.value = Value::Null;
-        return;
+        let nothing = Node { value: Value::Null, at: node.at, key: node.key };
+        return Some(std::mem::replace(node, nothing));
     };
     match &mut node.value {
-        Value::Map(map) if rest.is_empty() => {
-            map.shift_remove(step);
-        }
-        Value::Map(map) => {
-            if let Some(next) = map.get_mut(step) {
-                remove(next, rest);
-            }
-        }
+        Value::Map(map) if rest.is_empty() => map.shift_remove(step),
+        Value::Map(map) => remove(map.get_mut(step)?, rest),
         Value::List(list) => {
-            let Ok(index) = step.parse::<usize>() else { return };
-            if rest.is_empty() && index < list.len() {
-                list.remove(index);
-            } else if let Some(next) = list.get_mut(index) {
-                remove(next, rest);
-            }
+            let index = step.parse::<usize>().ok().filter(|index| *index < list.len())?;
+            if rest.is_empty() { Some(list.remove(index)) } else { remove(&mut list[index], rest) }
         }
-        _ => {}
+        _ => None,
     }
 }
 
@@ -445,7 +495,7 @@ mod tests {
     fn load(text: &str) -> Result<Vec<Document>, Fault> {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        parse(&sources, file)
+        parse(&sources, file, &mut Trace::default())
     }
 
     fn check(text: &str, expected: &str) {
@@ -500,7 +550,7 @@ mod tests {
             documents[0].root.to_json().to_string(),
             r#"{"x":{"ports":[1]},"s":{"a":{"k":1},"c":{"ports":[1]},"d":[1,3]}}"#
         );
-        let ways: Vec<String> = documents[0].resets.iter().map(|way| way.join(".")).collect();
+        let ways: Vec<String> = documents[0].resets.iter().map(|taken| taken.way.join(".")).collect();
         assert_eq!(ways, ["x.ports", "s.a", "s.b", "s.c.ports"]);
     }
 
@@ -512,6 +562,14 @@ mod tests {
         check_error("a: &a [*a]", 1, 8, "cycle");
         check_error("a: &a\n  b: {c: *a}\n", 2, 10, "cycle detected: a.b.c");
         check_error("a: *b", 1, 4, "");
+        check_error(
+            "x: &s {}\nservices:\n  a.b: *s\n  a-c: *s\n  a: *s\n",
+            5,
+            6,
+            "services.a and services.a",
+        );
+        check_error("x: &s {}\nservices:\n  a: *s\n  a.b: *s\n", 4, 8, "services.a.b and services.a are");
+        check("x: &s {}\nservices: {a: {l: *s, l.m: *s}}", r#"{"x":{},"services":{"a":{"l":{},"l.m":{}}}}"#);
         assert!(load("a: \"x\n").is_err());
         assert!(load("a:\n\t- x\n").is_err());
     }

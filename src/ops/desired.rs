@@ -75,6 +75,13 @@ fn look(paths: &BTreeSet<PathBuf>, facts: &mut Facts) {
 pub fn hashes(project: &Project, named: &[String]) -> Result<Vec<(String, String)>, Report> {
     for service in named {
         project::require(project, service)?;
+        if let Some(disabled) = project.disabled_services.get(service) {
+            let report = Report::new(Exit::Failure, format!("service `{service}` is not active"));
+            return Err(match disabled.profiles.first() {
+                Some(profile) => report.hint(format!("activate it: `--profile {profile}`")),
+                None => report,
+            });
+        }
     }
     let chosen =
         project.services.values().filter(|service| named.is_empty() || named.contains(&service.name));

@@ -7,6 +7,7 @@
 pub mod attached;
 pub mod call;
 pub mod desired;
+pub mod digests;
 pub mod dry;
 pub mod follow;
 pub mod images;

@@ -57,6 +57,21 @@ pub fn load_for_print(
     Ok(told(session, compose::load(&request, &compose::Disk))?)
 }
 
+/// Loads a project with the history of its values.
+pub fn explain(
+    session: &Session<'_>,
+    source: &Source,
+    services: &[String],
+    switches: Switches,
+) -> Result<compose::Explained, Report> {
+    let request = request(source, services, switches)?;
+    let explained = compose::explain(&request, &compose::Disk)?;
+    for warning in &explained.warnings {
+        session.ears.warning(warning);
+    }
+    Ok(explained)
+}
+
 /// Loads a project as a tree whose variables are not filled in.
 pub fn load_tree(
     session: &Session<'_>,
@@ -196,7 +211,7 @@ pub fn select(
     no_dependencies: bool,
     scale: &[(String, u32)],
 ) -> Result<Project, Report> {
-    for service in services.iter().chain(scale.iter().map(|(service, _)| service)) {
+    for (service, _) in scale {
         require(project, service)?;
     }
     let selection = compose::Selection {

@@ -156,12 +156,17 @@ impl Draft {
 
     /// Follows all symbolic links of a path within the root; what is not there stays as it is written.
     pub fn resolve(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut found: Vec<u8> = Vec::new();
+        self.resolve_below(b"", path)
+    }
+
+    /// The same for somebody whose root is the plain path `root`.
+    pub fn resolve_below(&self, root: &[u8], path: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut found: Vec<u8> = root.to_vec();
         let mut left: Vec<Vec<u8>> = parts(path).rev().map(<[u8]>::to_vec).collect();
         let mut links = 0;
         while let Some(name) = left.pop() {
             if name == b".." {
-                found.truncate(parent(&found).len());
+                found.truncate(parent(&found).len().max(root.len()));
                 continue;
             }
             let next = join(&found, &name);
@@ -174,7 +179,7 @@ impl Draft {
                 return Err(Error::Links { path: shown(path) });
             }
             if target.starts_with(b"/") {
-                found.clear();
+                found.truncate(root.len());
             }
             left.extend(parts(&target).rev().map(<[u8]>::to_vec));
         }

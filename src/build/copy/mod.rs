@@ -17,7 +17,7 @@ pub mod select;
 #[cfg(test)]
 mod tests;
 
-pub use draft::{Draft, Making};
+pub use draft::{Draft, Making, Seen};
 pub use error::Error;
 pub(super) use error::failed;
 pub use files::{Files, Owners};

@@ -47,7 +47,7 @@ impl Change {
     /// Reads what the front end has found.
     pub fn parse(chmod: &Chmod) -> Result<Change, Error> {
         let text = match chmod {
-            Chmod::Octal(mode) => return Ok(Change::To(*mode)),
+            Chmod::Octal { mode, .. } => return Ok(Change::To(*mode)),
             Chmod::Symbolic(text) => text,
         };
         let wrong = |reason| Error::Mode { mode: text.clone(), reason };
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn numbers_are_taken_as_they_are() {
-        let change = Change::parse(&Chmod::Octal(0o640)).expect("a mode");
+        let change = Change::parse(&Chmod::Octal { mode: 0o640, text: String::new() }).expect("a mode");
         assert_eq!((change.apply(0o4755, false), change.apply(0o755, true)), (0o640, 0o640));
     }
 

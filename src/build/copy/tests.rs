@@ -207,7 +207,8 @@ fn excluded_files_stay_out_and_named_ones_do_not() {
 fn owners_and_modes_are_asked_for_or_roots() {
     let case = Case { detail: Detail::Owners, ..Case::default() };
     case.gives(&["/run.sh"], "/x/", "Directory x/ 755 0:0\n File x/run.sh x 755 0:0");
-    let case = Case { owner: Some((11, 12)), mode: Some(Chmod::Octal(0o640)), ..case };
+    let case =
+        Case { owner: Some((11, 12)), mode: Some(Chmod::Octal { mode: 0o640, text: String::new() }), ..case };
     case.gives(&["/d/f"], "/x", "Directory x/ 640 11:12\n File x/g.txt g 640 11:12");
     let case = Case { below: "dir x\n mode x 750", ..case };
     let found = case.run(&["/d/f"], "/x").expect("copied");

@@ -79,7 +79,12 @@ impl Bench<'_> {
     }
 
     /// Looks a source up and sums up what it says.
-    fn find<'a>(&self, copy: &Copy, source: &'a Source, exclude: &Patterns) -> Result<(Found<'a>, Key), Failure> {
+    fn find<'a>(
+        &self,
+        copy: &Copy,
+        source: &'a Source,
+        exclude: &Patterns,
+    ) -> Result<(Found<'a>, Key), Failure> {
         let request = || {
             KeyMaker::new("files")
                 .with("parents", if copy.parents { "yes" } else { "no" })
@@ -100,8 +105,7 @@ impl Bench<'_> {
                 Ok((Found::Inline { name, content }, key))
             }
             Source::Url { url, name, checksum, at } => {
-                let download =
-                    self.session.download(url, checksum.as_deref()).map_err(here(*at))?;
+                let download = self.session.download(url, checksum.as_deref()).map_err(here(*at))?;
                 let key = KeyMaker::new("web").with("name", name).with("digest", download.digest.to_string());
                 Ok((Found::File { name, download }, key.make()))
             }
@@ -141,7 +145,8 @@ impl Bench<'_> {
                 if copy.unpack == Unpack::Always && archive::is_archive(open()?) {
                     return archive::unpack(draft, name, open()?, destination, how);
                 }
-                let meta = Meta { mode: DOWNLOAD_MODE, mtime: download.modified.unwrap_or(now), ..Meta::default() };
+                let meta =
+                    Meta { mode: DOWNLOAD_MODE, mtime: download.modified.unwrap_or(now), ..Meta::default() };
                 Ok(put_file(draft, name, &mut open()?, meta, destination, how)?)
             }
             Found::Tree { provided, pattern, taken } => provided.with(self.session, |files, _| {
@@ -207,7 +212,7 @@ fn here(at: Span) -> impl FnOnce(Error) -> Failure {
 
 fn chmod_text(chmod: &Chmod) -> String {
     match chmod {
-        Chmod::Octal(mode) => format!("{mode:o}"),
+        Chmod::Octal { mode, .. } => format!("{mode:o}"),
         Chmod::Symbolic(text) => text.clone(),
     }
 }

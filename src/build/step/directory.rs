@@ -15,12 +15,8 @@ impl Bench<'_> {
         title: &str,
         below: &State,
     ) -> Result<(State, u64), Failure> {
-        let key = self
-            .key("directory")
-            .with_key("below", &below.id)
-            .with("path", path)
-            .with("owner", owner)
-            .make();
+        let key =
+            self.key("directory").with_key("below", &below.id).with("path", path).with("owner", owner).make();
         Ok(self.once(&key, title, below, |_, directory| {
             let mut draft = self.draft(directory, below)?;
             let resolved = draft.resolve(path.as_bytes())?;

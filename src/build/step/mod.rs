@@ -13,6 +13,7 @@ mod seal;
 pub mod source;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::cache::{Key, Layer, Packed, Record};
 use super::dockerfile::Span;
@@ -83,25 +84,22 @@ impl<'a> Bench<'a> {
         make: impl FnOnce(&Told<'_>, &Path) -> Result<Made, Error>,
     ) -> Result<(State, u64), Error> {
         let session = self.session;
-        let look = || -> Result<Option<Record>, Error> {
-            if self.target.no_cache && !session.did(key) {
-                return Ok(None);
-            }
-            session.cache.find(key, &session.lease)
-        };
-        if let Some(record) = look()? {
+        let found = |record| {
             session.tell_begin(title).end(How::Cached);
-            return Ok(self.after(key, below, record));
+            Ok(self.after(key, below, record))
+        };
+        if let Some(record) = self.look(key)? {
+            return found(record);
         }
         let _lock = session.cache.lock(key)?;
-        if let Some(record) = look()? {
-            session.tell_begin(title).end(How::Cached);
-            return Ok(self.after(key, below, record));
+        if let Some(record) = self.look(key)? {
+            return found(record);
         }
         let _turn = session.turn();
         let told = session.tell_begin(title);
         let directory = session.directory()?;
-        let made = make(&told, &directory).and_then(|made| self.record(key, title, below, made, &told));
+        let made = make(&told, &directory)
+            .and_then(|made| self.record(key, title, below, made, told.began.elapsed()));
         session.drop_directory(&directory);
         match made {
             Ok(record) => {
@@ -113,6 +111,35 @@ impl<'a> Bench<'a> {
                 told.end(How::Failed(error.to_string()));
                 Err(error)
             }
+        }
+    }
+
+    /// The same for something that is no step of its own and is the same whenever it is made.
+    fn once_quietly(
+        &self,
+        key: &Key,
+        make: impl FnOnce(&Path) -> Result<Made, Error>,
+    ) -> Result<(State, u64), Error> {
+        let session = self.session;
+        let nothing = State::nothing();
+        if let Some(record) = session.cache.find(key, &session.lease)? {
+            return Ok(self.after(key, &nothing, record));
+        }
+        let _lock = session.cache.lock(key)?;
+        if let Some(record) = session.cache.find(key, &session.lease)? {
+            return Ok(self.after(key, &nothing, record));
+        }
+        let (began, directory) = (Instant::now(), session.directory()?);
+        let made = make(&directory)
+            .and_then(|made| self.record(key, "files of the context", &nothing, made, began.elapsed()));
+        session.drop_directory(&directory);
+        Ok(self.after(key, &nothing, made?))
+    }
+
+    fn look(&self, key: &Key) -> Result<Option<Record>, Error> {
+        match self.target.no_cache && !self.session.did(key) {
+            true => Ok(None),
+            false => self.session.cache.find(key, &self.session.lease),
         }
     }
 
@@ -133,7 +160,7 @@ impl<'a> Bench<'a> {
         title: &str,
         below: &State,
         made: Made,
-        told: &Told<'_>,
+        took: Duration,
     ) -> Result<Record, Error> {
         let session = self.session;
         let result = made.result.unwrap_or(*key);
@@ -148,8 +175,7 @@ impl<'a> Bench<'a> {
             let now = super::session::since_1970(std::time::SystemTime::now()).0;
             u64::try_from(now).unwrap_or_default()
         });
-        let record =
-            Record { result, layer, created, title: title.to_owned(), took: told.began.elapsed() };
+        let record = Record { result, layer, created, title: title.to_owned(), took };
         session.cache.put(key, &record)?;
         Ok(record)
     }

@@ -68,12 +68,7 @@ impl Seal {
         fsetxattr(file, OWNER, text.as_bytes(), XattrFlags::empty())
     }
 
-    fn time(
-        &self,
-        directory: BorrowedFd<'_>,
-        name: &[u8],
-        stat: &Stat,
-    ) -> rustix::io::Result<()> {
+    fn time(&self, directory: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> rustix::io::Result<()> {
         let Some(epoch) = self.epoch.filter(|epoch| stat.st_mtime >= *epoch) else { return Ok(()) };
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },

@@ -74,7 +74,8 @@ pub struct Sources {
 impl Sources {
     /// Says what an origin is, waiting for it if need be.
     pub fn provide(&self, origin: &Origin) -> Result<Provided, Error> {
-        let unknown = |name: &str| Error::Unsupported { what: format!("nothing is known of `{name}`"), hint: None };
+        let unknown =
+            |name: &str| Error::Unsupported { what: format!("nothing is known of `{name}`"), hint: None };
         match origin {
             Origin::Context => self.context("").ok_or_else(|| unknown("the build context")),
             Origin::Named(name) => match (self.context(name), self.targets.get(name)) {

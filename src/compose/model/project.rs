@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::super::places::Places;
 use super::{Config, Extensions, Network, Secret, Service, Volume, unset};
 
 /// Everything that the files of a project say.
@@ -24,6 +25,9 @@ pub struct Project {
     /// What variables in the files stand for: the caller's environment over the env files.
     #[serde(skip)]
     pub environment: BTreeMap<String, String>,
+    /// Where its values stand in the files.
+    #[serde(skip)]
+    pub places: Places,
     /// Services that take part.
     pub services: IndexMap<String, Service>,
     /// Services whose profiles are not active.

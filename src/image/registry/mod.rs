@@ -21,9 +21,9 @@ mod settings;
 mod tests;
 
 pub use error::Error;
-pub use http::is_loopback;
+pub use http::{is_loopback, web_client};
 pub use keys::{Config, Credentials, DockerConfig, Keys, host_of};
-pub use pull::pull;
+pub use pull::{digest, pull};
 pub use push::{Pushed, push};
 
 use std::path::PathBuf;

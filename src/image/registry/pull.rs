@@ -4,7 +4,7 @@
 //! on where it ended. Each layer is unpacked as soon as its blob is whole, on threads of their own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_spec::image::Descriptor;
@@ -13,7 +13,7 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::runtime::Runtime;
 
 use super::places::Places;
-use super::{http, runtime, settings};
+use super::{Keys, http, run, runtime, settings};
 use crate::image::blob::{Begun, Blobs, Partial};
 use crate::image::config::{self, DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::error::Error as ImageError;
@@ -47,6 +47,15 @@ pub fn pull(
         // After a failure a thread may still wait for a lock of another process; nobody needs what it waits for.
         runtime.shutdown_background();
         result
+    })
+}
+
+/// Asks the registry what stands under a reference now, and returns its digest. Nothing is stored. Blocks.
+pub fn digest(reference: &Reference, keys: &Arc<dyn Keys>) -> Result<Digest, ImageError> {
+    run(async || {
+        let client = Places::of(reference, &settings()?, keys)?;
+        let (bytes, _) = manifest(&client, reference.tag().unwrap_or("latest")).await?;
+        Ok(Digest::of(&bytes))
     })
 }
 

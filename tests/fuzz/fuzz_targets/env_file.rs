@@ -1,0 +1,17 @@
+//! Env files in both formats.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rcompose::compose::dotenv::{parse, parse_raw};
+
+fuzz_target!(|text: &str| {
+    let lines = text.lines().count() as u32 + 1;
+    let lookup = |name: &str| (name.len() % 2 == 0).then(|| format!("<{name}>"));
+    for result in [parse(text, &lookup, &mut |_| {}), parse_raw(text, &lookup)] {
+        match result {
+            Ok(variables) => assert!(variables.values().all(|variable| variable.line <= lines)),
+            Err(error) => assert!(error.line > 0 && error.line <= lines, "{error:?}"),
+        }
+    }
+});
