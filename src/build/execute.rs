@@ -102,6 +102,7 @@ impl Work {
             session: &self.session,
             target: &planned.target,
             sources: &planned.sources,
+            epoch: planned.graph.epoch,
             exported: self.is_exported(),
         };
         let count = 1 + stage.steps.iter().filter(|step| !matches!(step.action, Action::Nothing)).count();
@@ -137,8 +138,7 @@ impl Work {
         }
         self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number, lines.clone());
         if self.number + 1 == planned.graph.stages.len() {
-            export(&self.session, stage, &state, &lines, &planned.target.tags)
-                .map_err(|report| Some(Box::new(report)))?;
+            export(&self.session, planned, &state, &lines).map_err(|report| Some(Box::new(report)))?;
         }
         Ok(state)
     }

@@ -3,7 +3,7 @@
 use super::cache::Packed;
 use super::error::Error;
 use super::graph::Stage;
-use super::plan::references;
+use super::plan::{Planned, references};
 use super::session::Session;
 use super::state::{InUse, State};
 use super::step::pack_layer;
@@ -22,17 +22,13 @@ pub struct Line {
 }
 
 /// Makes the image of a target: packs what is not packed, writes the configuration, gives the names.
-pub fn export(
-    session: &Session,
-    stage: &Stage,
-    state: &State,
-    lines: &[Line],
-    tags: &[String],
-) -> Result<(), Report> {
+pub fn export(session: &Session, planned: &Planned, state: &State, lines: &[Line]) -> Result<(), Report> {
+    let Some(stage) = planned.graph.stages.last() else { return Ok(()) };
+    let tags = &planned.target.tags;
     let names = references(tags)?;
     let told = session.tell_begin("exporting to image");
     let result = parts(session, state).map_err(Report::from).and_then(|parts| {
-        let config = configuration(session, stage, lines, &parts).to_json();
+        let config = configuration(planned.graph.epoch, stage, lines, &parts).to_json();
         let digest = crate::image::Digest::of(&config);
         told.part(&format!("writing image {digest}"), None, None, true);
         let here = names.iter().all(|name| {
@@ -51,7 +47,7 @@ pub fn export(
     match result {
         Ok(digest) => {
             told.end(How::Done);
-            session.tell(Word::Image { names: tags.to_vec(), id: digest.to_string() });
+            session.tell(Word::Image { names: tags.clone(), id: digest.to_string() });
             Ok(())
         }
         Err(report) => {
@@ -102,7 +98,7 @@ fn packed(session: &Session, layer: &InUse, lower: Option<&InUse>) -> Result<Pac
 }
 
 /// The configuration with times and layers. Lines of the base's history have theirs already.
-fn configuration(session: &Session, stage: &Stage, lines: &[Line], parts: &[Part]) -> ImageConfig {
+fn configuration(epoch: Option<u64>, stage: &Stage, lines: &[Line], parts: &[Part]) -> ImageConfig {
     let mut config = stage.config.clone();
     config.diff_ids = parts.iter().map(|part| part.diff_id.clone()).collect();
     let first = config.history.len().saturating_sub(lines.len());
@@ -111,11 +107,11 @@ fn configuration(session: &Session, stage: &Stage, lines: &[Line], parts: &[Part
         if let Some(created) = line.created {
             last = Some(moment(created));
         }
-        history.created = session.epoch.map(moment).or_else(|| last.clone());
+        history.created = epoch.map(moment).or_else(|| last.clone());
         history.comment = Some("buildkit.dockerfile.v0".to_owned());
         history.empty_layer = !line.layer;
     }
-    config.created = session.epoch.map(moment).or(last).or(config.created);
+    config.created = epoch.map(moment).or(last).or(config.created);
     config
 }
 

@@ -25,8 +25,6 @@ pub struct Order {
     pub targets: Vec<Target>,
     /// How many steps may run at once.
     pub at_once: usize,
-    /// Times of all that is made are no later than this: `SOURCE_DATE_EPOCH`, seconds since 1970.
-    pub epoch: Option<u64>,
 }
 
 /// One image.
@@ -36,6 +34,8 @@ pub struct Target {
     pub name: String,
     /// Its names in full: `docker.io/library/app:latest`.
     pub tags: Vec<String>,
+    /// Whether it is to be built in any case, and not only when another target needs it.
+    pub wanted: bool,
     /// The files that `COPY` takes.
     pub context: Context,
     /// The recipe.
@@ -82,15 +82,8 @@ pub enum Context {
     Input,
     /// An archive or a Dockerfile of the web.
     Url(String),
-    /// A repository.
-    Git {
-        /// What to clone.
-        remote: String,
-        /// Branch, tag or commit.
-        reference: Option<String>,
-        /// Directory in it.
-        subdirectory: Option<String>,
-    },
+    /// A repository, as [`super::graph::Repository::parse`] reads it.
+    Git(String),
     /// An image: what a transport and a name say.
     Image(String),
     /// What another target builds, by its place in the order.

@@ -55,7 +55,9 @@ pub fn plan(session: &Session, order: &Order) -> Result<Vec<Planned>, Report> {
         images: HashMap::new(),
     };
     for number in 0..order.targets.len() {
-        planner.target(number)?;
+        if order.targets[number].wanted {
+            planner.target(number)?;
+        }
     }
     Ok(planner.planned.into_values().collect())
 }
@@ -164,7 +166,7 @@ impl Planner<'_> {
                     sources.targets.insert(name.clone(), Arc::clone(&self.results[*other]));
                 }
                 Place::Image(_) => {}
-                Place::Nothing | Place::Input | Place::Url(_) | Place::Git { .. } => {
+                Place::Nothing | Place::Input | Place::Url(_) | Place::Git(_) => {
                     return Err(Report::new(Exit::Build, format!("context `{name}` is not here")));
                 }
             }

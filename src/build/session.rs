@@ -46,9 +46,7 @@ pub struct Session {
     pub web: PathBuf,
     /// Whether owners are recorded and not given.
     pub single_id: bool,
-    /// The latest time of what is made.
-    pub epoch: Option<u64>,
-    /// When the build began, seconds and nanoseconds since 1970; not later than the epoch.
+    /// When the build began, seconds and nanoseconds since 1970.
     pub now: (i64, u32),
     scratch: Scratch,
     counter: AtomicU32,
@@ -71,10 +69,6 @@ impl Session {
             .map_err(failed("keep our mounts from the host"))?;
         let runner = Runner::start(scratch.path()).map_err(failed("start the runner of containers"))?;
         let views = Views::new(scratch.path().join("views"));
-        let now = match order.epoch {
-            Some(epoch) => (i64::try_from(epoch).unwrap_or(i64::MAX), 0),
-            None => since_1970(SystemTime::now()),
-        };
         Ok(Session {
             store,
             cache,
@@ -85,8 +79,7 @@ impl Session {
             sums: order.cache.join("files"),
             web: order.cache.join("web"),
             single_id: order.single_id,
-            epoch: order.epoch,
-            now,
+            now: since_1970(SystemTime::now()),
             scratch,
             counter: AtomicU32::new(0),
             done: Mutex::default(),

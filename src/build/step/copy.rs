@@ -132,7 +132,7 @@ impl Bench<'_> {
         how: &How,
     ) -> Result<(), Error> {
         let destination = copy.destination.as_bytes();
-        let now = self.session.now;
+        let now = self.now();
         match found {
             Found::Inline { name, content } => {
                 let meta = Meta { mode: INLINE_MODE, mtime: now, ..Meta::default() };

@@ -31,7 +31,7 @@ impl Bench<'_> {
 
     /// Begins a key with what makes a difference to all steps.
     pub(super) fn key(&self, kind: &str) -> KeyMaker {
-        let epoch = self.session.epoch.map(|epoch| epoch.to_string());
+        let epoch = self.epoch.map(|epoch| epoch.to_string());
         KeyMaker::new(kind).with_some("epoch", epoch)
     }
 
@@ -40,7 +40,7 @@ impl Bench<'_> {
         let upper = directory.join("upper");
         crate::host::files::make_private_dir(&upper)?;
         let seen = if below.layers.is_empty() { None } else { Some(self.session.views.view(below)?.open()?) };
-        Ok(Draft::new(&upper, seen, self.session.now)?)
+        Ok(Draft::new(&upper, seen, self.now())?)
     }
 
     pub(super) fn finish(&self, draft: Draft, directory: &std::path::Path) -> Result<Made, Error> {

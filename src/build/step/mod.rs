@@ -35,6 +35,8 @@ pub struct Bench<'a> {
     pub target: &'a Target,
     /// Whose files it can see.
     pub sources: &'a Sources,
+    /// Times of all that is made are no later than this: `SOURCE_DATE_EPOCH`, seconds since 1970.
+    pub epoch: Option<u64>,
     /// Whether the layer becomes one of an image, so that it is packed at once.
     pub exported: bool,
 }
@@ -63,7 +65,15 @@ impl From<Error> for Failure {
     }
 }
 
-impl<'a> Bench<'a> {
+impl Bench<'_> {
+    /// The time of what is made, seconds and nanoseconds since 1970.
+    fn now(&self) -> (i64, u32) {
+        match self.epoch {
+            Some(epoch) => (i64::try_from(epoch).unwrap_or(i64::MAX), 0),
+            None => self.session.now,
+        }
+    }
+
     /// Does a step, or finds it done. Returns the files after it and when they were made; `None` when it is about
     /// the configuration only.
     pub fn step(&self, step: &Step, title: &str, below: &State) -> Result<Option<(State, u64)>, Failure> {
@@ -167,11 +177,11 @@ impl<'a> Bench<'a> {
         let layer = match &made.upper {
             None => None,
             Some(upper) => {
-                seal::seal(upper, session.epoch, session.single_id.then_some(made.owner))?;
+                seal::seal(upper, self.epoch, session.single_id.then_some(made.owner))?;
                 Some(self.publish(upper, &result, below)?)
             }
         };
-        let created = session.epoch.unwrap_or_else(|| {
+        let created = self.epoch.unwrap_or_else(|| {
             let now = super::session::since_1970(std::time::SystemTime::now()).0;
             u64::try_from(now).unwrap_or_default()
         });

@@ -205,7 +205,7 @@ impl Bench<'_> {
         let empty = directory.join("nothing");
         crate::host::files::make_private_dir(&empty)?;
         let seen = if below.layers.is_empty() { None } else { Some(self.session.views.view(below)?.open()?) };
-        let draft = Draft::new(&empty, seen, self.session.now)?;
+        let draft = Draft::new(&empty, seen, self.now())?;
         let targets = OWN_FILES.into_iter().chain(mounts.iter().map(|mount| mount.target.as_str()));
         Ok(Stubs::note(&draft, targets)?)
     }
@@ -349,7 +349,7 @@ impl Bench<'_> {
         cache: &CacheMount,
     ) -> Result<(), Error> {
         self.sources.provide(origin)?.with(self.session, |files, _| {
-            let mut draft = Draft::new(&cache.data, None, self.session.now)?;
+            let mut draft = Draft::new(&cache.data, None, self.now())?;
             for taken in bound(files, path)? {
                 put(&mut draft, files, &taken, b"/", &How::default())?;
             }
