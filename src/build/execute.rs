@@ -125,11 +125,10 @@ impl Work {
                 .step(step, &title, &state)
                 .map_err(|failure| self.report(stage, Some(step), failure))?;
             let line = match after {
-                None => Line { created: None, layer: false },
+                None => Line { created: None },
                 Some((after, created)) => {
-                    let layer = after.layers.len() > state.layers.len();
                     state = after;
-                    Line { created: Some(created), layer }
+                    Line { created: Some(created) }
                 }
             };
             if step.created_by.is_some() {

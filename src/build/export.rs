@@ -2,23 +2,21 @@
 
 use super::cache::Packed;
 use super::error::Error;
-use super::graph::Stage;
+use super::graph::Origin;
 use super::plan::{Planned, references};
 use super::session::Session;
 use super::state::{InUse, State};
 use super::step::pack_layer;
-use crate::image::{ImageConfig, Part, Source, chain_id};
+use crate::image::{History, ImageConfig, Part, Source, chain_id};
 use crate::progress::Silent;
 use crate::progress::build::{How, Word};
 use crate::report::Report;
 
-/// When each step of the last stage was done, and whether it made a layer; by the lines of history that it leaves.
+/// A line of history that a step leaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
-    /// Seconds since 1970; `None` for one that only changed the configuration.
+    /// When its layer was made, in seconds since 1970; `None` for one that only changed the configuration.
     pub created: Option<u64>,
-    /// Whether there is a layer.
-    pub layer: bool,
 }
 
 /// Makes the image of a target: packs what is not packed, writes the configuration, gives the names.
@@ -28,7 +26,7 @@ pub fn export(session: &Session, planned: &Planned, state: &State, lines: &[Line
     let names = references(tags)?;
     let told = session.tell_begin("exporting to image");
     let result = parts(session, state).map_err(Report::from).and_then(|parts| {
-        let config = configuration(planned.graph.epoch, stage, lines, &parts).to_json();
+        let config = configuration(planned, lines, &parts).to_json();
         let digest = crate::image::Digest::of(&config);
         told.part(&format!("writing image {digest}"), None, None, true);
         let here = names.iter().all(|name| {
@@ -88,18 +86,24 @@ fn packed(session: &Session, layer: &InUse, lower: Option<&InUse>) -> Result<Pac
         pack_layer(session, &layer.directory, lower.map(|lower| lower.directory.as_path()))?;
     if let Some((key, made)) = &layer.made_by
         && let Some(mut record) = session.cache.find(key, &session.lease)?
-        && let Some(known) = record.layer.as_mut().filter(|known| known.directory == made.directory)
+        && record.layer.directory == made.directory
     {
-        known.packed = Some(packed.clone());
-        known.bytes = Some(bytes);
+        record.layer.packed = Some(packed.clone());
+        record.layer.bytes = Some(bytes);
         session.cache.put(key, &record)?;
     }
     Ok(packed)
 }
 
 /// The configuration with times and layers. Lines of the base's history have theirs already.
-fn configuration(epoch: Option<u64>, stage: &Stage, lines: &[Line], parts: &[Part]) -> ImageConfig {
-    let mut config = stage.config.clone();
+fn configuration(planned: &Planned, lines: &[Line], parts: &[Part]) -> ImageConfig {
+    let stages = &planned.graph.stages;
+    let epoch = planned.graph.epoch;
+    let mut config = stages.last().map(|stage| stage.config.clone()).unwrap_or_default();
+    let base = stages.iter().find_map(|stage| match &stage.base {
+        Origin::Named(name) => Some(name.as_str()),
+        _ => None,
+    });
     config.diff_ids = parts.iter().map(|part| part.diff_id.clone()).collect();
     let first = config.history.len().saturating_sub(lines.len());
     let mut last = config.history[..first].iter().rev().find_map(|line| line.created.clone());
@@ -109,7 +113,15 @@ fn configuration(epoch: Option<u64>, stage: &Stage, lines: &[Line], parts: &[Par
         }
         history.created = epoch.map(moment).or_else(|| last.clone());
         history.comment = Some("buildkit.dockerfile.v0".to_owned());
-        history.empty_layer = !line.layer;
+        history.empty_layer = line.created.is_none();
+    }
+    // Layers that no line speaks of: files of a context that a stage begins with.
+    let told = config.history.iter().filter(|line| !line.empty_layer).count();
+    for _ in told..parts.len() {
+        let created_by = Some(format!("local source for {}", base.unwrap_or("context")));
+        let comment = Some("buildkit.exporter.image.v0".to_owned());
+        let created = epoch.map(moment).or_else(|| last.clone());
+        config.history.push(History { created, created_by, comment, empty_layer: false });
     }
     config.created = epoch.map(moment).or(last).or(config.created);
     config

@@ -93,7 +93,11 @@ impl Planner<'_> {
     fn plan_target(&mut self, number: usize) -> Result<Planned, Report> {
         let target = self.order.targets[number].clone();
         let (text, name, beside) = self.recipe(&target)?;
-        let dockerfile = dockerfile::parse(&text, &name).map_err(Report::from)?;
+        let refuse = |refused: dockerfile::Refused| {
+            tell_doubts(self.session, &refused.warnings);
+            Report::from(refused)
+        };
+        let dockerfile = dockerfile::parse(&text, &name).map_err(refuse)?;
         let mut sources = Sources::default();
         let ignore = self.contexts(&target, beside.as_deref(), &mut sources)?;
         let mut request = graph::Request::new(Platform::host());
@@ -200,7 +204,7 @@ impl Planner<'_> {
             if let Some(other) = self.sibling(target, &name) {
                 self.target(other)?;
                 sources.siblings.insert(name, Arc::clone(&self.results[other]));
-            } else if !sources.images.contains_key(&name) {
+            } else {
                 let image = self.image(target, &name)?;
                 sources.images.insert(name, self.state(&image)?);
             }
@@ -357,9 +361,10 @@ impl TargetBases<'_, '_> {
 fn tell_doubts(session: &Session, warnings: &[dockerfile::Warning]) {
     for warning in warnings {
         session.tell(Word::Doubt {
-            rule: format!("{:?}", warning.rule),
+            rule: warning.rule.name().to_owned(),
+            about: warning.rule.about().to_owned(),
             message: warning.message.clone(),
-            place: warning.place.as_ref().map(|place| format!("{}:{}", place.file, place.line)),
+            place: warning.place.clone(),
         });
     }
 }

@@ -45,9 +45,9 @@ impl State {
     }
 
     /// What a step makes of it.
-    pub fn followed_by(&self, id: Key, layer: Option<InUse>) -> State {
+    pub fn followed_by(&self, id: Key, layer: InUse) -> State {
         let mut layers = self.layers.clone();
-        layers.extend(layer.map(Arc::new));
+        layers.push(Arc::new(layer));
         State { id, layers }
     }
 
@@ -151,9 +151,9 @@ impl Drop for View {
 mod tests {
     use super::*;
 
-    fn layer(packed: Option<&[u8]>) -> Option<InUse> {
+    fn layer(packed: Option<&[u8]>) -> InUse {
         let packed = packed.map(|bytes| Packed { diff_id: Digest::of(bytes), blob: Digest::of(bytes) });
-        Some(InUse { directory: PathBuf::new(), packed, part: None, made_by: None })
+        InUse { directory: PathBuf::new(), packed, part: None, made_by: None }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Place;
+
 /// One word. Steps have numbers, in the order in which they begin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "word")]
@@ -50,10 +52,12 @@ pub enum Word {
     Doubt {
         /// The rule that says so.
         rule: String,
+        /// Why there is such a rule.
+        about: String,
         /// What is doubtful.
         message: String,
-        /// `Dockerfile:3`
-        place: Option<String>,
+        /// Where.
+        place: Option<Place>,
     },
     /// An image is there.
     Image {

@@ -20,6 +20,7 @@ use unicode_width::UnicodeWidthStr;
 use super::progress::{Mode, fit};
 use super::{console, text};
 use crate::progress::build::{How, Word};
+use crate::report::Place;
 
 /// How many lines of a running step are on the terminal.
 const SHOWN: usize = 6;
@@ -91,9 +92,9 @@ impl Display {
             }
             Mode::Tty => {
                 shown.note(&word);
-                if let Word::Doubt { rule, message, place } = &word {
+                if let Word::Doubt { rule, message, place, .. } = &word {
                     shown.wipe();
-                    console::err_line(&doubt(rule, message, place.as_deref()));
+                    console::err_line(&doubt(rule, message, place.as_ref()));
                 }
                 if shown.live.is_none() {
                     shown.live = Some(Live::default());
@@ -208,8 +209,8 @@ impl Shown {
                 How::Canceled => self.line(*step, "CANCELED"),
                 How::Failed(reason) => self.line(*step, &format!("ERROR: {reason}")),
             },
-            Word::Doubt { rule, message, place } => {
-                console::err_line(&doubt(rule, message, place.as_deref()));
+            Word::Doubt { rule, message, place, .. } => {
+                console::err_line(&doubt(rule, message, place.as_ref()));
             }
             Word::Image { .. } => {}
         }
@@ -362,8 +363,8 @@ fn seconds(time: Duration, digits: usize) -> String {
     format!("{:.digits$}", time.as_secs_f64())
 }
 
-fn doubt(rule: &str, message: &str, place: Option<&str>) -> String {
-    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+fn doubt(rule: &str, message: &str, place: Option<&Place>) -> String {
+    let place = place.map(|place| format!(" ({}:{})", place.file, place.line)).unwrap_or_default();
     text::warning(&format!("{rule}: {message}{place}"))
 }
 

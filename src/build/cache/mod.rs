@@ -49,8 +49,8 @@ pub struct Cache {
 pub struct Record {
     /// The identity of the files after it.
     pub result: Key,
-    /// Its layer; `None` when it changed nothing.
-    pub layer: Option<Layer>,
+    /// Its layer, an empty one too.
+    pub layer: Layer,
     /// When it was made, seconds since 1970.
     pub created: u64,
     /// The instruction.
@@ -120,13 +120,11 @@ impl Cache {
             Err(files::Error::Damaged { .. } | files::Error::Newer { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if let Some(layer) = &record.layer {
-            lease.keep(layer.digests())?;
-            if self.store.layer(&layer.directory).is_none() {
-                return Ok(None);
-            }
-            self.store.touch_pin(&Cache::pin(key))?;
+        lease.keep(record.layer.digests())?;
+        if self.store.layer(&record.layer.directory).is_none() {
+            return Ok(None);
         }
+        self.store.touch_pin(&Cache::pin(key))?;
         // Whoever prunes by age looks at this time; a cache that cannot be written to is still one.
         let _ = fs::File::options()
             .append(true)
@@ -137,9 +135,7 @@ impl Cache {
 
     /// Records what a step has made.
     pub fn put(&self, key: &Key, record: &Record) -> Result<(), super::Error> {
-        if let Some(layer) = &record.layer {
-            self.store.pin(&Cache::pin(key), layer.digests())?;
-        }
+        self.store.pin(&Cache::pin(key), record.layer.digests())?;
         Ok(files::write_record(&self.path(key), FORMAT, record, Durability::Crash)?)
     }
 

@@ -35,6 +35,15 @@ const SPARE: usize = 50_000;
 const READERS: usize = 2;
 const BUFFER: usize = 256 << 10;
 
+/// What this build has found out about a file.
+#[derive(Debug)]
+struct Fresh {
+    /// Stamp and sum.
+    fixed: Vec<u8>,
+    /// Whether it was read, and not only found remembered.
+    is_news: bool,
+}
+
 /// Sums of files that were read before.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -43,8 +52,7 @@ pub struct Known {
     data: Vec<u8>,
     /// Where each record begins, in the order of paths.
     records: Vec<u32>,
-    /// Stamps and sums of this build, and whether they are news.
-    fresh: Mutex<HashMap<Vec<u8>, (Vec<u8>, bool)>>,
+    fresh: Mutex<HashMap<Vec<u8>, Fresh>>,
     /// What changed so short before it was read, in nanoseconds, may change again unseen.
     unsettled: i128,
 }
@@ -74,10 +82,10 @@ impl Known {
         (fixed[..FIXED - 32] == *stamp).then(|| fixed[FIXED - 32..].try_into().ok())?
     }
 
-    fn remember(&self, path: &[u8], stamp: Vec<u8>, sum: Sum, is_new: bool) {
+    fn remember(&self, path: &[u8], stamp: Vec<u8>, sum: Sum, is_news: bool) {
         if self.path.is_some() {
             let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-            fresh.insert(path.to_vec(), ([stamp.as_slice(), &sum].concat(), is_new));
+            fresh.insert(path.to_vec(), Fresh { fixed: [stamp.as_slice(), &sum].concat(), is_news });
         }
     }
 
@@ -85,7 +93,7 @@ impl Known {
     pub fn save(&self) -> Result<(), files::Error> {
         let Some(path) = &self.path else { return Ok(()) };
         let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if !fresh.values().any(|(_, is_new)| *is_new) {
+        if !fresh.values().any(|fresh| fresh.is_news) {
             return Ok(());
         }
         let old: Vec<(&[u8], &[u8])> = self
@@ -96,7 +104,7 @@ impl Known {
             .collect();
         let keep_old = old.len() <= fresh.len() + SPARE;
         let mut all: Vec<(&[u8], &[u8])> =
-            fresh.iter().map(|(name, (fixed, _))| (name.as_slice(), fixed.as_slice())).collect();
+            fresh.iter().map(|(name, fresh)| (name.as_slice(), fresh.fixed.as_slice())).collect();
         all.extend(old.into_iter().filter(|_| keep_old));
         all.sort_unstable();
         let mut bytes = MAGIC.to_vec();

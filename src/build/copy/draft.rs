@@ -96,17 +96,6 @@ impl Draft {
         Ok(Draft { upper, below, directories, covered: BTreeSet::new(), now, last: None })
     }
 
-    /// Whether nothing was made: then there is no layer.
-    pub fn is_untouched(&self) -> Result<bool, Error> {
-        for entry in Dir::read_from(&self.upper).map_err(failed("read", b"/"))? {
-            let entry = entry.map_err(failed("read", b"/"))?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Looks at a plain path.
     pub fn see(&self, path: &[u8]) -> Result<Option<Seen>, Error> {
         if self.directories.contains_key(path) {

@@ -43,8 +43,8 @@ pub struct Bench<'a> {
 
 /// What a step has made, not yet a layer of the store.
 pub struct Made {
-    /// Its upper directory; `None` when it changed nothing.
-    pub upper: Option<PathBuf>,
+    /// Its upper directory.
+    pub upper: PathBuf,
     /// The identity of the files after it, where the key does not say it.
     pub result: Option<Key>,
     /// Who is meant by files without a recorded owner, where owners are recorded.
@@ -154,12 +154,12 @@ impl Bench<'_> {
     }
 
     fn after(&self, key: &Key, below: &State, record: Record) -> (State, u64) {
-        let layer = record.layer.map(|layer| InUse {
-            directory: self.session.store.layer(&layer.directory).unwrap_or_default(),
-            packed: layer.packed.clone(),
+        let layer = InUse {
+            directory: self.session.store.layer(&record.layer.directory).unwrap_or_default(),
+            packed: record.layer.packed.clone(),
             part: None,
-            made_by: Some((*key, layer)),
-        });
+            made_by: Some((*key, record.layer)),
+        };
         (below.followed_by(record.result, layer), record.created)
     }
 
@@ -174,13 +174,8 @@ impl Bench<'_> {
     ) -> Result<Record, Error> {
         let session = self.session;
         let result = made.result.unwrap_or(*key);
-        let layer = match &made.upper {
-            None => None,
-            Some(upper) => {
-                seal::seal(upper, self.epoch, session.single_id.then_some(made.owner))?;
-                Some(self.publish(upper, &result, below)?)
-            }
-        };
+        seal::seal(&made.upper, self.epoch, session.single_id.then_some(made.owner))?;
+        let layer = self.publish(&made.upper, &result, below)?;
         let created = self.epoch.unwrap_or_else(|| {
             let now = super::session::since_1970(std::time::SystemTime::now()).0;
             u64::try_from(now).unwrap_or_default()

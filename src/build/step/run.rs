@@ -198,7 +198,7 @@ impl Bench<'_> {
         let is_empty = fs::read_dir(&upper).map_err(failed("read the layer"))?.next().is_none();
         // What it has made is its own, even if another run with the same key makes something else.
         let result = KeyMaker::new("result").with_key("run", key).with("random", random_id()?).make();
-        Ok(Made { upper: (!is_empty).then_some(upper), result: (!is_empty).then_some(result), owner })
+        Ok(Made { upper, result: (!is_empty).then_some(result), owner })
     }
 
     fn note_stubs(&self, mounts: &[spec::Mount], below: &State, directory: &Path) -> Result<Stubs, Error> {
