@@ -78,6 +78,9 @@ pub enum Error {
         /// The status of HTTP.
         status: u16,
     },
+    /// A repository.
+    #[error(transparent)]
+    Git(#[from] super::remote::git::Error),
     /// Another step has failed, so this one is not done.
     #[error("another step failed")]
     Stopped,
@@ -105,6 +108,10 @@ impl From<Error> for Report {
         let hints = match &error {
             Error::Image(_) => {
                 let Error::Image(error) = error else { unreachable!("matched above") };
+                return Report::from(error);
+            }
+            Error::Git(_) => {
+                let Error::Git(error) = error else { unreachable!("matched above") };
                 return Report::from(error);
             }
             Error::Process { hints, .. } => hints.clone(),

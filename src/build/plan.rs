@@ -19,6 +19,7 @@ use super::error::{Error, failed};
 use super::graph::{self, BaseName, Bases, ContextKind, Graph, Origin};
 use super::ignore::Patterns;
 use super::order::{Context as Place, Dockerfile as Recipe, Order, Target};
+use super::remote::Brought;
 use super::session::Session;
 use super::state::{InUse, State};
 use super::step::source::{Context, Slot, Sources};
@@ -91,7 +92,8 @@ impl Planner<'_> {
     }
 
     fn plan_target(&mut self, number: usize) -> Result<Planned, Report> {
-        let target = self.order.targets[number].clone();
+        let mut target = self.order.targets[number].clone();
+        self.bring(&mut target)?;
         let (text, name, beside) = self.recipe(&target)?;
         let refuse = |refused: dockerfile::Refused| {
             tell_doubts(self.session, &refused.warnings);
@@ -123,6 +125,31 @@ impl Planner<'_> {
             last.1 = Arc::clone(&self.results[number]);
         }
         Ok(Planned { target, dockerfile, graph, sources })
+    }
+
+    /// Fetches contexts that are elsewhere; they are directories afterwards.
+    fn bring(&self, target: &mut Target) -> Result<(), Report> {
+        match self.session.bring(&target.context)? {
+            Brought::AsItIs => {}
+            Brought::Directory(path) => target.context = Place::Directory(path),
+            Brought::Dockerfile(path) => {
+                target.context = Place::Nothing;
+                if matches!(target.dockerfile, Recipe::InContext(_)) {
+                    let text = read_limited(File::open(&path), &path)?;
+                    target.dockerfile = Recipe::Text { name: "Dockerfile".to_owned(), text };
+                }
+            }
+        }
+        for (name, place) in &mut target.contexts {
+            match self.session.bring(place)? {
+                Brought::AsItIs => {}
+                Brought::Directory(path) => *place = Place::Directory(path),
+                Brought::Dockerfile(_) => {
+                    return Err(Report::new(Exit::Build, format!("context `{name}` is no archive")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads the recipe; returns its text, its name and, for a file, its path in the context or on this machine.

@@ -2,21 +2,19 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::sync::Arc;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
 use super::archive;
-use super::source::{Context, Provided};
+use super::source::Provided;
 use super::{Bench, Failure};
 use crate::build::cache::{Key, KeyMaker};
-use crate::build::copy::digest::Known;
-use crate::build::copy::{Change, Draft, How, Taken, Wanted, put, put_file, take};
+use crate::build::copy::{Change, Draft, Files, How, Owners, Taken, Wanted, put, put_file, take};
 use crate::build::dockerfile::{Chmod, Span};
 use crate::build::error::{Error, failed};
-use crate::build::graph::{Copy, Source, Unpack};
+use crate::build::graph::{Copy, Repository, Source, Unpack};
 use crate::build::ignore::Patterns;
-use crate::build::remote::Download;
+use crate::build::remote::{Download, git};
 use crate::build::state::State;
 use crate::image::unpack::Meta;
 use crate::runtime::users;
@@ -32,6 +30,8 @@ enum Found<'a> {
     Tree { provided: Provided, pattern: &'a str, taken: Option<Vec<Taken>> },
     /// A here-document.
     Inline { name: &'a str, content: &'a [u8] },
+    /// A repository, not yet fetched.
+    Repository { repository: &'a Repository, commit: git::Commit },
     /// A file of the web.
     File { name: &'a str, download: Download },
 }
@@ -110,15 +110,16 @@ impl Bench<'_> {
                 Ok((Found::File { name, download }, key.make()))
             }
             Source::Git { repository, at } => {
-                let (files, commit) = self.session.clone_repository(repository).map_err(here(*at))?;
+                let commit = git::resolve(repository).map_err(Error::from).map_err(here(*at))?;
                 let keep = repository.keep_git_dir == Some(true);
                 let key = KeyMaker::new("git")
-                    .with("commit", commit)
+                    .with("commit", &commit.hash)
+                    // What is kept of git names the repository; files alone do not.
                     .with("remote", if keep { repository.remote.as_str() } else { "" })
+                    .with("submodules", if repository.submodules { "yes" } else { "no" })
                     .with_some("directory", repository.subdirectory.as_deref())
                     .make();
-                let context = Arc::new(Context { files, known: Known::default() });
-                Ok((Found::Tree { provided: Provided::Context(context), pattern: "/", taken: None }, key))
+                Ok((Found::Repository { repository, commit }, key))
             }
         }
     }
@@ -148,6 +149,20 @@ impl Bench<'_> {
                 let meta =
                     Meta { mode: DOWNLOAD_MODE, mtime: download.modified.unwrap_or(now), ..Meta::default() };
                 Ok(put_file(draft, name, &mut open()?, meta, destination, how)?)
+            }
+            Found::Repository { repository, commit } => {
+                let scratch = self.session.directory()?;
+                let into = scratch.join("files");
+                git::fetch(repository, commit, &scratch, &into)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let root =
+                    rustix::fs::open(&into, flags, Mode::empty()).map_err(failed("open what was fetched"))?;
+                let files = Files::new(root, "the repository".to_owned(), Patterns::default(), Owners::Root);
+                for taken in take(&files, Wanted { pattern: "/", parents: false, exclude })? {
+                    put(draft, &files, &taken, destination, how)?;
+                }
+                self.session.drop_directory(&scratch);
+                Ok(())
             }
             Found::Tree { provided, pattern, taken } => provided.with(self.session, |files, _| {
                 let wanted = Wanted { pattern, parents: copy.parents, exclude };

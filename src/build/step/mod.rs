@@ -12,6 +12,8 @@ mod run;
 mod seal;
 pub mod source;
 
+pub use archive::{is_archive, unpack};
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
