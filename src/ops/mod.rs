@@ -9,6 +9,7 @@ pub mod build;
 pub mod call;
 pub mod desired;
 pub mod digests;
+pub mod disk;
 pub mod dry;
 pub mod follow;
 pub mod images;
