@@ -4,6 +4,7 @@
 mod support;
 
 mod chaos;
+mod check;
 mod errors;
 mod examples;
 mod exec;
