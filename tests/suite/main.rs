@@ -3,6 +3,7 @@
 
 mod support;
 
+mod build;
 mod chaos;
 mod errors;
 mod examples;
