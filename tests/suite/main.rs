@@ -5,6 +5,7 @@ mod support;
 
 mod build;
 mod chaos;
+mod check;
 mod errors;
 mod examples;
 mod exec;
