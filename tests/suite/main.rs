@@ -3,6 +3,7 @@
 
 mod support;
 
+mod build;
 mod chaos;
 mod check;
 mod errors;
