@@ -2,6 +2,7 @@
 //! `ls`, `port` and `logs` start nothing.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 pub use crate::engine::logs::{Filter, Follow, Line, Stream, Window};
 pub use crate::engine::observe::{Summary, word};
@@ -9,7 +10,7 @@ use crate::engine::{journal, observe, state};
 use crate::host::files;
 use crate::host::paths::Paths;
 use crate::plan::desired::Desired;
-use crate::plan::observed::Observed;
+use crate::plan::observed::{Container, Observed};
 use crate::report::{Exit, Report};
 
 fn report(error: files::Error) -> Report {
@@ -20,6 +21,12 @@ fn report(error: files::Error) -> Report {
 pub fn observed(paths: &Paths, project: &str) -> Result<Observed, Report> {
     let store = state::Store::new(paths.clone(), project);
     observe::observe(&store, journal::endings(paths, project)).map_err(report)
+}
+
+/// Reads what the supervisor has written down, unjudged: a container that has ended this moment still runs until its
+/// output is taken in. For those who wait for the supervisor's word.
+pub fn recorded(paths: &Paths, project: &str) -> Result<Vec<Container>, Report> {
+    state::Store::new(paths.clone(), project).containers().map_err(report)
 }
 
 /// Reads the last wish of a project.
@@ -49,6 +56,27 @@ pub fn projects(paths: &Paths) -> Result<Vec<Summary>, Report> {
         }
     }
     Ok(found)
+}
+
+/// Waits until the output of chosen containers whose process has ended is taken in, which takes the supervisor a moment:
+/// who has seen a container end finds its last line. Not longer than `patience`.
+pub fn await_output(paths: &Paths, project: &str, chosen: &Filter, patience: Duration) -> Result<(), Report> {
+    let outstanding = || -> Result<bool, Report> {
+        let ended = |container: &Container| chosen(container) && !observe::lives(container);
+        Ok(recorded(paths, project)?.iter().any(ended))
+    };
+    if !outstanding()? {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    let mut watch = logs(paths, project, Box::new(|_| false), Window::default(), true)?;
+    while outstanding()? {
+        let left = patience.saturating_sub(begun.elapsed());
+        if left.is_zero() || !watch.wait(Some(left)).map_err(report)? {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Opens the logs of the containers that `filter` chooses; with `follow` it goes on with what comes later.
