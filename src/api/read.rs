@@ -2,6 +2,7 @@
 //! `ls`, `port` and `logs` start nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use crate::engine::logs::{Filter, Follow, Line, Stream, Window};
@@ -53,6 +54,34 @@ pub fn projects(paths: &Paths) -> Result<Vec<Summary>, Report> {
         if !states.is_empty() {
             let config_files = desired(paths, &name)?.map(|desired| desired.config_files).unwrap_or_default();
             found.push(Summary { name, states, config_files });
+        }
+    }
+    Ok(found)
+}
+
+/// A container, and what it stands on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The project.
+    pub project: String,
+    /// The container.
+    pub container: Container,
+    /// Directories of unpacked layers that its root file system is made of.
+    pub layers: Vec<PathBuf>,
+    /// Where its own files are.
+    pub directory: PathBuf,
+}
+
+/// Lists the containers of all projects with what they stand on.
+pub fn standing(paths: &Paths) -> Result<Vec<Standing>, Report> {
+    let mut found = Vec::new();
+    for project in state::projects(paths).map_err(report)? {
+        let store = state::Store::new(paths.clone(), &project);
+        for container in observed(paths, &project)?.containers {
+            let config = store.config(&container.id).map_err(report)?;
+            let layers = config.map(|config| config.spec.rootfs.layers).unwrap_or_default();
+            let directory = store.directory(&container.id);
+            found.push(Standing { project: project.clone(), container, layers, directory });
         }
     }
     Ok(found)

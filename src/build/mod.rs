@@ -10,3 +10,4 @@ mod check;
 pub mod dockerfile;
 pub mod graph;
 pub mod ignore;
+pub mod remote;

@@ -137,7 +137,7 @@ pub fn up(
         outcome: None,
     };
     attached.screen.attaching(&names(&prepared, &attached.shown));
-    let (request, sockets) = prepared.request();
+    let (request, sockets, _lease) = prepared.request();
     applying.ask(request, sockets)?;
     attached.answer = Some(applying);
     attached.run()

@@ -87,7 +87,7 @@ fn a_removed_run_directory_does_not_part_a_project_from_its_keeper() {
     project.run(&["up", "-d"]).ok();
     let (container, keeper) = (project.field("counts", "ID"), keepers(&project));
     assert_eq!(keeper.len(), 1);
-    for command in [&["exec", "-T", "counts", "true"][..], &["up", "-d"], &["pause"], &["unpause"]] {
+    for command in [&["exec", "-T", "counts", "true"][..], &["up", "-d"], &["restart", "-t", "0"]] {
         remove_the_run_directory(&project);
         project.run(command).ok();
         assert_eq!((project.field("counts", "ID"), keepers(&project)), (container.clone(), keeper.clone()));

@@ -6,7 +6,7 @@ use crate::build::dockerfile::{
 use crate::image::{self, ImageConfig};
 
 use super::evaluate::Walk;
-use super::scope::{Scope, join};
+use super::scope::{Scope, define, join};
 use super::write::{list, quoted_list};
 use super::{Action, expose, signal};
 
@@ -74,7 +74,7 @@ impl Walk<'_> {
             line.push_str(&format!(" {name}"));
             if let Some(value) = &value {
                 line.push_str(&format!("={value}"));
-                scope.env.insert(name.to_owned(), value.clone());
+                define(&mut scope.env, name, value);
             }
             scope.args.insert(name.to_owned(), value);
         }

@@ -77,7 +77,7 @@ impl Scope {
         }
         for pair in &self.config.env {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            self.env.insert(name.to_owned(), value.to_owned());
+            define(&mut self.env, name, value);
         }
         if !self.config.working_dir.is_empty() {
             self.config.working_dir = join(&self.config.working_dir, "");
@@ -86,7 +86,7 @@ impl Scope {
 
     /// Sets a variable of the image.
     pub fn set_env(&mut self, name: &str, value: &str) {
-        self.env.insert(name.to_owned(), value.to_owned());
+        define(&mut self.env, name, value);
         let pair = format!("{name}={value}");
         let same =
             |known: &&mut String| known.split_once('=').map_or(known.as_str(), |(name, _)| name) == name;
@@ -138,6 +138,12 @@ impl Scope {
             findings.add(Rule::UndefinedVar, at, format!("the variable `${name}` is not defined{near}"));
         }
     }
+}
+
+/// Sets a variable; one that is set anew becomes the last, as processes of BuildKit see it.
+pub(super) fn define(env: &mut Vars, name: &str, value: &str) {
+    env.shift_remove(name);
+    env.insert(name.to_owned(), value.to_owned());
 }
 
 /// A word that cannot be expanded.
