@@ -45,7 +45,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub use archive::load;
+pub use archive::{Platforms, load};
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
 pub use error::Error;
@@ -66,6 +66,7 @@ use crate::host::files::failed;
 use crate::progress::Sink;
 use follow::{Local, Teller};
 use layout::Layout;
+use store::From;
 
 /// The search path of an image that says none, as Docker's.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -110,7 +111,7 @@ pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sin
             incoming.check_platform(&title, platform)?;
             incoming.lease(&lease)?;
             layout.bring(store, &incoming, &teller)?;
-            store.keep(&incoming, &[title], None, None)
+            store.keep(&incoming, &[title], From::Archive { origin: None })
         }),
         Source::OciArchive { path, name } | Source::DockerArchive { path, name } => {
             teller.around("Loading", "Loaded", || {

@@ -154,7 +154,7 @@ fn nobody() -> Result<InUse, Error> {
 }
 
 fn load_bytes(place: &Place, archive: &[u8]) -> Result<Vec<Image>, Error> {
-    load(&place.store, Path::new("the archive"), archive, &Platform::host(), &Silent)
+    load(&place.store, Path::new("the archive"), archive, &Platforms::All(Platform::host()), &Silent)
 }
 
 fn source(text: &str) -> Source {
@@ -412,7 +412,8 @@ fn many_who_want_the_same_image_unpack_it_once() {
         for _ in 0..4 {
             scope.spawn(|| {
                 let place_name = Path::new("the archive");
-                load(&place.store, place_name, &archive[..], &Platform::host(), &sink).expect("loaded");
+                load(&place.store, place_name, &archive[..], &Platforms::All(Platform::host()), &sink)
+                    .expect("loaded");
             });
         }
     });
