@@ -93,9 +93,14 @@ pub fn resolve(store: &Store, source: &Source, platform: &Platform) -> Result<Op
 
 /// Makes the image present and returns it: whatever is here already is not fetched again.
 pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sink) -> Result<Image, Error> {
-    if let Some(image) = resolve(store, source, platform)? {
-        return Ok(image);
+    match resolve(store, source, platform)? {
+        Some(image) => Ok(image),
+        None => fetch_anew(store, source, platform, sink),
     }
+}
+
+/// The same, whatever seems to be here.
+fn fetch_anew(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sink) -> Result<Image, Error> {
     let teller = Teller::new(sink, &source.familiar());
     match source {
         Source::Registry(reference) => match unpack_present(store, reference, platform, &teller)? {
