@@ -237,7 +237,7 @@ mod tests {
 
         let mut logs = Follow::open(store.clone(), all(), Window::default(), true).expect("opened");
         assert_eq!(read(&mut logs), ["a 1", "b 2", "a 3"]);
-        let soon = Some(Duration::from_secs(5));
+        let soon = Some(Duration::from_secs(60));
         a.write(Stream::Stdout, b"5\n", 50).expect("written");
         assert!(logs.wait(soon).expect("waited"));
         assert_eq!(read(&mut logs), ["a 45"]);
