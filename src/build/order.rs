@@ -25,6 +25,9 @@ pub struct Order {
     pub targets: Vec<Target>,
     /// How many steps may run at once.
     pub at_once: usize,
+    /// Only say what is doubtful in the recipes; nothing is built.
+    #[serde(default)]
+    pub check: bool,
 }
 
 /// One image.

@@ -108,6 +108,8 @@ impl Planner<'_> {
         request.labels.clone_from(&target.labels);
         request.platform = Some(target.platform.clone());
         request.ignore = ignore;
+        // Who asks what is doubtful, and names no stage, means all of them.
+        request.all_stages = self.order.check && target.stage.is_none();
         request.contexts = target.contexts.iter().map(|(name, place)| (name.clone(), kind(place))).collect();
         let mut bases = TargetBases { planner: self, target: &target };
         let graph = match graph::evaluate(&dockerfile, &request, &mut bases) {
@@ -118,7 +120,9 @@ impl Planner<'_> {
             }
         };
         tell_doubts(self.session, &graph.warnings);
-        self.origins(&target, &graph, &mut sources)?;
+        if !self.order.check {
+            self.origins(&target, &graph, &mut sources)?;
+        }
         let stage_name = |stage: &graph::Stage| (stage.name.clone(), Arc::default());
         sources.stages = graph.stages.iter().map(stage_name).collect();
         if let Some(last) = sources.stages.last_mut() {
@@ -368,7 +372,18 @@ struct TargetBases<'a, 'b> {
 
 impl Bases for TargetBases<'_, '_> {
     fn configs(&mut self, wanted: &[BaseName]) -> Vec<Result<ImageConfig, Report>> {
-        wanted.iter().map(|name| self.config(name)).collect()
+        let check = self.planner.order.check;
+        let known = |name: &BaseName, found: Result<ImageConfig, Report>| match found {
+            // Most of what can be said of a recipe does not depend on its base.
+            Err(_) if check => Ok(ImageConfig {
+                os: name.platform.os.clone(),
+                architecture: name.platform.architecture.clone(),
+                variant: name.platform.variant.clone(),
+                ..ImageConfig::default()
+            }),
+            found => found,
+        };
+        wanted.iter().map(|name| known(name, self.config(name))).collect()
     }
 }
 

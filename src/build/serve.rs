@@ -54,7 +54,7 @@ pub fn serve(memory: OwnedFd, alive: OwnedFd, output: impl Write + Send + 'stati
         });
         let session = Arc::new(session);
         let planned = plan(&session, &order)?;
-        execute(&session, planned)
+        if order.check { Ok(()) } else { execute(&session, planned) }
     });
     match outcome {
         Ok(()) => {

@@ -20,7 +20,7 @@ use unicode_width::UnicodeWidthStr;
 use super::progress::{Mode, fit};
 use super::{console, text};
 use crate::progress::build::{How, Word};
-use crate::report::Place;
+use crate::report::{Exit, Place, Report};
 
 /// How many lines of a running step are on the terminal.
 const SHOWN: usize = 6;
@@ -92,9 +92,9 @@ impl Display {
             }
             Mode::Tty => {
                 shown.note(&word);
-                if let Word::Doubt { rule, message, place, .. } = &word {
+                if let Word::Doubt { rule, about, message, place } = &word {
                     shown.wipe();
-                    console::err_line(&doubt(rule, message, place.as_ref()));
+                    console::err_line(&doubt(rule, about, message, place.as_ref()));
                 }
                 if shown.live.is_none() {
                     shown.live = Some(Live::default());
@@ -209,8 +209,8 @@ impl Shown {
                 How::Canceled => self.line(*step, "CANCELED"),
                 How::Failed(reason) => self.line(*step, &format!("ERROR: {reason}")),
             },
-            Word::Doubt { rule, message, place, .. } => {
-                console::err_line(&doubt(rule, message, place.as_ref()));
+            Word::Doubt { rule, about, message, place } => {
+                console::err_line(&doubt(rule, about, message, place.as_ref()));
             }
             Word::Image { .. } => {}
         }
@@ -363,9 +363,10 @@ fn seconds(time: Duration, digits: usize) -> String {
     format!("{:.digits$}", time.as_secs_f64())
 }
 
-fn doubt(rule: &str, message: &str, place: Option<&Place>) -> String {
-    let place = place.map(|place| format!(" ({}:{})", place.file, place.line)).unwrap_or_default();
-    text::warning(&format!("{rule}: {message}{place}"))
+fn doubt(rule: &str, about: &str, message: &str, place: Option<&Place>) -> String {
+    let mut report = Report::new(Exit::Success, format!("{message} ({rule})")).hint(about);
+    report.places.extend(place.cloned());
+    text::doubt(&report)
 }
 
 /// What a step prints must not move the cursor: of a line that was written over, the last text counts.

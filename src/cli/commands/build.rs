@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::super::context::{Context, usage};
 use crate::ops::build::{self, Options, Overrides};
 use crate::report::{Exit, Report};
+use crate::ui::console;
 
 /// Options of `build`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,12 @@ pub struct Args {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
+    /// Say what is doubtful in the Dockerfiles, and build nothing
+    #[arg(long, conflicts_with = "print")]
+    pub check: bool,
+    /// Print the same as a file for `docker buildx bake`, and build nothing
+    #[arg(long)]
+    pub print: bool,
 }
 
 impl Args {
@@ -43,9 +50,27 @@ impl Args {
         };
         let options =
             Options { services: self.services, with_dependencies: self.with_dependencies, overrides };
+        if self.print {
+            let file = build::bake(&project, &options)?;
+            console::out_line(&serde_json::to_string_pretty(&file).unwrap_or_default());
+            return Ok(Exit::Success);
+        }
+        if self.check {
+            return Ok(checked(build::check(&context.session(), &project, &options)?));
+        }
         build::build(&context.session(), &project, &options)?;
         Ok(Exit::Success)
     }
+}
+
+/// Says how a check has ended, in the words of docker; something doubtful is a failure.
+fn checked(doubts: usize) -> Exit {
+    match doubts {
+        0 => console::out_line("Check complete, no warnings found."),
+        1 => console::out_line("Check complete, 1 warning has been found!"),
+        _ => console::out_line(&format!("Check complete, {doubts} warnings have been found!")),
+    }
+    if doubts == 0 { Exit::Success } else { Exit::Failure }
 }
 
 /// Reads `NAME=VALUE`; a name alone takes the variable's value, and is left out where there is none.

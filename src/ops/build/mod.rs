@@ -6,6 +6,7 @@
 //!
 //! All services that can be built are in the order; those that nobody asked for are built when another one needs them.
 
+mod print;
 mod target;
 mod worker;
 
@@ -16,6 +17,7 @@ use crate::build::order::{Order, Target};
 use crate::compose::model::Service;
 use crate::report::{Exit, Report};
 
+pub use print::bake;
 pub use target::Overrides;
 pub use worker::{COMMAND, run, worker};
 
@@ -40,6 +42,13 @@ pub fn build(session: &Session<'_>, project: &Project, options: &Options) -> Res
         session.ears.warning("no service with a `build` section is selected, so nothing is built");
         return Ok(());
     }
+    run(session, &order, None).map(drop)
+}
+
+/// Looks for what is doubtful in the recipes of services; returns how much that is. Nothing is built.
+pub fn check(session: &Session<'_>, project: &Project, options: &Options) -> Result<usize, Report> {
+    let mut order = order(session, project, options)?;
+    order.check = true;
     run(session, &order, None)
 }
 

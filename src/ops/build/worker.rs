@@ -12,6 +12,7 @@ use super::super::Session;
 use crate::build::order::{Order, Target};
 use crate::build::{Said, serve};
 use crate::host::userns::{self, Facts, Mapping, Program};
+use crate::progress::build::Word;
 use crate::report::{Exit, Report};
 
 /// The hidden command under which the process is started.
@@ -30,6 +31,7 @@ pub fn order(session: &Session<'_>, targets: Vec<Target>) -> Result<Order, Repor
         single_id: mapping.map.is_single(),
         targets,
         at_once: session.parallel.unwrap_or_else(|| processors.max(AT_ONCE)),
+        check: false,
     })
 }
 
@@ -38,8 +40,8 @@ fn mapping() -> Result<Mapping, Report> {
     Ok(Mapping::of(&facts))
 }
 
-/// Has an order built. `input` is the archive that is a context, if one is.
-pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<(), Report> {
+/// Has an order built; returns how much is doubtful in the recipes. `input` is the archive that is a context, if one is.
+pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<usize, Report> {
     let cannot = |error: std::io::Error| Report::from_error(Exit::Host, &error);
     // Not on a command line, where everybody could read the values of secrets.
     let mut memory =
@@ -59,12 +61,16 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     let target = userns::find(session.paths)?;
     let mut child = userns::spawn_inside(&target, &mapping()?, program)?;
     let mut outcome = None;
+    let mut doubts = 0;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             match line.ok().and_then(|line| serde_json::from_str(&line).ok()) {
-                Some(Said::Word(word)) => session.ears.build(word),
+                Some(Said::Word(word)) => {
+                    doubts += usize::from(matches!(word, Word::Doubt { .. }));
+                    session.ears.build(word);
+                }
                 Some(Said::Failed(report)) => outcome = Some(Err(*report)),
-                Some(Said::Done) => outcome = Some(Ok(())),
+                Some(Said::Done) => outcome = Some(Ok(doubts)),
                 // A broken line is the worker's death in the middle of it, which its status tells better.
                 None => break,
             }
