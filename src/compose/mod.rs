@@ -141,6 +141,11 @@ pub fn explain(request: &Request, read: &dyn Read) -> Result<Explained, Error> {
     Ok(Explained { project, values, warnings })
 }
 
+/// Returns a JSON Schema of the files that are read here, from the table that they are checked against.
+pub fn json_schema() -> serde_json::Value {
+    schema::schema()
+}
+
 /// Loads the project without filling variables in.
 pub fn load_tree(request: &Request, read: &dyn Read) -> Result<LoadedTree, Error> {
     let mut request = request.clone();

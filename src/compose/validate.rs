@@ -1,6 +1,10 @@
 //! A tree against the [schema](super::schema): unknown keys, wrong kinds, values that cannot be read. Finds all
 //! problems of a tree, each with its place.
 
+use std::collections::HashMap;
+
+use regex::Regex;
+
 use super::diagnostic::{Findings, Problem};
 use super::model::{ByteSize, Duration};
 use super::node::{Map, Node, Path, Value};
@@ -8,7 +12,7 @@ use super::schema::{BOOL, INT, NATURAL, NULL, NUMBER, Names, Object, Shape, TEXT
 
 /// Checks a tree. With `raw`, texts with variables that were not filled in pass for anything.
 pub fn check(node: &Node, shape: &Shape, raw: bool) -> Findings {
-    let mut checker = Checker { raw, findings: Findings::default() };
+    let mut checker = Checker { raw, findings: Findings::default(), patterns: Patterns::default() };
     checker.node(node, shape, &Path::Root);
     checker.findings
 }
@@ -25,6 +29,19 @@ pub fn boolean(text: &str) -> Option<bool> {
 struct Checker {
     raw: bool,
     findings: Findings,
+    patterns: Patterns,
+}
+
+/// Regular expressions of the schema, compiled when they are first needed.
+#[derive(Default)]
+struct Patterns(HashMap<&'static str, Option<Regex>>);
+
+impl Patterns {
+    fn matches(&mut self, pattern: &'static str, text: &str) -> bool {
+        // A test sees to it that every pattern of the schema can be compiled.
+        let compiled = self.0.entry(pattern).or_insert_with(|| Regex::new(pattern).ok());
+        compiled.as_ref().is_none_or(|pattern| pattern.is_match(text))
+    }
 }
 
 impl Checker {
@@ -38,6 +55,10 @@ impl Checker {
         }
         match shape {
             Shape::Any => {}
+            Shape::Later(instead) => {
+                let message = format!("{path} is of a later version of the specification");
+                self.findings.problems.push(Problem::at(node.key, message).hint(*instead));
+            }
             Shape::Object(object) => match node.as_map() {
                 Some(map) => self.object(node, map, object, path),
                 None => self.refuse(node, format!("{path} must be a mapping, not {}", node.kind())),
@@ -74,7 +95,7 @@ impl Checker {
                     Path::Root => format!("`{key}` is no key of a Compose file"),
                     _ => format!("{path}: `{key}` is no key of {}", object.name),
                 };
-                let known: Vec<&str> = object.attributes.iter().map(|attribute| attribute.key).collect();
+                let known: Vec<&str> = object.known().map(|attribute| attribute.key).collect();
                 let mut problem = Problem::at(value.key, message).near(key, known.iter().copied());
                 if problem.hints.is_empty() && known.len() <= 12 {
                     problem = problem.hint(format!("allowed are {}", known.join(", ")));
@@ -160,7 +181,7 @@ impl Checker {
                 self.findings.problems.push(Problem::at(node.at, message).near(text, words.iter().copied()));
                 None
             }
-            (Shape::Test(good, wanted), Value::Text(text)) if !good(text) => {
+            (Shape::Test { pattern, wanted }, Value::Text(text)) if !self.patterns.matches(pattern, text) => {
                 refuse(format!("`{text}` does not match: it must be {wanted}"))
             }
             _ => None,
@@ -190,7 +211,7 @@ pub fn resource_name(name: &str) -> bool {
 /// Returns whether a value is of the right kind, whatever it holds.
 fn fits(node: &Node, shape: &Shape) -> bool {
     match shape {
-        Shape::Any => true,
+        Shape::Any | Shape::Later(_) => true,
         Shape::Object(_) | Shape::Map(..) => node.as_map().is_some(),
         Shape::List(..) => node.as_list().is_some(),
         Shape::Either(forms) => forms.iter().any(|form| fits(node, form)),
@@ -215,7 +236,7 @@ fn kinds(shape: &Shape) -> u8 {
         Shape::Int(..) => INT | TEXT,
         Shape::Count | Shape::Number => NUMBER | TEXT,
         Shape::Size(kinds) => TEXT | kinds,
-        Shape::Duration | Shape::Word(_) | Shape::Test(..) => TEXT,
+        Shape::Duration | Shape::Word(_) | Shape::Test { .. } => TEXT,
         _ => 0,
     }
 }
@@ -263,6 +284,29 @@ mod tests {
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
         let documents = yaml::parse(&sources, file, &mut Trace::default()).expect("yaml");
         check(&documents[0].root, &schema::FILE, false)
+    }
+
+    #[test]
+    fn texts_of_a_form_are_told_apart() {
+        let check = |key: &str, good: &[&str], bad: &[&str]| {
+            let problems = |text: &str| findings(&format!("services: {{a: {{{key}: '{text}'}}}}")).problems;
+            for text in good {
+                assert!(problems(text).is_empty(), "{key}: {text}");
+            }
+            for text in bad {
+                assert!(
+                    problems(text).iter().any(|problem| problem.message.contains("does not match")),
+                    "{text}"
+                );
+            }
+        };
+        check("container_name", &["ab", "web-1", "A.b_c"], &["a", "", "-ab", "a b", "é1"]);
+        check("restart", &["no", "on-failure:3", ""], &["never", "on-failure:", "on-failure:x"]);
+        check(
+            "pull_policy",
+            &["always", "every_12h", "every_1d12h"],
+            &["sometimes", "every_", "every_h", "every_5y", "every_12", "every_é"],
+        );
     }
 
     fn check_refused(text: &str, expected: &[(u32, u32, &str)]) {

@@ -2,9 +2,11 @@
 //! same thing. `validate`, `merge` and `decode` walk a tree along this table; adding a key is a line here.
 
 mod file;
+mod json;
 mod service;
 
 pub use file::FILE;
+pub use json::schema;
 pub use service::SERVICE;
 
 use super::node::Value;
@@ -31,8 +33,15 @@ pub enum Shape {
     Duration,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Text that passes a test; with what to say when it does not.
-    Test(fn(&str) -> bool, &'static str),
+    /// Text of a form.
+    Test {
+        /// What it must match, as a regular expression.
+        pattern: &'static str,
+        /// What to say when it does not.
+        wanted: &'static str,
+    },
+    /// What later versions of the specification have; refused, with what to do instead.
+    Later(&'static str),
     /// A list; whether an item may stand twice.
     List(&'static Shape, bool),
     /// A mapping with names of the user's choice.
@@ -79,6 +88,11 @@ pub struct Object {
 }
 
 impl Object {
+    /// Returns the keys that may be written.
+    pub fn known(&self) -> impl Iterator<Item = &'static Attribute> {
+        self.attributes.iter().filter(|attribute| !matches!(attribute.shape, Shape::Later(_)))
+    }
+
     /// Returns what is known of a key.
     pub fn attribute(&self, key: &str) -> Option<&'static Attribute> {
         self.attributes.iter().find(|attribute| attribute.key == key)

@@ -1,6 +1,6 @@
 //! Services: the largest part of the specification.
 
-use super::Shape::{Either, Int, List, Map, Scalar, Size, Test, Word};
+use super::Shape::{Either, Int, Later, List, Map, Scalar, Size, Test, Word};
 use super::*;
 
 /// A service.
@@ -17,10 +17,7 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("cgroup_parent", &STRING),
         key("command", &COMMAND).merge(Merge::Replace),
         key("configs", &FILE_REFERENCES).unique(Unique::Mount("")),
-        key(
-            "container_name",
-            &Test(container_name, "a letter or digit, then letters, digits, `_`, `.` or `-`"),
-        ),
+        key("container_name", &CONTAINER_NAME),
         key("cpu_count", &Int(0, i64::MAX)),
         key("cpu_percent", &Int(0, 100)),
         key("cpu_period", &COUNT),
@@ -78,16 +75,11 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("privileged", &TRUE_OR_FALSE),
         key("profiles", &UNIQUE_STRINGS).unique(Unique::Name),
         key("provider", &PROVIDER),
-        key(
-            "pull_policy",
-            &Test(pull_policy, "always, never, missing, build, daily, weekly or `every_` and a time"),
-        ),
+        key("pre_start", &PRE_START),
+        key("pull_policy", &PULL_POLICY),
         key("pull_refresh_after", &STRING),
         key("read_only", &TRUE_OR_FALSE),
-        key(
-            "restart",
-            &Test(restart, "no, always, unless-stopped, on-failure or `on-failure:` and a number"),
-        ),
+        key("restart", &RESTART),
         key("runtime", &STRING),
         key("scale", &INTEGER),
         key("secrets", &FILE_REFERENCES).unique(Unique::Mount("/run/secrets")),
@@ -110,6 +102,23 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("working_dir", &STRING),
     ],
 ));
+
+static CONTAINER_NAME: Shape = Test {
+    pattern: "^[a-zA-Z0-9][a-zA-Z0-9_.-]+$",
+    wanted: "a letter or digit, then letters, digits, `_`, `.` or `-`",
+};
+static PRE_START: Shape = Later(
+    "run it as a service of its own, and let this one depend on it with `condition: service_completed_successfully`",
+);
+static PULL_POLICY: Shape = Test {
+    pattern: "^(always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+)$",
+    wanted: "always, never, missing, build, daily, weekly or `every_` and a time",
+};
+/// Nothing is what a variable without a value leaves; it asks for nothing.
+static RESTART: Shape = Test {
+    pattern: "^(|no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$",
+    wanted: "no, always, unless-stopped, on-failure or `on-failure:` and a number",
+};
 
 static BLKIO: Shape = Shape::Object(&closed(object(
     "blkio_config",
@@ -145,6 +154,7 @@ static BUILD: Shape = Either(&[
             key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
             key("network", &STRING),
             key("no_cache", &TRUE_OR_FALSE),
+            key("no_cache_filter", &Later("leave it out; `no_cache: true` is for all stages")),
             key("platforms", &STRINGS),
             key("privileged", &TRUE_OR_FALSE),
             key("provenance", &BUILD_TEXT),
@@ -480,63 +490,3 @@ static BIND: Shape = Shape::Object(&object(
         key("selinux", &Word(&["z", "Z"])),
     ],
 ));
-
-/// The specification wants `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, so at least two characters.
-fn container_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    text.len() >= 2
-        && bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-}
-
-/// Nothing is what a variable without a value leaves; it asks for nothing.
-fn restart(text: &str) -> bool {
-    matches!(text, "" | "no" | "always" | "unless-stopped" | "on-failure")
-        || text.strip_prefix("on-failure:").is_some_and(|retries| retries.parse::<u32>().is_ok())
-}
-
-fn pull_policy(text: &str) -> bool {
-    const WORDS: [&str; 8] =
-        ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
-    WORDS.contains(&text) || text.strip_prefix("every_").is_some_and(age)
-}
-
-/// Digits and a unit, once or more.
-fn age(text: &str) -> bool {
-    let mut digits = 0;
-    for c in text.chars() {
-        match c {
-            '0'..='9' => digits += 1,
-            'w' | 'd' | 'h' | 'm' | 's' if digits > 0 => digits = 0,
-            _ => return false,
-        }
-    }
-    !text.is_empty() && digits == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_policies_are_told_apart() {
-        for good in ["ab", "web-1", "A.b_c"] {
-            assert!(container_name(good), "{good}");
-        }
-        for bad in ["a", "", "-ab", "a b", "é1"] {
-            assert!(!container_name(bad), "{bad}");
-        }
-        for good in ["no", "on-failure:3", ""] {
-            assert!(restart(good), "{good}");
-        }
-        for bad in ["never", "on-failure:", "on-failure:x"] {
-            assert!(!restart(bad), "{bad}");
-        }
-        for good in ["always", "every_12h", "every_1d12h"] {
-            assert!(pull_policy(good), "{good}");
-        }
-        for bad in ["sometimes", "every_", "every_h", "every_5y", "every_12", "every_é"] {
-            assert!(!pull_policy(bad), "{bad}");
-        }
-    }
-}
