@@ -232,7 +232,7 @@ pub fn env_files(
         let bytes =
             read.read(path).map_err(|source| Error::Read { what: "env file", path: path.clone(), source })?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let lookup = |name: &str| environment.get(name).or_else(|| all.get(name)).cloned();
+        let lookup = |name: &str| environment.get(name).or_else(|| all.get(name)).map(String::as_str);
         let mut unset = |name: &str| warnings.push(interpolate::unset_warning(name));
         match dotenv::parse(&text, &lookup, &mut unset) {
             Ok(variables) => {

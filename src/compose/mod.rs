@@ -37,6 +37,7 @@
 //! ```
 
 mod bind;
+mod budget;
 mod canonical;
 mod consistency;
 mod decode;
@@ -174,7 +175,7 @@ fn with_loader<T>(
         .map_err(|error| loader.unsettled(error))
         .and_then(|setting| work(&mut loader, &setting));
     match result {
-        Ok(value) => Ok((value, loader.warnings)),
+        Ok(value) => Ok((value, loader.warnings.into_iter().collect())),
         Err(stop) => Err(stop.resolve(&loader.sources)),
     }
 }

@@ -2,6 +2,7 @@
 //! problems of a tree, each with its place.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use regex::Regex;
 
@@ -9,6 +10,9 @@ use super::diagnostic::{Findings, Problem};
 use super::model::{ByteSize, Duration};
 use super::node::{Map, Node, Path, Value};
 use super::schema::{BOOL, INT, NATURAL, NULL, NUMBER, Names, Object, Shape, TEXT};
+
+/// After so many problems no more are looked for.
+const MOST_PROBLEMS: usize = 1000;
 
 /// Checks a tree. With `raw`, texts with variables that were not filled in pass for anything.
 pub fn check(node: &Node, shape: &Shape, raw: bool) -> Findings {
@@ -51,6 +55,9 @@ impl Checker {
 
     fn node(&mut self, node: &Node, shape: &Shape, path: &Path<'_>) {
         if self.raw && node.as_text().is_some_and(|text| text.contains('$')) {
+            return;
+        }
+        if self.findings.problems.len() >= MOST_PROBLEMS {
             return;
         }
         match shape {
@@ -126,12 +133,24 @@ impl Checker {
     }
 
     fn list(&mut self, list: &[Node], item: &Shape, repeats: bool, path: &Path<'_>) {
+        let mut seen: HashMap<String, usize> = HashMap::new();
         for (index, node) in list.iter().enumerate() {
             self.node(node, item, &path.item(index));
-            if !repeats && let Some(first) = list[..index].iter().find(|earlier| *earlier == node) {
-                let shown = node.scalar_text().unwrap_or_else(|| node.kind().to_owned());
-                let message = format!("{path}: items {} are equal: `{shown}` stands twice", index);
-                self.findings.problems.push(Problem::at(node.at, message).also(first.at, "first here"));
+            if repeats {
+                continue;
+            }
+            match seen.entry(sorted_text(node)) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(index);
+                }
+                Entry::Occupied(first) => {
+                    let shown = node.scalar_text().unwrap_or_else(|| node.kind().to_owned());
+                    let first = *first.get();
+                    let message =
+                        format!("{path}: items {first} and {index} are equal: `{shown}` stands twice");
+                    let problem = Problem::at(node.at, message).also(list[first].at, "first here");
+                    self.findings.problems.push(problem.hint("remove one of them"));
+                }
             }
         }
     }
@@ -189,6 +208,20 @@ impl Checker {
         if let Some(message) = wrong {
             self.refuse(node, message);
         }
+    }
+}
+
+/// Writes a value down so that equal values are written equally, whatever the order of their keys.
+fn sorted_text(node: &Node) -> String {
+    match &node.value {
+        Value::List(list) => list.iter().map(|item| format!("{}\0", sorted_text(item))).collect(),
+        Value::Map(map) => {
+            let mut entries: Vec<(&String, &Node)> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            entries.into_iter().map(|(key, value)| format!("{key}\0{}\0", sorted_text(value))).collect()
+        }
+        Value::Text(text) => format!("\"{text}"),
+        _ => node.to_json().to_string(),
     }
 }
 
@@ -274,6 +307,7 @@ fn describe(shape: &Shape) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::Budget;
     use super::super::diagnostic::Sources;
     use super::super::trace::Trace;
     use super::super::{schema, yaml};
@@ -282,7 +316,8 @@ mod tests {
     fn findings(text: &str) -> Findings {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        let documents = yaml::parse(&sources, file, &mut Trace::default()).expect("yaml");
+        let documents =
+            yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default()).expect("yaml");
         check(&documents[0].root, &schema::FILE, false)
     }
 
