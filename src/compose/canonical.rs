@@ -153,12 +153,12 @@ impl Speller<'_> {
     /// Agents and keys become a list of `id` or `id=path`.
     fn ssh(&mut self, node: &mut Node, path: &Path<'_>) {
         if let Value::Map(map) = &node.value {
-            let lines =
-                map.iter().map(|(id, place)| match place.scalar_text().filter(|text| !text.is_empty()) {
-                    Some(place_text) => Node::text_like(format!("{id}={place_text}"), place),
-                    None => Node::text_like(id.clone(), place),
-                });
-            node.value = Value::List(lines.collect());
+            let line = |(id, place): (&String, &Node)| match place.scalar_text().unwrap_or_default() {
+                text if text.is_empty() && id == "default" => Node::text_like(id.clone(), place),
+                // As a key, an agent may have any name; as an item only `default`, and what has a path.
+                text => Node::text_like(format!("{id}={text}"), place),
+            };
+            node.value = Value::List(map.iter().map(line).collect());
         }
         listed(node);
         if self.raw {

@@ -82,7 +82,6 @@ fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
         let place = format!("services.{name}.ports.[]");
         if let Some(ip) = port.get("host_ip")
             && let Some(text) = ip.as_text()
-            && !text.is_empty()
             && !text.contains('$')
             && text.parse::<IpAddr>().is_err()
         {

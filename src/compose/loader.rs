@@ -414,7 +414,9 @@ impl<'a> Loader<'a> {
         let everything = active.iter().any(|profile| profile == "*");
         let takes_part = |service: &Node| {
             let profiles = profiles_of(service);
-            everything || profiles.is_empty() || profiles.iter().any(|profile| active.contains(profile))
+            // The profile without a name is what a variable without a value leaves; it is always active.
+            let is_active = |profile: &String| profile.is_empty() || active.contains(profile);
+            everything || profiles.is_empty() || profiles.iter().any(is_active)
         };
         let (on, off): (Map, Map) =
             std::mem::take(services).into_iter().partition(|(_, service)| takes_part(service));

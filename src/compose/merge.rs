@@ -330,6 +330,8 @@ fn identity(item: &Node, rule: Unique, path: &Path<'_>, index: usize) -> Result<
                 None => return Err(bad("is missing a target port".to_owned())),
                 Some(_) => port_identity(item),
             },
+            // Port 0 is none.
+            Value::Int(0) => return Err(bad("is missing a target port".to_owned())),
             _ => item.scalar_text(),
         },
     })

@@ -61,7 +61,6 @@ impl Checker {
             return;
         }
         match shape {
-            Shape::Any => {}
             Shape::Later(instead) => {
                 let message = format!("{path} is of a later version of the specification");
                 self.findings.problems.push(Problem::at(node.key, message).hint(*instead));
@@ -188,15 +187,22 @@ impl Checker {
             (Shape::Size(kinds), Value::Int(bytes)) if kinds & NATURAL != 0 && *bytes < 0 => {
                 refuse(format!("{bytes} must be greater than or equal to 0"))
             }
-            (Shape::Size(_), _) => {
-                text.and_then(|text| ByteSize::parse(text).err()).and_then(|error| refuse(error.to_string()))
-            }
+            (Shape::Size(_), _) => text
+                .and_then(|text| match ByteSize::parse(text) {
+                    // Only the number -1 says that there is no limit.
+                    Ok(size) if size.0 < 0 => Some(format!("`{text}` is not a size: write the number -1")),
+                    Ok(_) => None,
+                    Err(error) => Some(error.to_string()),
+                })
+                .and_then(refuse),
             (Shape::Duration, _) => {
                 text.and_then(|text| Duration::parse(text).err()).and_then(|error| refuse(error.to_string()))
             }
             (Shape::Word(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
+                // Nothing is what a variable without a value leaves; where it may stand, it says nothing.
+                let known: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
                 let message =
-                    format!("{path}: `{text}` is not allowed: it must be one of {}", words.join(", "));
+                    format!("{path}: `{text}` is not allowed: it must be one of {}", known.join(", "));
                 self.findings.problems.push(Problem::at(node.at, message).near(text, words.iter().copied()));
                 None
             }
@@ -244,7 +250,7 @@ pub fn resource_name(name: &str) -> bool {
 /// Returns whether a value is of the right kind, whatever it holds.
 fn fits(node: &Node, shape: &Shape) -> bool {
     match shape {
-        Shape::Any | Shape::Later(_) => true,
+        Shape::Later(_) => true,
         Shape::Object(_) | Shape::Map(..) => node.as_map().is_some(),
         Shape::List(..) => node.as_list().is_some(),
         Shape::Either(forms) => forms.iter().any(|form| fits(node, form)),
@@ -277,7 +283,6 @@ fn kinds(shape: &Shape) -> u8 {
 /// Says what a shape wants.
 fn describe(shape: &Shape) -> String {
     let words: Vec<String> = match shape {
-        Shape::Any => vec!["anything".to_owned()],
         Shape::Object(_) | Shape::Map(..) => vec!["a mapping".to_owned()],
         Shape::List(item, _) if matches!(item, Shape::Scalar(_)) => {
             vec![format!("a list of {}", describe(item))]

@@ -10,13 +10,11 @@ pub use json::schema;
 pub use service::SERVICE;
 
 use super::node::Value;
-use Shape::{Any, Bool, Count, Either, Int, List, Map, Number, Scalar, Size};
+use Shape::{Bool, Count, Either, Int, List, Map, Number, Scalar, Size};
 
 /// What a value may be.
 #[derive(Debug)]
 pub enum Shape {
-    /// Anything.
-    Any,
     /// A scalar of one of these kinds ([`TEXT`] …), taken as it is.
     Scalar(u8),
     /// `true`, `false`, or text that reads as one.
@@ -207,7 +205,6 @@ impl Shape {
 
 // Shapes that stand in many places.
 
-static ANY: Shape = Any;
 static STRING: Shape = Scalar(TEXT);
 static STRING_OR_NULL: Shape = Scalar(TEXT | NULL);
 static STRING_OR_NUMBER: Shape = Scalar(TEXT | NUMBER);
@@ -215,6 +212,8 @@ static SCALAR: Shape = Scalar(TEXT | NUMBER | BOOL | NULL);
 static TRUE_OR_FALSE: Shape = Bool;
 static STRICT_BOOL: Shape = Scalar(BOOL);
 static INTEGER: Shape = Int(i64::MIN, i64::MAX);
+static COUNTER: Shape = Int(0, i64::MAX);
+static STRING_OR_INTEGER: Shape = Scalar(TEXT | INT);
 static STRICT_INTEGER: Shape = Scalar(INT);
 static STRICT_NUMBER: Shape = Scalar(NUMBER);
 static COUNT: Shape = Count;

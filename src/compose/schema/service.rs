@@ -40,12 +40,12 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("entrypoint", &COMMAND).merge(Merge::Replace),
         key("env_file", &ENV_FILE).merge(Merge::Sequence).unique(Unique::EnvFile),
         key("environment", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
-        key("expose", &List(&STRING_OR_NUMBER, false)).unique(Unique::Value),
+        key("expose", &List(&STRING_OR_INTEGER, false)).unique(Unique::Value),
         key("extends", &EXTENDS),
         key("external_links", &UNIQUE_STRINGS),
         key("extra_hosts", &HOSTS).merge(Merge::Hosts),
         key("gpus", &GPUS),
-        key("group_add", &List(&STRING_OR_NUMBER, false)),
+        key("group_add", &List(&STRING_OR_INTEGER, false)),
         key("healthcheck", &HEALTHCHECK),
         key("hostname", &STRING),
         key("image", &STRING),
@@ -88,7 +88,7 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("stdin_open", &TRUE_OR_FALSE),
         key("stop_grace_period", &DURATION),
         key("stop_signal", &STRING),
-        key("storage_opt", &Map(Names::Free, &ANY)),
+        key("storage_opt", &Map(Names::Free, &Scalar(TEXT | NUMBER | NULL))),
         key("sysctls", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
         key("tmpfs", &STRING_OR_LIST).merge(Merge::Sequence).unique(Unique::Name),
         key("tty", &TRUE_OR_FALSE),
@@ -127,21 +127,22 @@ static BLKIO: Shape = Shape::Object(&closed(object(
         key("device_read_iops", &List(&BLKIO_RATE, true)),
         key("device_write_bps", &List(&BLKIO_RATE, true)),
         key("device_write_iops", &List(&BLKIO_RATE, true)),
-        key("weight", &INTEGER),
+        key("weight", &WEIGHT),
         key("weight_device", &List(&BLKIO_WEIGHT, true)),
     ],
 )));
 static BLKIO_RATE: Shape =
     Shape::Object(&closed(object("a rate", &[key("path", &STRING), key("rate", &WHOLE_SIZE)])));
 static BLKIO_WEIGHT: Shape =
-    Shape::Object(&closed(object("a weight", &[key("path", &STRING), key("weight", &INTEGER)])));
+    Shape::Object(&closed(object("a weight", &[key("path", &STRING), key("weight", &WEIGHT)])));
+static WEIGHT: Shape = Int(0, u16::MAX as i64);
 
 static BUILD: Shape = Either(&[
     &STRING,
     &Shape::Object(&object(
         "build",
         &[
-            key("additional_contexts", &LIST_OR_MAP).merge(Merge::Sequence),
+            key("additional_contexts", &CONTEXTS).merge(Merge::Sequence),
             key("args", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
             key("cache_from", &STRINGS),
             key("cache_to", &STRINGS),
@@ -169,6 +170,8 @@ static BUILD: Shape = Either(&[
         ],
     )),
 ]);
+
+static CONTEXTS: Shape = Either(&[&Map(Names::Free, &STRING), &UNIQUE_STRINGS]);
 
 static CREDENTIAL_SPEC: Shape = Shape::Object(&object(
     "credential_spec",
@@ -217,7 +220,7 @@ static PLACEMENT: Shape = Shape::Object(&object(
     "placement",
     &[
         key("constraints", &STRINGS),
-        key("max_replicas_per_node", &INTEGER),
+        key("max_replicas_per_node", &COUNTER),
         key("preferences", &List(&Shape::Object(&object("a preference", &[key("spread", &STRING)])), true)),
     ],
 ));
@@ -253,15 +256,15 @@ static GENERIC_RESOURCE: Shape = Shape::Object(&object(
     "a resource",
     &[key(
         "discrete_resource_spec",
-        &Shape::Object(&object("a counted resource", &[key("kind", &STRING), key("value", &NUMERIC)])),
+        &Shape::Object(&object("a counted resource", &[key("kind", &STRING), key("value", &COUNT)])),
     )],
 ));
 static RESTART_POLICY: Shape = Shape::Object(&object(
     "restart_policy",
     &[
-        key("condition", &Word(&["none", "on-failure", "any"])),
+        key("condition", &Word(&["none", "on-failure", "any", ""])),
         key("delay", &DURATION),
-        key("max_attempts", &INTEGER),
+        key("max_attempts", &COUNTER),
         key("window", &DURATION),
     ],
 ));
@@ -273,7 +276,7 @@ static UPDATE_CONFIG: Shape = Shape::Object(&object(
         key("max_failure_ratio", &NUMERIC),
         key("monitor", &DURATION),
         key("order", &Word(&["start-first", "stop-first"])),
-        key("parallelism", &INTEGER),
+        key("parallelism", &COUNTER),
     ],
 ));
 
@@ -288,7 +291,7 @@ static WATCH: Shape = Shape::Object(&required(
             key("exec", &HOOK),
             key("ignore", &STRING_OR_LIST),
             key("include", &STRING_OR_LIST),
-            key("initial_sync", &TRUE_OR_FALSE),
+            key("initial_sync", &STRICT_BOOL),
             key("path", &STRING),
             key("target", &STRING),
         ],
@@ -332,7 +335,7 @@ static FILE_REFERENCES: Shape = List(
             "a reference",
             &[
                 key("gid", &STRING),
-                key("mode", &STRING_OR_NUMBER),
+                key("mode", &STRING_OR_INTEGER),
                 key("source", &STRING),
                 key("target", &STRING),
                 key("uid", &STRING),
@@ -412,7 +415,7 @@ static PORT: Shape = Shape::Object(&object(
     &[
         key("app_protocol", &STRING),
         key("host_ip", &STRING),
-        key("mode", &Word(&["host", "ingress"])),
+        key("mode", &Word(&["host", "ingress", ""])),
         key("name", &STRING),
         key("protocol", &STRING),
         key("published", &Scalar(TEXT | INT)),
