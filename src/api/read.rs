@@ -2,6 +2,8 @@
 //! `ls`, `port` and `logs` start nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 pub use crate::engine::logs::{Filter, Follow, Line, Stream, Window};
 pub use crate::engine::observe::{Summary, word};
@@ -9,7 +11,7 @@ use crate::engine::{journal, observe, state};
 use crate::host::files;
 use crate::host::paths::Paths;
 use crate::plan::desired::Desired;
-use crate::plan::observed::Observed;
+use crate::plan::observed::{Container, Observed};
 use crate::report::{Exit, Report};
 
 fn report(error: files::Error) -> Report {
@@ -20,6 +22,12 @@ fn report(error: files::Error) -> Report {
 pub fn observed(paths: &Paths, project: &str) -> Result<Observed, Report> {
     let store = state::Store::new(paths.clone(), project);
     observe::observe(&store, journal::endings(paths, project)).map_err(report)
+}
+
+/// Reads what the supervisor has written down, unjudged: a container that has ended this moment still runs until its
+/// output is taken in. For those who wait for the supervisor's word.
+pub fn recorded(paths: &Paths, project: &str) -> Result<Vec<Container>, Report> {
+    state::Store::new(paths.clone(), project).containers().map_err(report)
 }
 
 /// Reads the last wish of a project.
@@ -49,6 +57,55 @@ pub fn projects(paths: &Paths) -> Result<Vec<Summary>, Report> {
         }
     }
     Ok(found)
+}
+
+/// A container, and what it stands on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The project.
+    pub project: String,
+    /// The container.
+    pub container: Container,
+    /// Directories of unpacked layers that its root file system is made of.
+    pub layers: Vec<PathBuf>,
+    /// Where its own files are.
+    pub directory: PathBuf,
+}
+
+/// Lists the containers of all projects with what they stand on.
+pub fn standing(paths: &Paths) -> Result<Vec<Standing>, Report> {
+    let mut found = Vec::new();
+    for project in state::projects(paths).map_err(report)? {
+        let store = state::Store::new(paths.clone(), &project);
+        for container in observed(paths, &project)?.containers {
+            let config = store.config(&container.id).map_err(report)?;
+            let layers = config.map(|config| config.spec.rootfs.layers).unwrap_or_default();
+            let directory = store.directory(&container.id);
+            found.push(Standing { project: project.clone(), container, layers, directory });
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until the output of chosen containers whose process has ended is taken in, which takes the supervisor a moment:
+/// who has seen a container end finds its last line. Not longer than `patience`.
+pub fn await_output(paths: &Paths, project: &str, chosen: &Filter, patience: Duration) -> Result<(), Report> {
+    let outstanding = || -> Result<bool, Report> {
+        let ended = |container: &Container| chosen(container) && !observe::lives(container);
+        Ok(recorded(paths, project)?.iter().any(ended))
+    };
+    if !outstanding()? {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    let mut watch = logs(paths, project, Box::new(|_| false), Window::default(), true)?;
+    while outstanding()? {
+        let left = patience.saturating_sub(begun.elapsed());
+        if left.is_zero() || !watch.wait(Some(left)).map_err(report)? {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Opens the logs of the containers that `filter` chooses; with `follow` it goes on with what comes later.

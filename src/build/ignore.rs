@@ -138,6 +138,25 @@ impl Patterns {
         };
         self.roaming || self.patterns.iter().any(|pattern| pattern.exception && below(pattern))
     }
+
+    /// Returns whether an exception may match a path or something below it.
+    pub(in crate::build) fn excepts_at_or_below(&self, path: &[u8]) -> bool {
+        let within = |path: &[u8], base: &[u8]| {
+            base.is_empty()
+                || path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        self.patterns.iter().filter(|pattern| pattern.exception).any(|pattern| {
+            let (literal, wildcard) = pattern.literal();
+            within(literal, path) || (wildcard && within(path, literal))
+        })
+    }
+
+    /// Returns whether a pattern leaves out everything: `*`, `**` or `**/*`.
+    pub(in crate::build) fn excludes_all(&self) -> bool {
+        let all =
+            |pattern: &Pattern| !pattern.exception && [&b"*"[..], b"**", b"**/*"].contains(&pattern.text());
+        self.patterns.iter().any(all)
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //!
 //! Everything up to [`graph::Graph`] is pure: what a base image says of itself is asked of the caller.
 
+mod check;
 pub mod dockerfile;
 pub mod graph;
 pub mod ignore;
+pub mod remote;

@@ -11,7 +11,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Look at it", &["ps", "logs", "top", "port", "events", "wait", "volumes", "config", "ls"]),
     ("Work inside", &["exec", "run"]),
     ("Images", &["pull", "push", "login", "logout", "images", "image", "load", "save", "rmi"]),
-    ("This program and this machine", &["doctor", "version", "completion", "help"]),
+    ("This program and this machine", &["system", "doctor", "version", "completion", "help"]),
 ];
 
 /// Gives the top command its page; those of the commands are clap's own.

@@ -9,6 +9,7 @@ pub mod context;
 mod help;
 mod later;
 pub mod moment;
+pub mod shape;
 pub mod signal;
 pub mod span;
 pub mod terminal;

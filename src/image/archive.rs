@@ -16,6 +16,7 @@ use super::error::Error;
 use super::follow::{Local, Teller};
 use super::incoming::{Chosen, Incoming};
 use super::layout::Layout;
+use super::lease::Lease;
 use super::made;
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
@@ -58,13 +59,14 @@ pub fn load(
     platform: &Platform,
     sink: &dyn Sink,
 ) -> Result<Vec<Image>, Error> {
-    let _hold = store.hold()?;
-    let scanned = scan(store.blobs(), place, archive)?;
+    let lease = store.lease()?;
+    let scanned = scan((store.blobs(), &lease), place, archive)?;
     let mut images = Vec::new();
     for (incoming, names) in scanned.images(store, place, platform)? {
         let title = names.first().map_or_else(|| incoming.id.short().to_owned(), |name| familiar(name));
         let teller = Teller::new(sink, &title);
         images.push(teller.around("Loading", "Loaded", || {
+            incoming.lease(&lease)?;
             scanned.unpack(store, place, &incoming, &teller)?;
             store.keep(&incoming, &names, None, None)
         })?);
@@ -81,8 +83,8 @@ pub(super) fn load_one(
     (name, stamp): (&str, &str),
     teller: &Teller<'_>,
 ) -> Result<Image, Error> {
-    let _hold = store.hold()?;
-    let scanned = scan(store.blobs(), place, archive)?;
+    let lease = store.lease()?;
+    let scanned = scan((store.blobs(), &lease), place, archive)?;
     let mut images = scanned.images(store, place, platform)?;
     let known: Vec<String> =
         images.iter().flat_map(|(_, names)| names.iter().map(|name| familiar(name))).collect();
@@ -101,12 +103,13 @@ pub(super) fn load_one(
     };
     let (incoming, _) = images.swap_remove(at);
     incoming.check_platform(name, platform)?;
+    incoming.lease(&lease)?;
     scanned.unpack(store, place, &incoming, teller)?;
     store.keep(&incoming, &[name.to_owned()], None, Some(stamp))
 }
 
 /// Moves every file of the archive to the blobs.
-fn scan(blobs: &Blobs, place: &Path, archive: impl Read + Send) -> Result<Scanned, Error> {
+fn scan((blobs, lease): (&Blobs, &Lease), place: &Path, archive: impl Read + Send) -> Result<Scanned, Error> {
     let wrap = |source| Error::Archive { place: place.to_owned(), source };
     let stream = |error| wrap(unpack::Error::Stream(error));
     let tar = unpack::inflate(archive).map_err(stream)?;
@@ -137,7 +140,7 @@ fn scan(blobs: &Blobs, place: &Path, archive: impl Read + Send) -> Result<Scanne
             _ => {
                 let known: Option<Digest> =
                     name.strip_prefix("blobs/sha256/").and_then(|hex| format!("sha256:{hex}").parse().ok());
-                let digest = store_file(blobs, known.as_ref(), entry.size, &mut entries, place)?;
+                let digest = store_file((blobs, lease), known.as_ref(), entry.size, &mut entries, place)?;
                 scanned.files.insert(name, (digest, entry.size));
             }
         }
@@ -146,7 +149,7 @@ fn scan(blobs: &Blobs, place: &Path, archive: impl Read + Send) -> Result<Scanne
 }
 
 fn store_file<R: std::io::BufRead>(
-    blobs: &Blobs,
+    (blobs, lease): (&Blobs, &Lease),
     known: Option<&Digest>,
     size: u64,
     entries: &mut Entries<R>,
@@ -154,16 +157,22 @@ fn store_file<R: std::io::BufRead>(
 ) -> Result<Digest, Error> {
     let mut partial = match known {
         None => blobs.begin_unknown()?,
-        Some(digest) => match blobs.begin(digest, size)? {
-            Begun::Present => return Ok(digest.clone()),
-            Begun::Missing(partial) => partial,
-        },
+        Some(digest) => {
+            lease.keep([digest])?;
+            match blobs.begin(digest, size)? {
+                Begun::Present => return Ok(digest.clone()),
+                Begun::Missing(partial) => partial,
+            }
+        }
     };
     partial.restart()?;
     loop {
         let piece = entries.data().map_err(|source| Error::Archive { place: place.to_owned(), source })?;
         if piece.is_empty() {
-            return partial.finish(size);
+            return match known {
+                Some(_) => partial.finish(size),
+                None => partial.seal(lease).map(|(digest, _)| digest),
+            };
         }
         let length = piece.len();
         partial.write(piece)?;

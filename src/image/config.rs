@@ -108,7 +108,7 @@ pub fn platforms(index: &ImageIndex) -> Vec<String> {
 }
 
 /// BuildKit puts provenance beside the images, as manifests for `unknown/unknown`.
-fn is_attestation(entry: &Descriptor) -> bool {
+pub fn is_attestation(entry: &Descriptor) -> bool {
     let marked = |annotations: &std::collections::HashMap<String, String>| {
         annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
     };

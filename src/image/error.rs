@@ -162,6 +162,12 @@ pub enum Error {
         /// The ids.
         found: Vec<Digest>,
     },
+    /// It is not known what containers stand on.
+    #[error("cannot find out which images are in use: {reason}")]
+    Users {
+        /// Why not.
+        reason: String,
+    },
     /// Containers stand on it.
     #[error("image `{name}` is used by a container")]
     InUse {

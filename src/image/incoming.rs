@@ -6,6 +6,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::config::{self, Document, ImageConfig};
 use super::error::Error;
+use super::lease::Lease;
 use super::platform::Platform;
 use super::reference::Digest;
 
@@ -167,6 +168,12 @@ impl Incoming {
             config,
             layers,
         })
+    }
+
+    /// Keeps all that the image needs, unpacked too.
+    pub fn lease(&self, lease: &Lease) -> Result<(), Error> {
+        let layers = self.layers.iter().flat_map(|layer| [&layer.blob, &layer.chain]);
+        lease.keep([&self.manifest, &self.id].into_iter().chain(layers))
     }
 
     /// Refuses an image that is for another kind of machine. One that does not say is taken.

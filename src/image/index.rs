@@ -4,7 +4,7 @@
 //! OCI layouts finds it. An image whose last name went to another has an entry without a name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ const NAME: &str = "org.opencontainers.image.ref.name";
 const ID: &str = "io.rcompose.image.id";
 const ORIGIN: &str = "io.rcompose.image.origin";
 const ASKED: &str = "io.rcompose.image.asked";
+const TAGGED: &str = "io.rcompose.image.tagged";
 const STAMP: &str = "io.rcompose.image.stamp";
 
 /// The whole file.
@@ -47,6 +48,12 @@ pub struct Entry {
     pub platform: Option<Platform>,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+}
+
+/// Seconds since the Unix epoch.
+fn now() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().to_string()
 }
 
 fn media_type() -> String {
@@ -80,16 +87,24 @@ impl Entry {
         self.annotations.get(ORIGIN)?.parse().ok()
     }
 
-    /// When the registry was asked last for what it has under the name, in seconds since the Unix epoch.
+    /// When the registry was asked last for what it has under the name.
     pub fn asked(&self) -> Option<SystemTime> {
-        let seconds = self.annotations.get(ASKED)?.parse().ok()?;
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+        self.moment(ASKED)
     }
 
     /// The same, asked just now.
     pub fn asked_now(&self) -> Entry {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.with(ASKED, Some(since.as_secs().to_string()))
+        self.with(ASKED, Some(now()))
+    }
+
+    /// When it got its name.
+    pub fn tagged(&self) -> Option<SystemTime> {
+        self.moment(TAGGED)
+    }
+
+    fn moment(&self, key: &str) -> Option<SystemTime> {
+        let seconds = self.annotations.get(key)?.parse().ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
     /// How the archive looked that it came from.
@@ -97,9 +112,9 @@ impl Entry {
         self.annotations.get(STAMP).map(String::as_str)
     }
 
-    /// The same image under another name, or under none.
+    /// The same image under another name from now on, or under none.
     pub fn named(&self, name: Option<&str>) -> Entry {
-        self.with(NAME, name.map(str::to_owned))
+        self.with(NAME, name.map(str::to_owned)).with(TAGGED, name.map(|_| now()))
     }
 
     /// The same with its origin.
@@ -147,7 +162,14 @@ impl Index {
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let bytes = serde_json::to_vec_pretty(self)
             .map_err(|source| files::Error::Damaged { path: path.to_owned(), source })?;
-        Ok(files::write(path, &bytes, Durability::Power)?)
+        files::write(path, &bytes, Durability::Power)?;
+        // Only for `system check`, should the file ever be damaged: names are nowhere else.
+        Ok(files::write(&copy_of(path), &bytes, Durability::Crash)?)
+    }
+
+    /// Reads the copy that was written with the file, where it is whole.
+    pub fn read_copy(path: &Path) -> Option<Index> {
+        serde_json::from_slice(&files::read_if_there(&copy_of(path)).ok()??).ok()
     }
 
     /// Gives `entry`'s name to it. Whoever had the name for the same platform keeps its image, nameless unless it has
@@ -183,6 +205,10 @@ impl Index {
         kept.retain(|entry| entry.name().is_some() || !named.contains(&entry.digest));
         self.manifests = kept;
     }
+}
+
+fn copy_of(path: &Path) -> PathBuf {
+    path.with_extension("copy")
 }
 
 #[cfg(test)]

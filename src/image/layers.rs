@@ -25,6 +25,8 @@ use crate::host::files::{self, failed};
 
 const SCRATCH: &str = ".work-";
 const GONE: &str = ".gone-";
+/// The size of a finished layer.
+const BYTES: &str = "user.rcompose.bytes";
 const UNSYNCED: &str = "user.rcompose.unsynced";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// More threads gain nothing: each has a second one that inflates.
@@ -85,6 +87,11 @@ impl Layers {
     /// Where a layer is, or would be.
     pub fn path(&self, chain: &Digest) -> PathBuf {
         self.directory.join(chain.hex())
+    }
+
+    /// Returns whether a directory is one of ours.
+    pub fn holds(&self, path: &Path) -> bool {
+        path.starts_with(&self.directory)
     }
 
     /// Where a layer is made.
@@ -231,13 +238,35 @@ impl Layers {
         self.prepare(&place, &directory)?;
         let blob = Told { file: blobs.open(&layer.blob)?, bytes: 0, told };
         match unpack::extract_blob(blob, &layer.diff_id, &place) {
-            Ok(extracted) => Ok(Slot::Extracted { extracted, directory }),
+            Ok(extracted) => {
+                self.record_size(&directory, extracted.disk);
+                Ok(Slot::Extracted { extracted, directory })
+            }
             Err(source) => {
                 // The next one to need it would clear it as well; but the space may be what is missing.
                 let _ = self.discard(&place);
                 Err(Error::Layer { layer: layer.diff_id.clone(), source })
             }
         }
+    }
+
+    /// Unpacks one layer into a directory of its own, with those below as they are.
+    pub fn unpack_aside(
+        &self,
+        layer: &Layer,
+        below: &[&Digest],
+        blobs: &Blobs,
+        place: &Path,
+    ) -> Result<(), Error> {
+        let wrap = |source| Error::Layer { layer: layer.diff_id.clone(), source };
+        fs::create_dir(place).map_err(failed("create directory", place))?;
+        let directory = File::open(place).map_err(failed("open", place))?;
+        self.prepare(place, &directory)?;
+        let roots = below.iter().rev().map(|chain| open_root(&self.path(chain)));
+        let roots = roots.collect::<Result<Vec<OwnedFd>, Error>>()?;
+        let extracted =
+            unpack::extract_blob(blobs.open(&layer.blob)?, &layer.diff_id, place).map_err(wrap)?;
+        extracted.finish(&roots.iter().map(|root| root.as_fd()).collect::<Vec<_>>()).map_err(wrap)
     }
 
     /// Empties what a crash left, and makes the directory ours alone, whatever bits its parent hands down.
@@ -284,11 +313,7 @@ impl Layers {
                     follow.complete(number, skipped);
                 }
             }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = rustix::fs::open(&path, flags, Mode::empty())
-                .map_err(io::Error::from)
-                .map_err(failed("open", &path))?;
-            work.roots.push(root);
+            work.roots.push(open_root(&path)?);
         }
         Ok(())
     }
@@ -312,6 +337,7 @@ impl Layers {
     pub fn publish(&self, directory: &Path, chain: &Digest) -> Result<PathBuf, Error> {
         let opened = File::open(directory).map_err(failed("open", directory))?;
         self.mark(directory, &opened)?;
+        self.record_size(&opened, measure(directory));
         self.give_name(directory, chain)
     }
 
@@ -355,18 +381,56 @@ impl Layers {
 
     /// Removes a layer, out of sight first.
     pub fn discard(&self, path: &Path) -> Result<(), Error> {
-        let Some(name) = path.file_name() else { return Ok(()) };
-        let name = name.to_string_lossy();
+        match self.hide(path)? {
+            Some(gone) => remove_all(&gone),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a layer out of sight; returns what has to be removed then.
+    pub fn hide(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return Ok(None) };
         if name.starts_with(GONE) {
-            return remove_all(path);
+            return Ok(Some(path.to_owned()));
         }
         let gone = self.directory.join(format!("{GONE}{}-{name}", std::process::id()));
         match fs::rename(path, &gone) {
-            Ok(()) => remove_all(&gone),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(()) => Ok(Some(gone)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("remove", path)(error).into()),
         }
     }
+
+    /// The bytes that a layer takes on disk: as it was recorded when it was made, else counted now.
+    pub fn size(&self, path: &Path) -> u64 {
+        let mut value = [0; 32];
+        let recorded = rustix::fs::lgetxattr(path, BYTES, &mut value[..]).ok();
+        let text = recorded.and_then(|length| std::str::from_utf8(&value[..length]).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| measure(path))
+    }
+
+    fn record_size(&self, directory: &File, size: u64) {
+        // Where there are no attributes it is counted each time.
+        let _ = rustix::fs::fsetxattr(directory, BYTES, size.to_string().as_bytes(), XattrFlags::empty());
+    }
+}
+
+/// Counts the bytes of a tree on disk. A file with several names counts for each its share, so that one that a lower
+/// layer has too is not counted twice.
+pub fn measure(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let own = metadata.blocks() * 512;
+    if !metadata.is_dir() {
+        return own / metadata.nlink().max(1);
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    own + entries.map(|entry| measure(&entry.path())).sum::<u64>()
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    Ok(opened.map_err(io::Error::from).map_err(failed("open", path))?)
 }
 
 fn remove_all(path: &Path) -> Result<(), Error> {

@@ -78,6 +78,15 @@ impl Drop for Lease {
 
 /// Everything that leases of living processes keep. Clears the others. Whoever calls holds the store's lock alone.
 pub(super) fn kept(root: &Path) -> Result<HashSet<Digest>, Error> {
+    look(root, true)
+}
+
+/// Everything that leases of living processes keep.
+pub(super) fn living(root: &Path) -> Result<HashSet<Digest>, Error> {
+    look(root, false)
+}
+
+fn look(root: &Path, clear: bool) -> Result<HashSet<Digest>, Error> {
     let mut kept = HashSet::new();
     for path in children_if_there(&root.join("leases"))? {
         let file = match File::open(&path) {
@@ -87,7 +96,8 @@ pub(super) fn kept(root: &Path) -> Result<HashSet<Digest>, Error> {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => kept.extend(digests(&path)?),
             Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error).into()),
-            Ok(()) => fs::remove_file(&path).map_err(failed("remove", &path))?,
+            Ok(()) if clear => fs::remove_file(&path).map_err(failed("remove", &path))?,
+            Ok(()) => {}
         }
     }
     Ok(kept)

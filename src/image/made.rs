@@ -142,6 +142,11 @@ impl Store {
         self.layers().has(chain).then(|| self.layers().path(chain))
     }
 
+    /// The bytes that an unpacked layer takes, if it is there.
+    pub fn layer_size(&self, chain: &Digest) -> Option<u64> {
+        self.layer(chain).map(|path| self.layers().size(&path))
+    }
+
     /// Makes a directory for work in progress on the file system of the layers.
     pub fn scratch(&self) -> Result<Scratch, Error> {
         self.layers().scratch()

@@ -13,6 +13,8 @@
 
 mod archive;
 mod blob;
+pub mod check;
+mod compare;
 pub mod config;
 mod error;
 mod find;
@@ -26,6 +28,7 @@ mod made;
 mod offer;
 pub mod pack;
 pub mod platform;
+mod prune;
 pub mod reference;
 pub mod registry;
 mod remove;
@@ -35,6 +38,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod unpack;
+mod usage;
 
 use std::fs::{self, File};
 use std::io;
@@ -45,15 +49,18 @@ pub use archive::load;
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
 pub use error::Error;
+pub use layers::measure;
 pub use lease::{Lease, Pin};
 pub use made::{Part, Parts, Scratch, chain_id};
 pub use offer::Offer;
 pub use platform::Platform;
+pub use prune::Pruned;
 pub use reference::{Digest, Reference};
-pub use remove::Removed;
+pub use remove::{InUse, Removed, Users};
 pub use save::{Form, save, save_layout};
 pub use source::Source;
 pub use store::{Image, Store};
+pub use usage::{Item, Usage, What};
 
 use crate::host::files::failed;
 use crate::progress::Sink;
@@ -95,12 +102,13 @@ pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sin
             None => registry::pull(store, reference, platform, sink),
         },
         Source::Layout { path, name } => teller.around("Loading", "Loaded", || {
-            let _hold = store.hold()?;
+            let lease = store.lease()?;
             let title = source.to_string();
             let layout = Layout::open(path)?;
             let (_, index) = layout.pick(name.as_deref())?;
             let incoming = layout.describe(&title, &index, platform)?;
             incoming.check_platform(&title, platform)?;
+            incoming.lease(&lease)?;
             layout.bring(store, &incoming, &teller)?;
             store.keep(&incoming, &[title], None, None)
         }),
@@ -124,10 +132,11 @@ fn unpack_present(
     teller: &Teller<'_>,
 ) -> Result<Option<Image>, Error> {
     let Some((entry, incoming)) = store.description(reference, platform)? else { return Ok(None) };
+    let lease = store.lease()?;
+    incoming.lease(&lease)?;
     if incoming.layers.iter().any(|layer| store.blobs().size(&layer.blob) != Some(layer.size)) {
         return Ok(None);
     }
-    let _hold = store.hold()?;
     let unpacked = teller
         .around("Extracting", "Pulled", || store.unpack(&incoming, &Local::new(teller, &incoming.layers)));
     match unpacked {

@@ -1,6 +1,6 @@
 //! Out of the store: names, images, and then everything that nothing needs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use super::error::Error;
 use super::find;
 use super::incoming::Incoming;
 use super::index::{Entry, Index};
+use super::layers::Layers;
 use super::lease;
 use super::reference::Digest;
 use super::store::{Store, intact, owner};
@@ -26,14 +27,48 @@ pub struct Removed {
     pub deleted: Vec<Digest>,
 }
 
+/// What containers stand on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Directories of layers.
+    pub layers: HashSet<PathBuf>,
+    /// Directories of layers on which containers run.
+    pub running: HashSet<PathBuf>,
+    /// How many containers stand on each image, by its id.
+    pub containers: HashMap<String, usize>,
+}
+
+/// Says what containers stand on at this moment.
+pub type Users<'a> = &'a dyn Fn() -> Result<InUse, Error>;
+
+/// What was taken out of sight and has to be erased.
+#[derive(Debug)]
+pub(super) struct Gone {
+    layers: Layers,
+    paths: Vec<PathBuf>,
+    /// Bytes that are free then.
+    pub bytes: u64,
+}
+
+impl Gone {
+    /// Erases it. What a crash leaves of it is erased by the next who collects.
+    pub fn erase(self) -> Result<u64, Error> {
+        for path in &self.paths {
+            self.layers.discard(path)?;
+        }
+        Ok(self.bytes)
+    }
+}
+
 impl Store {
     /// Removes a name, or with an id (or the beginning of one) an image with all its names, and then everything that
     /// no name and no container needs.
     ///
-    /// `in_use` are the layer directories of all containers. An image of theirs is kept unless `force`, and then
-    /// loses only its name.
-    pub fn remove(&self, name: &str, force: bool, in_use: &HashSet<PathBuf>) -> Result<Removed, Error> {
-        let _lock = Lock::take(&self.root.join("lock"), Mode::Exclusive, &owner())?;
+    /// `users` says what containers stand on, once nobody can begin to stand on anything more. An image of theirs is
+    /// kept unless `force`, and then loses only its name.
+    pub fn remove(&self, name: &str, force: bool, users: Users<'_>) -> Result<Removed, Error> {
+        let lock = Lock::take(&self.root.join("lock"), Mode::Exclusive, &owner())?;
+        let in_use = users()?;
         let removed = self.change(|index| {
             let victims = victims(index, name, force)?;
             let mut removed = Removed::default();
@@ -42,7 +77,7 @@ impl Store {
                     .manifests
                     .iter()
                     .any(|entry| entry.digest == victim.digest && entry.name() != victim.name());
-                let used = last && self.is_used(&victim, in_use);
+                let used = last && self.is_used(&victim, &in_use);
                 if used && !force {
                     return Err(Error::InUse { name: name.to_owned() });
                 }
@@ -56,38 +91,45 @@ impl Store {
             }
             Ok(removed)
         })?;
-        self.collect(in_use)?;
+        let gone = self.collect(&in_use)?;
+        drop(lock);
+        gone.erase()?;
         Ok(removed)
     }
 
-    fn is_used(&self, entry: &Entry, in_use: &HashSet<PathBuf>) -> bool {
-        let top = |incoming: Incoming| incoming.layers.last().map(|layer| self.layers.path(&layer.chain));
-        self.describe(entry).ok().and_then(top).is_some_and(|path| in_use.contains(&path))
+    pub(super) fn is_used(&self, entry: &Entry, in_use: &InUse) -> bool {
+        let is_top = |incoming: Incoming| {
+            let top = incoming.layers.last().map(|layer| self.layers.path(&layer.chain));
+            top.is_some_and(|path| in_use.layers.contains(&path))
+        };
+        entry.id().is_some_and(|id| in_use.containers.contains_key(&id.to_string()))
+            || self.describe(entry).is_ok_and(is_top)
     }
 
-    /// Removes blobs and layers that nothing needs, and what dead processes left. Whoever calls holds the lock alone.
-    pub(super) fn collect(&self, in_use: &HashSet<PathBuf>) -> Result<(), Error> {
+    /// Takes blobs and layers that nothing needs out of sight, and what dead processes left. Whoever calls holds the lock
+    /// alone; what is [`Gone`] is erased without it.
+    pub(super) fn collect(&self, in_use: &InUse) -> Result<Gone, Error> {
         let mut keep = self.reachable()?;
         keep.extend(lease::kept(&self.root)?);
         keep.extend(lease::pins(&self.root)?.into_iter().flat_map(|pin| pin.keeps));
         let is_kept =
             |name: &str| format!("sha256:{name}").parse().is_ok_and(|digest| keep.contains(&digest));
+        let mut gone = Gone { layers: self.layers.clone(), paths: Vec::new(), bytes: 0 };
         for path in children(self.blobs.directory())? {
             if !is_kept(&name_of(&path))
-                && let Some(_lock) = unused(&path)?
+                && let Some(lock) = unused(&path)?
             {
+                gone.bytes += lock.metadata().map_err(failed("read", &path))?.len();
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
             }
         }
         for path in children(self.layers.directory())? {
-            if !is_kept(&name_of(&path))
-                && !in_use.contains(&path)
-                && let Some(_lock) = unused(&path)?
-            {
-                self.layers.discard(&path)?;
+            if !is_kept(&name_of(&path)) && !in_use.layers.contains(&path) && unused(&path)?.is_some() {
+                gone.bytes += self.layers.size(&path);
+                gone.paths.extend(self.layers.hide(&path)?);
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Every blob, and every layer by its chain id, that the index needs.
@@ -95,7 +137,7 @@ impl Store {
         let mut found = HashSet::new();
         for entry in &self.index()?.manifests {
             found.insert(entry.digest.clone());
-            found.extend(entry.origin());
+            found.extend(self.beside(entry)?);
             // What cannot be read keeps nothing alive but itself; the next pull repairs it.
             let Some(incoming) = intact(self.describe(entry))? else { continue };
             found.insert(incoming.id.clone());
@@ -118,7 +160,7 @@ fn unused(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
@@ -136,7 +178,7 @@ fn victims(index: &Index, word: &str, force: bool) -> Result<Vec<Entry>, Error> 
     }
 }
 
-fn children(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn children(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
         .map_err(failed("read", directory))

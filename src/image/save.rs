@@ -24,12 +24,11 @@ use super::error::Error;
 use super::index::Index;
 use super::offer::Offer;
 use super::reference::{Digest, Reference};
-use super::store::{Store, owner};
+use super::store::{LAYOUT, Store, owner};
 use super::unpack;
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const NAME: &str = "org.opencontainers.image.ref.name";
 /// Where containerd and Docker write the complete name.
 const COMPLETE_NAME: &str = "io.containerd.image.name";

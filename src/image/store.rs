@@ -3,14 +3,18 @@
 //! ```text
 //! oci-layout  index.json  blobs/sha256/HEX      an OCI image layout, readable by any tool for such
 //! layers/KEY/CHAIN/                              unpacked layers, kept apart by a hash of the id map
-//! lock                                           shared while images come in, exclusive while some are removed
+//! lock                                           shared while a lease grows, exclusive while something is removed
 //! index.lock                                     while `index.json` is replaced
+//! index.copy                                     `index.json` once more, for `system check`
+//! leases/  pins/                                 what is in use, see [`Lease`]
+//! budget                                         what all may take, in bytes
 //! ```
 //!
 //! Readers take no lock: blobs and layers appear whole, under names that never mean anything else. Whoever unpacks or
 //! removes layers must be inside the user namespace whose map KEY stands for.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,7 +36,7 @@ use super::unpack;
 use crate::host::files::{self, Durability};
 use crate::host::lock::{Lock, Mode};
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An image that is here, unpacked and ready to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +130,7 @@ impl Store {
         lease::pins(&self.root)
     }
 
-    fn index_path(&self) -> PathBuf {
+    pub(super) fn index_path(&self) -> PathBuf {
         self.root.join("index.json")
     }
 
@@ -134,9 +138,34 @@ impl Store {
         Index::read(&self.index_path())
     }
 
-    /// Keeps others from removing anything while images come in.
-    pub(super) fn hold(&self) -> Result<Lock, Error> {
-        Ok(Lock::take(&self.root.join("lock"), Mode::Shared, &owner())?)
+    /// Keeps an image that was found; `false` when it was removed before it was kept.
+    pub fn hold(&self, lease: &Lease, image: &Image) -> Result<bool, Error> {
+        // A directory as an image is nobody's to remove.
+        if self.blobs.size(&image.manifest).is_none() {
+            return Ok(image.host_userland || image.layers.iter().all(|layer| !self.layers.holds(layer)));
+        }
+        let Some(incoming) = intact(self.describe_manifest(&image.manifest))? else { return Ok(false) };
+        incoming.lease(lease)?;
+        lease.keep(&image.origin)?;
+        let here = self.blobs.size(&image.manifest).is_some() && self.blobs.size(&image.id).is_some();
+        if here {
+            self.touch(&image.manifest);
+        }
+        Ok(here && incoming.layers.iter().all(|layer| self.layers.has(&layer.chain)))
+    }
+
+    /// Says that an image was of use just now. Its manifest's time is what the budget goes by.
+    pub(super) fn touch(&self, manifest: &Digest) {
+        // Where that is not allowed the image is thought to be older than it is, and nothing worse.
+        let _ = File::open(self.blobs.path(manifest)).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    fn describe_manifest(&self, manifest: &Digest) -> Result<Incoming, Error> {
+        let bytes = self.blobs.read(manifest, config::MAX_MANIFEST)?;
+        let name = manifest.to_string();
+        let (_, descriptor) = incoming::config_of(&name, &bytes)?;
+        let config = self.blobs.read(&config::digest_of(&descriptor)?, config::MAX_CONFIG)?;
+        Incoming::new(&name, Chosen { bytes, media_type: config::OCI_MANIFEST.to_owned() }, config)
     }
 
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T, Error>) -> Result<T, Error> {
@@ -228,6 +257,17 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// When an image got a name.
+    pub fn tagged(&self, name: &str) -> Option<SystemTime> {
+        self.index().ok()?.manifests.iter().find(|entry| entry.name() == Some(name))?.tagged()
+    }
+
+    /// The bytes that an image takes on disk, packed and unpacked.
+    pub fn disk_size(&self, image: &Image) -> u64 {
+        let ours = image.layers.iter().filter(|layer| self.layers.holds(layer) && layer.exists());
+        image.size + ours.map(|layer| self.layers.size(layer)).sum::<u64>()
     }
 
     /// Records that a registry has this under a name: what it will be known by there.
@@ -332,6 +372,7 @@ impl Store {
     ) -> Result<Image, Error> {
         self.blobs.put(&incoming.config_bytes)?;
         self.blobs.put(&incoming.manifest_bytes)?;
+        self.touch(&incoming.manifest);
         let size = incoming.manifest_bytes.len() as u64;
         let platform = incoming.config.platform();
         let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id)

@@ -149,6 +149,10 @@ pub(super) fn load_as(place: &Place, name: &str, made: &Made) {
     load_bytes(place, &oci_archive(&[(name, made)])).expect("loaded");
 }
 
+fn nobody() -> Result<InUse, Error> {
+    Ok(InUse::default())
+}
+
 fn load_bytes(place: &Place, archive: &[u8]) -> Result<Vec<Image>, Error> {
     load(&place.store, Path::new("the archive"), archive, &Platform::host(), &Silent)
 }
@@ -248,7 +252,7 @@ fn a_name_moves_to_the_newer_image_and_the_older_stays_by_its_id() {
     let nameless = place.store.image(&old.config.digest).expect("read").expect("still here");
     assert_eq!(nameless.names, Vec::<String>::new());
     assert_eq!(place.store.list().expect("listed").len(), 2);
-    let removed = place.store.remove(old.config.digest.short(), false, &HashSet::new()).expect("removed");
+    let removed = place.store.remove(old.config.digest.short(), false, &nobody).expect("removed");
     assert_eq!(removed, Removed { untagged: Vec::new(), deleted: vec![old.config.digest.clone()] });
     // Its only layer is the lower one of the other image.
     assert_eq!(find(&place, "web:1").map(|image| files(&image)), Some(vec!["a".to_owned(), "b".to_owned()]));
@@ -259,7 +263,8 @@ fn removing_leaves_nothing_and_respects_containers() {
     let place = Place::new();
     let made = image(&["a", "b"]);
     let loaded = load_bytes(&place, &oci_archive(&[("web:1", &made)])).expect("loaded").remove(0);
-    let in_use: HashSet<PathBuf> = loaded.layers.iter().cloned().collect();
+    let layers: HashSet<PathBuf> = loaded.layers.iter().cloned().collect();
+    let in_use = || Ok(InUse { layers: layers.clone(), ..InUse::default() });
     let error = place.store.remove("web:1", false, &in_use).expect_err("a container stands on it");
     assert!(matches!(error, Error::InUse { .. }), "{error}");
     assert!(find(&place, "web:1").is_some());
@@ -267,11 +272,11 @@ fn removing_leaves_nothing_and_respects_containers() {
     assert_eq!(removed.untagged, ["docker.io/library/web:1"]);
     assert_eq!(removed.deleted, Vec::<Digest>::new());
     assert!(loaded.layers.iter().all(|layer| layer.join("a").exists() || layer.join("b").exists()));
-    place.store.remove(&made.config.digest.to_string(), false, &HashSet::new()).expect("now all of it");
+    place.store.remove(&made.config.digest.to_string(), false, &nobody).expect("now all of it");
     for directory in ["blobs/sha256", "layers/key"] {
         assert_eq!(fs::read_dir(place.path().join(directory)).expect("readable").count(), 0, "{directory}");
     }
-    let error = place.store.remove("web:1", false, &HashSet::new()).expect_err("gone");
+    let error = place.store.remove("web:1", false, &nobody).expect_err("gone");
     assert!(matches!(error, Error::Unknown { .. }), "{error}");
 }
 
@@ -282,9 +287,9 @@ fn an_id_with_several_names_wants_force() {
     load_bytes(&place, &oci_archive(&[("web:1", &made)])).expect("loaded");
     place.store.tag(&made.config.digest.to_string(), &"web:2".parse().expect("a name")).expect("tagged");
     let id = made.config.digest.short();
-    let error = place.store.remove(id, false, &HashSet::new()).expect_err("two names");
+    let error = place.store.remove(id, false, &nobody).expect_err("two names");
     assert!(matches!(error, Error::SeveralNames { .. }), "{error}");
-    let removed = place.store.remove("web:1", false, &HashSet::new()).expect("one name");
+    let removed = place.store.remove("web:1", false, &nobody).expect("one name");
     assert_eq!(removed.deleted, Vec::<Digest>::new());
     assert!(find(&place, "web:2").is_some());
 }
@@ -437,7 +442,7 @@ fn build_on(place: &Place, base: &Image, name: &str, file: &str) -> Image {
     fs::create_dir(&upper).expect("made");
     fs::write(upper.join(file), "built").expect("written");
     // Whoever collects now takes nothing of it away.
-    store.collect(&HashSet::new()).expect("collected");
+    store.collect(&InUse::default()).expect("collected");
     assert_eq!(
         store.publish(&upper, &part.chain).expect("published"),
         store.layer(&part.chain).expect("there")
@@ -457,7 +462,7 @@ fn what_is_built_here_is_an_image_like_any_other() {
     assert_eq!(files(&built), ["a", "b"]);
     assert_eq!(find(&place, "web:2"), Some(built.clone()));
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
-    place.store.remove("web:1", false, &HashSet::new()).expect("removed");
+    place.store.remove("web:1", false, &nobody).expect("removed");
     assert_eq!(find(&place, "web:2").map(|image| files(&image)), Some(vec!["a".to_owned(), "b".to_owned()]));
     // The layer that was published is what its blob unpacks to.
     fs::remove_dir_all(&built.layers[1]).expect("removed");

@@ -26,7 +26,7 @@ use crate::sys::socket::{recv_with_fds, send_with_fds};
 const DIRECTORY: &str = "RCOMPOSE_TEST_KEEPER";
 /// Pid of a keeper whose user namespace to join.
 const JOIN: &str = "RCOMPOSE_TEST_JOIN";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Not a test: the keeper's process, when the variable is set.
 #[test]

@@ -137,7 +137,7 @@ pub fn up(
         outcome: None,
     };
     attached.screen.attaching(&names(&prepared, &attached.shown));
-    let (request, sockets) = prepared.request();
+    let (request, sockets, _lease) = prepared.request();
     applying.ask(request, sockets)?;
     attached.answer = Some(applying);
     attached.run()
@@ -318,8 +318,8 @@ impl Attached<'_> {
             Action::Die { code } if ours => {
                 let id = event.id;
                 if self.alive.remove(&id) {
-                    let observed = status::observed(self.session, self.project)?;
-                    let container = observed.containers.iter().find(|container| container.id.0 == id);
+                    let containers = self.recorded()?;
+                    let container = containers.iter().find(|container| container.id.0 == id);
                     // The record may speak of its next run already.
                     let why = (self.starved.remove(&id) && code != 0).then_some(status::OUT_OF_MEMORY);
                     if let Some(container) = container.filter(|container| !container.oneoff) {
@@ -334,8 +334,7 @@ impl Attached<'_> {
 
     /// Tells the ends that no event has told.
     fn catch_up(&mut self) -> Result<(), Report> {
-        let observed = status::observed(self.session, self.project)?;
-        for container in &observed.containers {
+        for container in &self.recorded()? {
             if is_up(container) && self.selected.contains(&container.service) {
                 self.alive.insert(container.id.0.clone());
             } else if (self.alive.remove(&container.id.0) || self.is_news(container)) && !container.oneoff {
@@ -460,9 +459,13 @@ impl Attached<'_> {
         if !self.alive.is_empty() {
             return Ok(true);
         }
-        let observed = status::observed(self.session, self.project)?;
         let ours = |container: &&Container| !container.oneoff && self.selected.contains(&container.service);
-        Ok(observed.containers.iter().filter(ours).any(is_up))
+        Ok(self.recorded()?.iter().filter(ours).any(is_up))
+    }
+
+    /// What the supervisor has written down: of an end that it has not, the output is not there yet.
+    fn recorded(&self) -> Result<Vec<Container>, Report> {
+        read::recorded(self.session.paths, self.project)
     }
 }
 

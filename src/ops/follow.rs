@@ -14,8 +14,12 @@ use crate::api::read::{self, Filter, Follow, Window};
 use crate::event::Event;
 use crate::host::files;
 use crate::report::{Exit, Report};
+use crate::supervisor::spawn;
 
 pub use crate::api::read::{Line, Stream};
+
+/// How long the output of a container that has ended may be on its way. A supervisor that was killed is back sooner.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +54,9 @@ pub fn open(session: &Session<'_>, project: &str, wanted: Wanted) -> Result<Logs
         (services.is_empty() || services.contains(&container.service))
             && number.is_none_or(|number| container.number == number)
     });
+    if !follow && spawn::keeper(session.paths, project).is_some() {
+        read::await_output(session.paths, project, &filter, PATIENCE)?;
+    }
     let follow = read::logs(session.paths, project, filter, window, follow)?;
     Ok(Logs { project: project.to_owned(), follow, over: false })
 }

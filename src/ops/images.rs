@@ -11,7 +11,7 @@ use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
 use super::{Session, store};
 use crate::compose::model::Service;
-use crate::image::{self, Image, Platform, Source, Store};
+use crate::image::{self, Image, Lease, Platform, Source, Store};
 use crate::progress::{Progress, State};
 use crate::report::{Exit, Report};
 
@@ -29,7 +29,7 @@ struct Need {
     policy: PullPolicy,
 }
 
-/// Makes the images of services present; returns them by service.
+/// Makes the images of services present; returns them by service, with the lease that keeps them present.
 ///
 /// Each is looked up on disk first, which asks nobody; what is missing is fetched side by side, each once. Failures are
 /// reported together.
@@ -38,9 +38,10 @@ pub fn ensure_all(
     project: &Project,
     services: &[&Service],
     options: &Options,
-) -> Result<BTreeMap<String, Image>, Report> {
+) -> Result<(BTreeMap<String, Image>, Lease), Report> {
     let needs = needs(session, project, services, options)?;
     let store = worker::store(session)?;
+    let lease = store.lease()?;
     let mut found = BTreeMap::new();
     let mut missing: IndexMap<Wanted, Vec<&Need>> = IndexMap::new();
     let mut never = Vec::new();
@@ -51,16 +52,17 @@ pub fn ensure_all(
             _ => image::resolve(&store, &need.wanted.source, &need.wanted.platform)?,
         };
         match (present, need.policy) {
-            (Some(image), _) => {
+            // Somebody may remove it until it is held; then it is missing.
+            (Some(image), _) if store.hold(&lease, &image)? => {
                 found.insert(need.service.clone(), image);
             }
-            (None, PullPolicy::Never) => never.push(absent(need)),
-            (None, _) => missing.entry(need.wanted.clone()).or_default().push(need),
+            (_, PullPolicy::Never) => never.push(absent(need)),
+            _ => missing.entry(need.wanted.clone()).or_default().push(need),
         }
     }
     combine(never)?;
     if missing.is_empty() {
-        return Ok(found);
+        return Ok((found, lease));
     }
     if session.dry_run {
         for need in missing.values().flatten() {
@@ -68,14 +70,38 @@ pub fn ensure_all(
             session.progress(Progress::new(&task, State::Working, "Pulling"));
             session.progress(Progress::new(&task, State::Done, "Pulled"));
         }
-        return Ok(found);
+        return Ok((found, lease));
     }
     let wanted: Vec<Wanted> = missing.keys().cloned().collect();
-    for (outcome, needs) in fetch(session, wanted, options.quiet_pull)?.into_iter().zip(missing.values()) {
-        let image = outcome?;
+    for ((at, image), needs) in
+        fetch(session, wanted.clone(), options.quiet_pull)?.into_iter().enumerate().zip(missing.values())
+    {
+        let image = held(session, &store, &lease, image, &wanted[at])?;
         found.extend(needs.iter().map(|need| (need.service.clone(), image.clone())));
     }
-    Ok(found)
+    Ok((found, lease))
+}
+
+/// Holds an image that was just fetched. Where somebody has removed it in between it is fetched once more.
+fn held(
+    session: &Session<'_>,
+    store: &Store,
+    lease: &Lease,
+    image: Image,
+    wanted: &Wanted,
+) -> Result<Image, Report> {
+    if store.hold(lease, &image)? {
+        return Ok(image);
+    }
+    for image in fetch(session, vec![wanted.clone()], true)? {
+        if store.hold(lease, &image)? {
+            return Ok(image);
+        }
+    }
+    Err(Report::new(
+        Exit::Pull,
+        format!("image `{}` is removed as fast as it comes", wanted.source.familiar()),
+    ))
 }
 
 /// Returns whether the registry was asked for the image longer ago than this, or never.
@@ -211,12 +237,8 @@ fn age(text: &str) -> Option<Duration> {
     Some(age)
 }
 
-/// Fetches images side by side; returns the outcomes in the same order. Fails as a whole when any did.
-pub(super) fn fetch(
-    session: &Session<'_>,
-    wanted: Vec<Wanted>,
-    quiet: bool,
-) -> Result<Vec<Result<Image, Report>>, Report> {
+/// Fetches images side by side; returns them in the same order. Fails as a whole when any did.
+pub(super) fn fetch(session: &Session<'_>, wanted: Vec<Wanted>, quiet: bool) -> Result<Vec<Image>, Report> {
     let mut outcomes: Vec<Option<Result<Image, Report>>> = vec![None; wanted.len()];
     let at_once = session.parallel.unwrap_or(AT_ONCE);
     let silent = Silenced(session.ears);
@@ -232,7 +254,7 @@ pub(super) fn fetch(
     let mut images = Vec::new();
     for outcome in outcomes.into_iter().flatten() {
         match outcome {
-            Ok(image) => images.push(Ok(image)),
+            Ok(image) => images.push(image),
             Err(report) => failures.push(report),
         }
     }

@@ -8,6 +8,7 @@ pub mod attached;
 pub mod call;
 pub mod desired;
 pub mod digests;
+pub mod disk;
 pub mod dry;
 pub mod follow;
 pub mod images;

@@ -127,9 +127,6 @@ pub fn pull(
             always: true,
         });
     }
-    let fetched = images::fetch(session, wanted.clone(), quiet)?;
-    for image in fetched {
-        image?;
-    }
+    images::fetch(session, wanted.clone(), quiet)?;
     Ok(wanted.iter().map(|wanted| wanted.source.to_string()).collect())
 }

@@ -98,7 +98,7 @@ pub fn run(
         ..UpOptions::default()
     };
     let services: Vec<&Service> = chosen.services.values().collect();
-    let images = images::ensure_all(session, &chosen, &services, &up)?;
+    let (images, _lease) = images::ensure_all(session, &chosen, &services, &up)?;
     let desired = desired(session, &chosen, &images)?;
     if options.remove_orphans {
         let found = project::Found { name: project.name.clone(), project: Some(project.clone()) };

@@ -1,19 +1,19 @@
 //! Verbs on the image store: what is in it, what comes in from archives, what goes out.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use super::Session;
 use super::images::Silenced;
 use super::observed::Observed;
 use super::worker::{self, Said, Verb};
-use super::{Session, status};
-use crate::api::read;
 pub use crate::image::Form;
-use crate::image::{self, Image, Platform, Reference, Source, Store};
+use crate::image::{self, Image, Part, Platform, Reference, Source, Store};
 use crate::report::{Exit, Report};
 
 /// What is written to an archive at a time.
@@ -26,42 +26,145 @@ pub struct Listed {
     pub repository: String,
     /// The tag, or empty.
     pub tag: String,
+    /// What the registry has under the name, or empty.
+    pub digest: String,
     /// `sha256:…`.
     pub id: String,
     /// `linux/amd64`.
     pub platform: String,
-    /// Bytes on disk.
+    /// Bytes on disk, packed and unpacked.
     pub size: u64,
     /// When it was made, as its maker says, in nanoseconds since the Unix epoch.
     pub created_ns: Option<i64>,
+    /// When it got its name, in nanoseconds since the Unix epoch.
+    pub tagged_ns: Option<i64>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
-/// Lists all images of the store, one row for each name.
-pub fn list(session: &Session<'_>) -> Result<Vec<Listed>, Report> {
+/// Which images are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Of this repository, or of this name.
+    pub name: Option<String>,
+    /// Names that match one of these: `*` stands for anything but `/`.
+    pub references: Vec<String>,
+    /// With or without a name.
+    pub dangling: Option<bool>,
+    /// With all of these labels: `NAME` or `NAME=VALUE`.
+    pub labels: Vec<String>,
+    /// Made before this image.
+    pub before: Option<String>,
+    /// Made after this image.
+    pub since: Option<String>,
+    /// Made before this moment, in nanoseconds since the Unix epoch.
+    pub until_ns: Option<i64>,
+}
+
+/// Lists images of the store, one row for each name, the newest first.
+pub fn list(session: &Session<'_>, filters: &Filters) -> Result<Vec<Listed>, Report> {
+    let store = worker::store(session)?;
     let mut rows = Vec::new();
-    for image in worker::store(session)?.list()? {
+    for image in store.list()? {
         if image.names.is_empty() {
-            rows.push(listed(&image, ""));
+            rows.push(listed(&store, &image, ""));
         }
-        rows.extend(image.names.iter().map(|name| listed(&image, name)));
+        rows.extend(image.names.iter().map(|name| listed(&store, &image, name)));
     }
-    rows.sort_by(|a, b| (&a.repository, &a.tag).cmp(&(&b.repository, &b.tag)));
+    let host = default_platform()?;
+    let made = |word: &Option<String>| -> Result<Option<i64>, Report> {
+        let Some(word) = word else { return Ok(None) };
+        Ok(store.lookup(word, &host)?.config.created.as_deref().and_then(moment))
+    };
+    let (before, since) = (made(&filters.before)?, made(&filters.since)?);
+    rows.retain(|row| {
+        filters.take(row)
+            && (filters.before.is_none() || row.created_ns < before)
+            && (filters.since.is_none() || row.created_ns > since)
+    });
+    rows.sort_by(|a, b| {
+        (std::cmp::Reverse(a.created_ns), &a.repository, &a.tag).cmp(&(
+            std::cmp::Reverse(b.created_ns),
+            &b.repository,
+            &b.tag,
+        ))
+    });
     Ok(rows)
 }
 
-fn listed(image: &Image, name: &str) -> Listed {
+impl Filters {
+    fn take(&self, row: &Listed) -> bool {
+        let name = format!("{}:{}", row.repository, row.tag);
+        let has = |label: &String| match label.split_once('=') {
+            Some((key, value)) => row.labels.get(key).is_some_and(|found| found == value),
+            None => row.labels.contains_key(label),
+        };
+        self.name.as_ref().is_none_or(|wanted| row.is_called(wanted))
+            && (self.references.is_empty() || self.references.iter().any(|one| matches(one, &name, row)))
+            && self.dangling.is_none_or(|dangling| dangling == row.repository.is_empty())
+            && self.labels.iter().all(has)
+            && self.until_ns.is_none_or(|until| row.created_ns.is_some_and(|created| created < until))
+    }
+}
+
+impl Listed {
+    fn is_called(&self, wanted: &str) -> bool {
+        let name = format!("{}:{}", self.repository, self.tag);
+        let complete = |text: &str| text.parse::<Reference>().ok().map(|name| name.to_string());
+        match split_tag(wanted) {
+            (_, tag) if tag.is_empty() => {
+                let repository =
+                    |text: &str| text.parse::<Reference>().ok().map(|it| it.familiar_repository());
+                repository(wanted).is_some_and(|wanted| repository(&self.repository) == Some(wanted))
+            }
+            _ => complete(wanted).is_some_and(|wanted| complete(&name) == Some(wanted)),
+        }
+    }
+}
+
+/// Whether a pattern means a row: the whole name, or the repository where it has no tag.
+fn matches(pattern: &str, name: &str, row: &Listed) -> bool {
+    glob(pattern, name) || glob(pattern, &row.repository)
+}
+
+/// `*` is anything but `/`, `?` one character of that.
+fn glob(pattern: &str, text: &str) -> bool {
+    match (pattern.chars().next(), text.chars().next()) {
+        (None, None) => true,
+        (Some('*'), _) => {
+            let rest = &pattern[1..];
+            let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            ends.by_ref().take_while(|at| !text[..*at].contains('/')).any(|at| glob(rest, &text[at..]))
+        }
+        (Some('?'), Some(found)) if found != '/' => glob(&pattern[1..], &text[found.len_utf8()..]),
+        (Some(wanted), Some(found)) if wanted == found => {
+            glob(&pattern[wanted.len_utf8()..], &text[found.len_utf8()..])
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn listed(store: &Store, image: &Image, name: &str) -> Listed {
     let (repository, tag) = match name.parse::<Source>() {
+        Ok(Source::Registry(reference)) if reference.tag().is_none() => {
+            (reference.familiar_repository(), String::new())
+        }
         Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
         Ok(other) => (other.to_string(), String::new()),
         Err(_) => (name.to_owned(), String::new()),
     };
+    let nanoseconds =
+        |time: SystemTime| i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok();
     Listed {
         repository,
         tag,
+        digest: image.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
         id: image.id.to_string(),
         platform: image.config.platform().to_string(),
-        size: image.size,
+        size: store.disk_size(image),
         created_ns: image.config.created.as_deref().and_then(moment),
+        tagged_ns: store.tagged(name).and_then(nanoseconds),
+        labels: image.config.labels.clone(),
     }
 }
 
@@ -83,29 +186,88 @@ pub fn of_containers(
     observed: &Observed,
     services: &[String],
 ) -> Result<Vec<(String, Listed)>, Report> {
-    let images: Vec<Image> = worker::store(session)?.list()?;
+    let store = worker::store(session)?;
+    let images: Vec<Image> = store.list()?;
     let mut rows = Vec::new();
     for container in &observed.containers {
         if !services.is_empty() && !services.contains(&container.service) {
             continue;
         }
-        let known = images.iter().find(|image| image.id.to_string() == container.image_id);
-        let name = match container.image.parse::<Source>() {
-            Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
-            _ => (container.image.clone(), String::new()),
+        let name = container.image.parse::<Source>();
+        let complete = name.as_ref().map_or_else(|_| container.image.clone(), ToString::to_string);
+        let row = match images.iter().find(|image| image.id.to_string() == container.image_id) {
+            Some(image) => Listed { ..listed(&store, image, &complete) },
+            // It was removed by force, or is a directory.
+            None => Listed {
+                repository: name.map_or_else(|_| container.image.clone(), |name| name.familiar()),
+                tag: String::new(),
+                digest: String::new(),
+                id: container.image_id.clone(),
+                platform: Platform::host().to_string(),
+                size: 0,
+                created_ns: None,
+                tagged_ns: None,
+                labels: BTreeMap::new(),
+            },
         };
-        let row = Listed {
-            repository: name.0,
-            tag: name.1,
-            id: container.image_id.clone(),
-            platform: known.map_or_else(Platform::host, |image| image.config.platform()).to_string(),
-            size: known.map_or(0, |image| image.size),
-            created_ns: known.and_then(|image| image.config.created.as_deref()).and_then(moment),
+        let row = match row.tag.is_empty() {
+            true => {
+                let (repository, tag) = split_tag(&row.repository);
+                Listed { repository, tag, ..row }
+            }
+            false => row,
         };
         rows.push((container.name.clone(), row));
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(rows)
+}
+
+/// A line of `image history`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The image's id, for the last step; `<missing>` for the others.
+    pub id: String,
+    /// When, in nanoseconds since the Unix epoch.
+    pub created_ns: Option<i64>,
+    /// By which instruction.
+    pub by: String,
+    /// Bytes of its layer, unpacked where it is.
+    pub size: u64,
+    /// A remark.
+    pub comment: String,
+}
+
+/// How an image was made, the last step first.
+pub fn history(session: &Session<'_>, word: &str, platform: Option<&str>) -> Result<Vec<Made>, Report> {
+    let store = worker::store(session)?;
+    let image = store.lookup(word, &chosen_platform(platform)?)?;
+    let parts = store.parts(&image.manifest)?;
+    let mut layers = parts.layers.iter();
+    let mut steps: Vec<Made> = Vec::new();
+    let size = |part: &Part| store.layer_size(&part.chain).unwrap_or(part.size);
+    for step in &image.config.history {
+        steps.push(Made {
+            id: "<missing>".to_owned(),
+            created_ns: step.created.as_deref().and_then(moment),
+            by: step.created_by.clone().unwrap_or_default(),
+            size: if step.empty_layer { 0 } else { layers.next().map_or(0, size) },
+            comment: step.comment.clone().unwrap_or_default(),
+        });
+    }
+    // An image need not say how its layers came about.
+    steps.extend(layers.map(|part| Made {
+        id: "<missing>".to_owned(),
+        created_ns: None,
+        by: String::new(),
+        size: size(part),
+        comment: String::new(),
+    }));
+    if let Some(last) = steps.last_mut() {
+        last.id = image.id.to_string();
+    }
+    steps.reverse();
+    Ok(steps)
 }
 
 /// Takes all images out of an archive; returns their names.
@@ -133,14 +295,15 @@ pub fn load(
     Ok(names)
 }
 
-fn familiar(name: &str) -> String {
+/// The name as users know it.
+pub fn familiar(name: &str) -> String {
     name.parse::<Source>().map(|source| source.familiar()).unwrap_or_else(|_| name.to_owned())
 }
 
 /// Lines that say what was removed, as `docker rmi` prints them.
 pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<String>, Report> {
     let mut lines = Vec::new();
-    let verb = Verb::Remove { name: name.to_owned(), force, in_use: in_use(session)? };
+    let verb = Verb::Remove { name: name.to_owned(), force };
     worker::work(session, verb, None, &mut |said| {
         if let Said::Removed(removed) = said {
             lines.extend(removed.untagged.iter().map(|name| format!("Untagged: {}", familiar(name))));
@@ -148,22 +311,6 @@ pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<Stri
         }
     })?;
     Ok(lines)
-}
-
-/// Layer directories of all containers of all projects.
-fn in_use(session: &Session<'_>) -> Result<HashSet<PathBuf>, Report> {
-    let store: Store = worker::store(session)?;
-    let mut used: HashSet<String> = HashSet::new();
-    for project in status::projects(session)? {
-        let observed = read::observed(session.paths, &project.name)?;
-        used.extend(observed.containers.into_iter().map(|container| container.image_id));
-    }
-    let images = store.list()?;
-    Ok(images
-        .into_iter()
-        .filter(|image| used.contains(&image.id.to_string()))
-        .flat_map(|image| image.layers)
-        .collect())
 }
 
 /// Where saved images go.
@@ -272,9 +419,12 @@ fn inspect_one(session: &Session<'_>, word: &str, platform: Option<&str>) -> Res
         set("Variant", variant.clone());
     }
     set("Os", json!(text("os")));
-    set("Size", json!(image.size));
+    set("Size", json!(store.disk_size(&image)));
     set("RootFS", json!({"Type": "layers", "Layers": image.config.diff_ids}));
-    set("Metadata", json!({"LastTagTime": "0001-01-01T00:00:00Z"}));
+    let tagged = image.names.first().and_then(|name| store.tagged(name)).map(jiff::Timestamp::try_from);
+    let tagged =
+        tagged.and_then(Result::ok).map_or("0001-01-01T00:00:00Z".to_owned(), |time| time.to_string());
+    set("Metadata", json!({"LastTagTime": tagged}));
     set("Descriptor", json!({"digest": image.manifest}));
     Ok(Value::Object(about))
 }
@@ -306,6 +456,21 @@ pub(super) fn chosen_platform(asked: Option<&str>) -> Result<Platform, Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_mean_names() {
+        for (pattern, text, expected) in [
+            ("busybox", "busybox", true),
+            ("busy*", "busybox", true),
+            ("*:1", "a:1", true),
+            ("*", "a/b", false),
+            ("*/*", "a/b", true),
+            ("?/b", "a/b", true),
+            ("b", "a/b", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
 
     #[test]
     fn a_port_of_a_registry_is_no_tag() {

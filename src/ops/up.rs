@@ -18,6 +18,7 @@ use super::{Session, dry, images, ports, status};
 pub use crate::api::message::{ApplyOptions, Recreate};
 use crate::api::message::{BoundSocket, Request};
 use crate::host::userns::{Facts, Mapping};
+use crate::image::Lease;
 use crate::plan::desired::Desired;
 use crate::plan::reconcile::reconcile;
 use crate::plan::steps::{Action, Plan};
@@ -77,6 +78,8 @@ pub struct Prepared {
     apply: ApplyOptions,
     ports: Vec<BoundSocket>,
     sockets: Vec<OwnedFd>,
+    /// Keeps the images until containers stand on them.
+    lease: Lease,
 }
 
 /// Brings services up and leaves them running; returns when what they wait for is true and all are started.
@@ -85,7 +88,7 @@ pub fn up(session: &Session<'_>, project: &Project, options: &Options) -> Result
     if session.dry_run {
         return dry::show::<Report>(session, Some(&prepared.desired), Ok(prepared.plan));
     }
-    let (request, sockets) = prepared.request();
+    let (request, sockets, _lease) = prepared.request();
     call(session, &project.name, request, sockets)?;
     if !options.apply.no_start {
         name_the_end(session, &project.name);
@@ -111,7 +114,7 @@ pub fn prepare(session: &Session<'_>, project: &Project, options: &Options) -> R
             .hint("services of a profile take part with `--profile NAME`, or when they are named"));
     }
     let services: Vec<_> = chosen.services.values().collect();
-    let images = images::ensure_all(session, &chosen, &services, options)?;
+    let (images, lease) = images::ensure_all(session, &chosen, &services, options)?;
     let desired = desired(session, &chosen, &images)?;
     let present = status::observed(session, &project.name)?;
     let mut apply = options.apply.clone();
@@ -126,7 +129,7 @@ pub fn prepare(session: &Session<'_>, project: &Project, options: &Options) -> R
     } else {
         ports::bind_for(session, &desired, &present, &plan)?
     };
-    Ok(Prepared { desired, present, plan, apply, ports, sockets })
+    Ok(Prepared { desired, present, plan, apply, ports, sockets, lease })
 }
 
 /// Whether containers are made of an image that brings its own users; those of the machine's own files do not.
@@ -149,10 +152,10 @@ fn name_missing_ids(session: &Session<'_>) {
 }
 
 impl Prepared {
-    /// The request that makes the wish true, with the descriptors of its ports.
-    pub fn request(self) -> (Request, Vec<OwnedFd>) {
+    /// The request that makes the wish true, with the descriptors of its ports, and what keeps the images until it is.
+    pub fn request(self) -> (Request, Vec<OwnedFd>, Lease) {
         let request =
             Request::Apply { desired: Box::new(self.desired), options: self.apply, ports: self.ports };
-        (request, self.sockets)
+        (request, self.sockets, self.lease)
     }
 }

@@ -13,7 +13,6 @@
 //!
 //! The worker is in the command's process group: Ctrl-C ends both, and the store is such that nothing half made shows.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeWriter, Write};
 use std::os::fd::OwnedFd;
@@ -24,20 +23,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::Session;
+use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
+use super::{Session, status};
+use crate::api::read;
+use crate::host::idmap::IdMap;
+use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry::{self, Credentials, DockerConfig, Keys};
-use crate::image::{self, Image, Platform, Removed, Source, Store};
+use crate::image::{self, Digest, Image, InUse, Platform, Pruned, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
 
 /// What the worker is to do, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// The image store.
-    root: PathBuf,
     /// The id map under which layers are seen.
-    key: String,
+    map: IdMap,
+    /// Where the containers are that stand on images.
+    paths: Paths,
     /// What to do.
     verb: Verb,
 }
@@ -60,14 +63,20 @@ pub enum Verb {
         /// Of images for several platforms, the one for this.
         platform: Platform,
     },
+    /// Remove images that nobody uses.
+    Prune(PruneOptions),
+    /// Keep to the budget.
+    Trim,
+    /// Count the space that everything takes.
+    Usage,
+    /// Look at everything in the store.
+    Check(CheckOptions),
     /// Remove an image.
     Remove {
         /// Its name or id.
         name: String,
         /// Even if containers use it.
         force: bool,
-        /// Layer directories of all containers.
-        in_use: HashSet<PathBuf>,
     },
 }
 
@@ -104,6 +113,12 @@ pub enum Said {
     Loaded(Vec<Image>),
     /// What a `Remove` removed.
     Removed(Removed),
+    /// What a `Prune` or `Trim` removed.
+    Pruned(Pruned),
+    /// The space of a `Usage`.
+    Usage(Box<Disk>),
+    /// What a `Check` found.
+    Checked(Checked),
     /// It failed as a whole.
     Failed(Report),
     /// Everything was said.
@@ -115,16 +130,12 @@ type Answer = Result<Option<Credentials>, String>;
 
 /// Opens the image store as this user's containers see it.
 pub fn store(session: &Session<'_>) -> Result<Store, Report> {
-    Ok(Store::open(&session.paths.images(), &key()?)?)
+    Ok(Store::open(&session.paths.images(), &mapping()?.map.key())?)
 }
 
 fn mapping() -> Result<Mapping, Report> {
     let facts = Facts::read().map_err(|error| Report::from_error(Exit::Host, &error))?;
     Ok(Mapping::of(&facts))
-}
-
-fn key() -> Result<String, Report> {
-    Ok(mapping()?.map.key())
 }
 
 /// Has the worker do something; passes progress on, and gives out everything else but the end.
@@ -135,7 +146,7 @@ pub fn work(
     each: &mut dyn FnMut(Said),
 ) -> Result<(), Report> {
     let mapping = mapping()?;
-    let task = Task { root: session.paths.images(), key: mapping.map.key(), verb };
+    let task = Task { map: mapping.map.clone(), paths: session.paths.clone(), verb };
     let task = serde_json::to_string(&task).map_err(|error| Report::from_error(Exit::Failure, &error))?;
     let mut command = userns::own_binary();
     command.stdout(Stdio::piped());
@@ -239,18 +250,39 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
         .map_err(|error| Report::from_error(Exit::Failure, &error))
         .and_then(|task| {
             let caller = Caller { output: Arc::clone(&output), input: Mutex::new(()) };
-            let store = Store::open(&task.root, &task.key)?.asking(Arc::new(caller));
+            let store = Store::open(&task.paths.images(), &task.map.key())?.asking(Arc::new(caller));
+            let users = || users(&task.paths);
             match task.verb {
                 Verb::Fetch { wanted, at_once } => {
-                    fetch_all(&store, &wanted, at_once, &sink, &say);
+                    let fetched = fetch_all(&store, &wanted, at_once, &sink, &say);
+                    store.trim(&fetched, &users)?;
                     Ok(())
                 }
                 Verb::Load { place, platform } => {
-                    say(&Said::Loaded(image::load(&store, &place, io::stdin(), &platform, &sink)?));
+                    let images = image::load(&store, &place, io::stdin(), &platform, &sink)?;
+                    let loaded: Vec<Digest> = images.iter().map(|image| image.manifest.clone()).collect();
+                    say(&Said::Loaded(images));
+                    store.trim(&loaded, &users)?;
                     Ok(())
                 }
-                Verb::Remove { name, force, in_use } => {
-                    say(&Said::Removed(store.remove(&name, force, &in_use)?));
+                Verb::Prune(options) => {
+                    say(&Said::Pruned(store.prune(&|image| options.chooses(image), &users)?));
+                    Ok(())
+                }
+                Verb::Trim => {
+                    say(&Said::Pruned(store.trim(&[], &users)?));
+                    Ok(())
+                }
+                Verb::Usage => {
+                    say(&Said::Usage(Box::new(disk::count(&store, &task.paths)?)));
+                    Ok(())
+                }
+                Verb::Check(options) => {
+                    say(&Said::Checked(image::check::check(&store, options, &users, &sink)?));
+                    Ok(())
+                }
+                Verb::Remove { name, force } => {
+                    say(&Said::Removed(store.remove(&name, force, &users)?));
                     Ok(())
                 }
             }
@@ -262,15 +294,31 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
     outcome.is_ok()
 }
 
-/// Fetches images side by side; a failure of one does not end the others.
+/// What the containers of all projects stand on.
+pub fn users(paths: &Paths) -> Result<InUse, image::Error> {
+    let standing =
+        read::standing(paths).map_err(|report| image::Error::Users { reason: report.to_string() })?;
+    let mut users = InUse::default();
+    for one in standing {
+        if status::is_running(&one.container) {
+            users.running.extend(one.layers.iter().cloned());
+        }
+        *users.containers.entry(one.container.image_id).or_default() += 1;
+        users.layers.extend(one.layers);
+    }
+    Ok(users)
+}
+
+/// Fetches images side by side; a failure of one does not end the others. Returns the manifests of those that came.
 fn fetch_all(
     store: &Store,
     wanted: &[Wanted],
     at_once: usize,
     sink: &(impl Fn(Progress) + Send + Sync),
     say: &(impl Fn(&Said) + Sync),
-) {
+) -> Vec<Digest> {
     let next = AtomicUsize::new(0);
+    let fetched = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..at_once.clamp(1, wanted.len().max(1)) {
             scope.spawn(|| {
@@ -281,11 +329,16 @@ fn fetch_all(
                         let image = wanted.source.familiar();
                         about_image(&image, Report::from(error))
                     });
+                    if let Ok(image) = &outcome {
+                        let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);
+                        fetched.push(image.manifest.clone());
+                    }
                     say(&Said::Fetched { at, outcome });
                 }
             });
         }
     });
+    fetched.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn fetch(

@@ -1,5 +1,7 @@
 //! Processes of ours killed, commands at once: nothing of a project is lost, doubled or left behind.
 
+use std::io::{BufRead, BufReader};
+use std::process::Child;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -87,7 +89,7 @@ fn a_removed_run_directory_does_not_part_a_project_from_its_keeper() {
     project.run(&["up", "-d"]).ok();
     let (container, keeper) = (project.field("counts", "ID"), keepers(&project));
     assert_eq!(keeper.len(), 1);
-    for command in [&["exec", "-T", "counts", "true"][..], &["up", "-d"], &["pause"], &["unpause"]] {
+    for command in [&["exec", "-T", "counts", "true"][..], &["up", "-d"], &["restart", "-t", "0"]] {
         remove_the_run_directory(&project);
         project.run(command).ok();
         assert_eq!((project.field("counts", "ID"), keepers(&project)), (container.clone(), keeper.clone()));
@@ -115,6 +117,13 @@ fn volumes_that_down_has_left_go_with_a_later_down() {
     project.leaves_nothing();
 }
 
+/// Waits until a command has said on its standard error how far it is; what it says later is read and dropped.
+fn await_word(command: &mut Child, word: &str) {
+    let mut lines = BufReader::new(command.stderr.take().expect("piped")).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line.contains(word))), "{word} was never said");
+    std::thread::spawn(move || lines.for_each(drop));
+}
+
 #[test]
 fn a_port_passes_from_a_stop_under_way_to_the_up_behind_it() {
     if !needs(&[Capability::UserNamespaces]) {
@@ -136,7 +145,7 @@ services:
     );
     project.run(&["up", "-d"]).ok();
     let mut stop = project.start(&["stop", "-t", "1"]);
-    std::thread::sleep(Duration::from_millis(300));
+    await_word(&mut stop, "Stopping");
     project.run(&["up", "-d"]).ok();
     stop.wait().expect("ended");
     assert_eq!(project.field("slow", "State"), "running");
@@ -169,10 +178,9 @@ fn a_kill_makes_a_down_under_way_faster_and_does_not_fail_it() {
     let project = Project::new("faster", &compose);
     project.run(&["up", "-d"]).ok();
     soon("it ignores the signal", || lines(&project) > 0);
-    let down = project.start(&["down", "-v"]);
-    std::thread::sleep(Duration::from_millis(200));
+    let mut down = project.start(&["down", "-v"]);
+    await_word(&mut down, "Stopping");
     project.run(&["kill"]).ok();
-    let ended = down.wait_with_output().expect("ended");
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(down.wait().expect("ended").success());
     project.leaves_nothing();
 }

@@ -143,3 +143,40 @@ services:
     assert_eq!(kept, all[all.len() - kept.len()..]);
     project.leaves_nothing();
 }
+
+#[test]
+fn an_end_that_the_supervisor_has_not_seen_yet_loses_no_output() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "unseen",
+        r#"
+services:
+  last: {image: "rootfs:/", command: "sh -c 'until test -e /go/now; do sleep 0.01; done; echo last words'", volumes: ["./go:/go"]}
+"#,
+    );
+    std::fs::create_dir(project.path().join("go")).expect("a directory");
+    let up = project.start(&["up"]);
+    soon("it runs", || project.field("last", "State") == "running");
+    let supervisor = processes_of(&project).into_iter().find(|(_, name)| name == "rc-supervisor");
+    let supervisor = Pid::from_raw(supervisor.expect("it lives").0);
+    kill(supervisor, Signal::SIGSTOP).expect("ours");
+    project.write("go/now", "");
+    // The keeper has written the end down; nobody has taken the output in.
+    soon("it has ended", || project.field("last", "State") == "exited");
+    // Wakes those who follow: they must not take the end for the end of the output.
+    let stray = project.home().join("state/projects").join(project.name()).join("containers/stray");
+    for _ in 0..10 {
+        std::fs::create_dir(&stray).expect("made");
+        std::thread::sleep(Duration::from_millis(10));
+        std::fs::remove_dir(&stray).expect("removed");
+    }
+    let logs = project.start(&["logs", "--no-log-prefix"]);
+    std::thread::sleep(Duration::from_millis(50));
+    kill(supervisor, Signal::SIGCONT).expect("ours");
+    assert_eq!(crate::support::ended(logs, "logs").ok(), "last words\n");
+    let shown = crate::support::ended(up, "up").ok();
+    assert!(shown.contains("| last words"), "{shown}");
+    project.leaves_nothing();
+}

@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use super::diagnostic::{Span, Warning};
+use super::diagnostic::{Source, Span, Warning};
+use super::rule::Rule;
 
 /// A whole Dockerfile.
 #[derive(Clone, Debug)]
 pub struct Dockerfile {
-    /// Its name, for errors.
-    pub name: String,
-    /// Its text, for errors. Bytes that are not UTF-8 are replaced.
-    pub text: String,
+    /// Its name and text, for errors.
+    pub source: Source,
     /// The comments at the top that are no comments.
     pub directives: Directives,
     /// `ARG` before the first `FROM`.
     pub global: Vec<Instruction>,
     /// From each `FROM` to the next; never empty.
     pub stages: Vec<Stage>,
-    /// What is doubtful in its form.
+    /// What is doubtful in its form, whatever the `check` directive says of it.
     pub warnings: Vec<Warning>,
 }
 
@@ -42,27 +41,49 @@ pub enum Escape {
     Backtick,
 }
 
+impl Escape {
+    /// Returns the character.
+    pub fn char(self) -> char {
+        match self {
+            Escape::Backslash => '\\',
+            Escape::Backtick => '`',
+        }
+    }
+}
+
 /// The `check` directive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Check {
     /// `skip=…`: rules that are not to speak.
-    pub skip: Skip,
+    pub skip: Names,
+    /// `experimental=…`: rules that speak only when they are asked to.
+    pub experimental: Names,
     /// `error=true`: a finding is an error.
     pub error: bool,
 }
 
-/// Which rules do not speak.
+/// Some of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Skip {
-    /// Rules by name, lower case; unknown ones are of no consequence.
-    Rules(Vec<String>),
-    /// None of them speaks.
+pub enum Names {
+    /// Those of these names, in lower case; unknown ones are of no consequence.
+    Some(Vec<String>),
+    /// All.
     All,
 }
 
-impl Default for Skip {
-    fn default() -> Skip {
-        Skip::Rules(Vec::new())
+impl Default for Names {
+    fn default() -> Names {
+        Names::Some(Vec::new())
+    }
+}
+
+impl Names {
+    /// Returns whether a rule is among them.
+    pub fn contains(&self, rule: Rule) -> bool {
+        match self {
+            Names::All => true,
+            Names::Some(names) => names.iter().any(|name| name.eq_ignore_ascii_case(rule.name())),
+        }
     }
 }
 
@@ -114,6 +135,13 @@ pub struct Instruction {
     pub kind: Kind,
 }
 
+impl Instruction {
+    /// Returns the keyword as it is written.
+    pub fn keyword(&self) -> &str {
+        self.source.split_whitespace().next().unwrap_or_default()
+    }
+}
+
 /// What an instruction says.
 #[derive(Clone, Debug)]
 pub enum Kind {
@@ -160,6 +188,8 @@ pub struct Pair {
     pub name: Word,
     /// After it.
     pub value: Word,
+    /// Whether it is written in the old form, `name value`.
+    pub legacy: bool,
 }
 
 /// A build argument.
@@ -236,53 +266,29 @@ pub enum Security {
     Insecure,
 }
 
-/// `--mount` of `RUN`. Words may hold variables.
+/// `--mount` of `RUN`: its fields in order. Values may hold variables, but for that of `from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Where it is written.
+    /// Where the flag stands.
     pub at: Span,
-    /// `type`
-    pub kind: MountType,
-    /// `from`: a stage, a named context or an image.
-    pub from: Option<String>,
-    /// `source`, `src`
-    pub source: Option<String>,
-    /// `target`, `dst`, `destination`
-    pub target: Option<String>,
-    /// `readonly`, `ro`; `rw`, `readwrite`: as said, `None` is the kind's default.
-    pub read_only: Option<bool>,
-    /// `id`
-    pub id: Option<String>,
-    /// `sharing`
-    pub sharing: Option<Sharing>,
-    /// `required`
-    pub required: bool,
-    /// `size`, in bytes.
-    pub size: Option<u64>,
-    /// `mode`, octal in the file.
-    pub mode: Option<u32>,
-    /// `uid`
-    pub uid: Option<u32>,
-    /// `gid`
-    pub gid: Option<u32>,
-    /// `env`: a secret as a variable.
-    pub env: Option<String>,
+    /// `key=value` or only `key`.
+    pub fields: Vec<MountField>,
 }
 
-/// `type` of a mount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MountType {
-    /// A directory or file of the context, of a stage or of an image.
-    #[default]
-    Bind,
-    /// A directory that survives.
-    Cache,
-    /// Memory.
-    Tmpfs,
-    /// A secret as a file or variable.
-    Secret,
-    /// The socket of an agent.
-    Ssh,
+/// A field of a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountField {
+    /// The key, in lower case.
+    pub key: String,
+    /// What is behind its `=`.
+    pub value: Option<String>,
+}
+
+impl Mount {
+    /// Returns the last value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.fields.iter().rev().find(|field| field.key == key)?.value.as_deref()
+    }
 }
 
 /// `sharing` of a cache mount.
@@ -344,7 +350,12 @@ pub struct Add {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chmod {
     /// `0755`
-    Octal(u32),
+    Octal {
+        /// The bits.
+        mode: u32,
+        /// As written.
+        text: String,
+    },
     /// `u+x,go=r`
     Symbolic(String),
 }

@@ -1,11 +1,33 @@
 //! What a build has to do: stages and steps with everything expanded, and the image that comes out. Pure.
 //!
-//! The evaluation walks a Dockerfile as BuildKit's frontend does: it follows what the target needs, asks
+//! [`evaluate`] walks a Dockerfile as BuildKit's frontend does: it follows what the target needs, asks
 //! [`Bases`] what the base images say of themselves, expands variables, adds the triggers of `ONBUILD`, and keeps
 //! the image's configuration. What it gives has no choices left: each [`Step`] says what it reads, what it runs and
 //! in which environment, and which line of history it leaves.
+//!
+//! | file | what |
+//! |---|---|
+//! | `evaluate` | the order of it all |
+//! | `outline` | which stages there are, what each begins with and needs; circles; the target |
+//! | `scope` | variables and configuration of a stage as they grow |
+//! | `configure`, `copy`, `run` | an instruction becomes a step |
+//! | `expose`, `mount`, `repository`, `signal` | values with a spelling of their own |
+//! | `write` | texts as Go writes them: history is compared by them |
 
+mod configure;
+mod copy;
+mod evaluate;
+mod expose;
+mod mount;
+mod outline;
+mod repository;
+mod run;
+mod scope;
+mod signal;
 mod step;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::collections::BTreeMap;
 
@@ -13,13 +35,16 @@ use crate::image::{ImageConfig, Platform};
 use crate::report::Report;
 
 use super::dockerfile::{Span, Warning};
+use super::ignore::Patterns;
 
+pub use evaluate::evaluate;
+pub use repository::Repository;
 pub use step::{Action, Bind, Copy, Mount, MountKind, Run, Script, Source, Step, Unpack};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The stage to build, by name or number; the last one without.
+    /// The stage to build, by name; the last one without.
     pub target: Option<String>,
     /// `--build-arg`: values for `ARG`.
     pub args: BTreeMap<String, String>,
@@ -27,10 +52,30 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
     /// What the named contexts are, by name.
     pub contexts: BTreeMap<String, ContextKind>,
-    /// What the image is for.
-    pub platform: Platform,
+    /// What `.dockerignore` leaves out of the build context, for the check that nobody copies it.
+    pub ignore: Patterns,
+    /// What the image is for, when it is said; else what the base image is for.
+    pub platform: Option<Platform>,
     /// What the machine that builds is.
     pub build_platform: Platform,
+    /// Whether stages that the target does not need are evaluated as well: `--check` without a target.
+    pub all_stages: bool,
+}
+
+impl Request {
+    /// Asks for the last stage, for this machine.
+    pub fn new(build_platform: Platform) -> Request {
+        Request {
+            target: None,
+            args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            contexts: BTreeMap::new(),
+            ignore: Patterns::default(),
+            platform: None,
+            build_platform,
+            all_stages: false,
+        }
+    }
 }
 
 /// What a named context holds.
@@ -82,9 +127,9 @@ pub trait Bases {
 pub struct Graph {
     /// The stages that the target needs, each after those that it needs; the target is the last.
     pub stages: Vec<Stage>,
-    /// Whether `SOURCE_DATE_EPOCH` was given: seconds since 1970.
+    /// `SOURCE_DATE_EPOCH`, when it is given: seconds since 1970.
     pub epoch: Option<u64>,
-    /// Findings of the checks, those of the parser too.
+    /// Findings of the checks that the user wants to see, those of the parser too.
     pub warnings: Vec<Warning>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::build::dockerfile::{Chmod, Network, Security, Sharing, Span};
 
-use super::Origin;
+use super::{Origin, Repository};
 
 /// One instruction of a stage.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Step {
     pub end_line: u32,
     /// The instruction, expanded, for output: `COPY a.txt /srv/`.
     pub title: String,
+    /// Whether it is a trigger of the base image or stage.
+    pub on_build: bool,
     /// The line of history, when it leaves one.
     pub created_by: Option<String>,
     /// What it does to files.
@@ -32,7 +34,7 @@ pub enum Action {
     MakeDirectory {
         /// Absolute.
         path: String,
-        /// Who owns what is made: the `USER` of the base, empty is root.
+        /// Who owns what is made: the `USER` of that moment; empty is root.
         owner: String,
     },
 }
@@ -221,15 +223,7 @@ pub enum Source {
     /// A repository.
     Git {
         /// What to clone.
-        remote: String,
-        /// Branch, tag or commit.
-        reference: Option<String>,
-        /// Directory in it.
-        subdirectory: Option<String>,
-        /// `--keep-git-dir`
-        keep_git_dir: bool,
-        /// `--checksum`: the commit that it has to be.
-        checksum: Option<String>,
+        repository: Repository,
         /// Where it is written.
         at: Span,
     },

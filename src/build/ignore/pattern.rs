@@ -70,6 +70,11 @@ impl Pattern {
         Ok(Some(Pattern { exception, kind: Kind::of(&text)?, text }))
     }
 
+    /// Returns the pattern as written, without `!`.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Returns whether the pattern matches a path, that of an entry itself and not of one above it.
     pub fn matches(&self, path: &[u8]) -> bool {
         match &self.kind {
@@ -88,6 +93,16 @@ impl Pattern {
         let text =
             self.text.strip_suffix(b"/**").or_else(|| self.text.strip_suffix(b"/*")).unwrap_or(&self.text);
         (!text.iter().any(|byte| b"*?[\\".contains(byte))).then_some(text)
+    }
+
+    /// Returns the directories before the first wildcard, and whether there is one.
+    pub fn literal(&self) -> (&[u8], bool) {
+        match self.text.iter().position(|byte| b"*?[".contains(byte)) {
+            None => (&self.text, false),
+            Some(at) => {
+                (&self.text[..self.text[..at].iter().rposition(|byte| *byte == b'/').unwrap_or(0)], true)
+            }
+        }
     }
 }
 

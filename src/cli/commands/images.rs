@@ -1,11 +1,13 @@
 //! `rcompose images`
 
+use serde_json::Value;
+
 use super::super::context::Context;
-use super::ls::Format;
+use super::super::shape::{Json, List, Shape};
 use crate::ops::status;
 use crate::ops::store::{self, Listed};
 use crate::report::{Exit, Report};
-use crate::ui::table::{Spacing, Table};
+use crate::ui::table::Spacing;
 use crate::ui::{console, value};
 
 /// Options of `images`.
@@ -17,9 +19,9 @@ pub struct Args {
     /// Only ids
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print it in this form
-    #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_default_value = true)]
-    pub format: Format,
+    /// Print it in this form: `table`, `json`, a template, or `table` and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
+    pub format: Shape,
 }
 
 impl Args {
@@ -37,42 +39,52 @@ impl Args {
             ids.iter().for_each(|id| console::out_line(id));
             return Ok(Exit::Success);
         }
-        match self.format {
-            Format::Json => {
-                let rows: Vec<serde_json::Value> =
-                    rows.iter().map(|(name, image)| json(name, image)).collect();
-                console::out_line(&serde_json::Value::from(rows).to_string());
-            }
-            Format::Table => {
-                let header = ["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"];
-                let mut table = Table::new(header);
-                for (name, image) in rows {
-                    table.row([
-                        name,
-                        or_none(&image.repository),
-                        or_none(&image.tag),
-                        image.platform.clone(),
-                        short(&image.id),
-                        value::decimal_size(image.size),
-                        created(&image),
-                    ]);
-                }
-                console::out(&table.render(Spacing::LISTS));
-            }
+        if matches!(self.format, Shape::Json) {
+            let rows: Vec<Value> = rows.iter().map(|(name, image)| json(name, image)).collect();
+            console::out_line(&Value::from(rows).to_string());
+            return Ok(Exit::Success);
         }
+        let columns = [
+            ("CONTAINER", "ContainerName"),
+            ("REPOSITORY", "Repository"),
+            ("TAG", "Tag"),
+            ("PLATFORM", "Platform"),
+            ("IMAGE ID", "ID"),
+            ("SIZE", "Size"),
+            ("CREATED", "CreatedSince"),
+        ];
+        let rows = rows.iter().map(|(name, image)| row(name, image)).collect();
+        self.format.print(&List { rows, columns: &columns, spacing: Spacing::LISTS, json: Json::List })?;
         Ok(Exit::Success)
     }
 }
 
-fn json(container: &str, image: &Listed) -> serde_json::Value {
+/// The fields as docker compose prints them in JSON.
+fn json(container: &str, image: &Listed) -> Value {
     let mut row = serde_json::json!({
         "ID": image.id, "ContainerName": container, "Repository": image.repository, "Tag": image.tag,
         "Platform": image.platform, "Size": image.size,
     });
-    if let (Some(created), Some(row)) = (image.created_ns, row.as_object_mut()) {
-        row.insert("Created".into(), value::timestamp(created).into());
+    if let Some(row) = row.as_object_mut() {
+        let mut put = |name: &str, moment: Option<i64>| {
+            if let Some(moment) = moment {
+                row.insert(name.into(), value::timestamp(moment).into());
+            }
+        };
+        put("Created", image.created_ns);
+        put("LastTagTime", image.tagged_ns);
     }
     row
+}
+
+/// The fields as people read them.
+fn row(container: &str, image: &Listed) -> Value {
+    serde_json::json!({
+        "ContainerName": container, "CreatedAt": image.created_ns.map(value::local_time),
+        "CreatedSince": created(image.created_ns), "ID": short(&image.id), "Platform": image.platform,
+        "Repository": or_none(&image.repository), "Size": value::decimal_size(image.size),
+        "Tag": or_none(&image.tag),
+    })
 }
 
 /// A digest without its algorithm.
@@ -85,11 +97,9 @@ pub fn short(id: &str) -> String {
     bare(id).chars().take(12).collect()
 }
 
-/// How long ago the image was made.
-pub fn created(image: &Listed) -> String {
-    image
-        .created_ns
-        .map_or_else(|| "N/A".into(), |created| format!("{} ago", value::age(value::now() - created)))
+/// How long ago something was made.
+pub fn created(created_ns: Option<i64>) -> String {
+    created_ns.map_or_else(|| "N/A".into(), |created| format!("{} ago", value::age(value::now() - created)))
 }
 
 /// What stands where a name is missing.

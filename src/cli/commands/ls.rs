@@ -1,12 +1,11 @@
 //! `rcompose ls`
 
-use clap::ValueEnum;
-
 use super::super::context::Context;
+use super::super::shape::{Json, List, Shape};
 use crate::ops::status::{self, ProjectSummary};
 use crate::report::{Exit, Report};
 use crate::ui::console;
-use crate::ui::table::{Spacing, Table};
+use crate::ui::table::Spacing;
 
 /// Options of `ls`.
 #[derive(Debug, clap::Args)]
@@ -20,18 +19,9 @@ pub struct Args {
     /// Only those whose name holds this: `name=TEXT`
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub filter: Vec<String>,
-    /// Print it in this form
-    #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_default_value = true)]
-    pub format: Format,
-}
-
-/// How a list is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Columns
-    Table,
-    /// JSON
-    Json,
+    /// Print it in this form: `table`, `json`, a template, or `table` and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
+    pub format: Shape,
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -60,26 +50,14 @@ impl Args {
             projects.iter().for_each(|project| console::out_line(&project.name));
             return Ok(Exit::Success);
         }
-        match self.format {
-            Format::Json => {
-                let rows: Vec<serde_json::Value> = projects
-                    .iter()
-                    .map(|project| {
-                        serde_json::json!({
-                            "Name": project.name, "Status": states(project), "ConfigFiles": files(project),
-                        })
-                    })
-                    .collect();
-                console::out_line(&serde_json::Value::from(rows).to_string());
-            }
-            Format::Table => {
-                let mut table = Table::new(["NAME", "STATUS", "CONFIG FILES"]);
-                for project in &projects {
-                    table.row([project.name.clone(), states(project), files(project)]);
-                }
-                console::out(&table.render(Spacing::LISTS));
-            }
-        }
+        let row = |project: &ProjectSummary| {
+            serde_json::json!({
+                "Name": project.name, "Status": states(project), "ConfigFiles": files(project),
+            })
+        };
+        let columns = [("NAME", "Name"), ("STATUS", "Status"), ("CONFIG FILES", "ConfigFiles")];
+        let rows = projects.iter().map(row).collect();
+        self.format.print(&List { rows, columns: &columns, spacing: Spacing::LISTS, json: Json::List })?;
         Ok(Exit::Success)
     }
 }

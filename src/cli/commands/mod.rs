@@ -27,6 +27,7 @@ pub mod run;
 pub mod scale;
 pub mod start;
 pub mod stop;
+pub mod system;
 pub mod top;
 pub mod up;
 pub mod version;
@@ -102,6 +103,8 @@ pub enum Command {
     Save(image::save::Args),
     /// Remove images from the store
     Rmi(rmi::Args),
+    /// Look after what all this takes of the disk
+    System(system::Args),
     /// Say what this machine offers, and how to mend what it lacks
     Doctor(doctor::Args),
     /// Print the version
@@ -145,6 +148,7 @@ impl Command {
             Command::Load(_) => "load",
             Command::Save(_) => "save",
             Command::Rmi(_) => "rmi",
+            Command::System(_) => "system",
             Command::Doctor(_) => "doctor",
             Command::Version(_) => "version",
             Command::Completion(_) => "completion",
@@ -185,6 +189,7 @@ impl Command {
             Command::Load(args) => args.run(context),
             Command::Save(args) => args.run(context),
             Command::Rmi(args) => args.run(context),
+            Command::System(args) => args.run(context),
             Command::Doctor(args) => args.run(context),
             Command::Version(args) => args.run(context),
             Command::Completion(args) => args.run(context),

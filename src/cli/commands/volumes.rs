@@ -1,11 +1,11 @@
 //! `rcompose volumes`
 
 use super::super::context::Context;
-use super::ls::Format;
+use super::super::shape::{Json, List, Shape};
 use crate::ops::{project, status};
 use crate::report::{Exit, Report};
 use crate::ui::console;
-use crate::ui::table::{Spacing, Table};
+use crate::ui::table::Spacing;
 
 /// Options of `volumes`.
 #[derive(Debug, clap::Args)]
@@ -16,9 +16,9 @@ pub struct Args {
     /// Only names
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print it in this form
-    #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_default_value = true)]
-    pub format: Format,
+    /// Print it in this form: `table`, `json`, a template, or `table` and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
+    pub format: Shape,
 }
 
 impl Args {
@@ -28,25 +28,24 @@ impl Args {
         let found = context.find(&self.services)?;
         found.check(&self.services, &status::observed(&session, &found.name)?)?;
         let names = project::volumes(&session, &found, &self.services)?;
-        match self.format {
-            _ if self.quiet => names.iter().for_each(|name| console::out_line(name)),
-            Format::Json => {
-                for name in &names {
-                    let mountpoint = project::volume_directory(&session, name);
-                    let row = serde_json::json!({
-                        "Driver": "local", "Mountpoint": mountpoint, "Name": name, "Scope": "local",
-                    });
-                    console::out_line(&row.to_string());
-                }
-            }
-            Format::Table => {
-                let mut table = Table::new(["DRIVER", "VOLUME NAME"]);
-                for name in &names {
-                    table.row(["local", name]);
-                }
-                console::out(&table.render(Spacing::CONTAINERS));
-            }
+        if self.quiet {
+            names.iter().for_each(|name| console::out_line(name));
+            return Ok(Exit::Success);
         }
+        let row = |name: &String| {
+            let mountpoint = project::volume_directory(&session, name);
+            serde_json::json!({
+                "Driver": "local", "Mountpoint": mountpoint, "Name": name, "Scope": "local",
+            })
+        };
+        let columns = [("DRIVER", "Driver"), ("VOLUME NAME", "Name")];
+        let rows = names.iter().map(row).collect();
+        self.format.print(&List {
+            rows,
+            columns: &columns,
+            spacing: Spacing::CONTAINERS,
+            json: Json::Lines,
+        })?;
         Ok(Exit::Success)
     }
 }

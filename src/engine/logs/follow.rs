@@ -97,12 +97,14 @@ impl Follow {
         Ok(())
     }
 
-    /// Gives out the unended last lines of a container that has ended.
+    /// Gives out all that is there, and the unended last lines of a container that has ended: it may have come and gone
+    /// since the last look.
     pub fn finish(
         &mut self,
         id: &ContainerId,
         each: &mut dyn FnMut(&Container, Line<'_>),
     ) -> Result<(), files::Error> {
+        self.look_again()?;
         self.read(each)?;
         if let Some(source) = self.sources.get_mut(id) {
             while source.reader.advance_to_rest() {
@@ -235,7 +237,7 @@ mod tests {
 
         let mut logs = Follow::open(store.clone(), all(), Window::default(), true).expect("opened");
         assert_eq!(read(&mut logs), ["a 1", "b 2", "a 3"]);
-        let soon = Some(Duration::from_secs(5));
+        let soon = Some(Duration::from_secs(60));
         a.write(Stream::Stdout, b"5\n", 50).expect("written");
         assert!(logs.wait(soon).expect("waited"));
         assert_eq!(read(&mut logs), ["a 45"]);
@@ -247,5 +249,22 @@ mod tests {
             found = read(&mut logs);
         }
         assert_eq!(found, ["c 6"]);
+    }
+
+    #[test]
+    fn the_end_of_a_container_that_came_after_the_last_look_is_given_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::new(paths(directory.path()), "p");
+        let mut logs =
+            Follow::open(store.clone(), Box::new(|_| true), Window::default(), true).expect("opened");
+        let short = container("short", "short", State::Created);
+        files::make_private_dir(&store.directory(&short.id)).expect("made");
+        store.write_container(&short).expect("written");
+        let mut capture = Capture::open(&store.directory(&short.id), Limits::default(), 1).expect("opened");
+        capture.write(Stream::Stdout, b"1\n2", 10).expect("written");
+        let mut found = Vec::new();
+        logs.finish(&short.id, &mut |_, line| found.push(String::from_utf8_lossy(line.text).into_owned()))
+            .expect("read");
+        assert_eq!(found, ["1", "2"]);
     }
 }

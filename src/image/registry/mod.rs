@@ -23,7 +23,7 @@ mod tests;
 pub use error::Error;
 pub use http::is_loopback;
 pub use keys::{Config, Credentials, DockerConfig, Keys, host_of};
-pub use pull::{digest, pull};
+pub use pull::{bring, digest, pull};
 pub use push::{Pushed, push};
 
 use std::path::PathBuf;

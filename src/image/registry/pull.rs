@@ -20,6 +20,7 @@ use crate::image::error::Error as ImageError;
 use crate::image::follow::{Local, Steps, Teller};
 use crate::image::incoming::{self, Incoming, Layer};
 use crate::image::layers::Follow;
+use crate::image::lease::Lease;
 use crate::image::platform::Platform;
 use crate::image::reference::{Digest, Reference};
 use crate::image::store::{Image, Store};
@@ -41,9 +42,11 @@ pub fn pull(
 ) -> Result<Image, ImageError> {
     let teller = Teller::new(sink, &reference.familiar());
     teller.around("Pulling", "Pulled", || {
-        let _hold = store.hold()?;
+        let lease = store.lease()?;
         let runtime = runtime()?;
-        let result = pull_with(store, reference, platform, &teller, &runtime);
+        let result = pull_with((store, &lease), reference, platform, &teller, &runtime).and_then(
+            |(incoming, origin)| store.keep(&incoming, &[reference.to_string()], Some(&origin), None),
+        );
         // After a failure a thread may still wait for a lock of another process; nobody needs what it waits for.
         runtime.shutdown_background();
         result
@@ -59,30 +62,49 @@ pub fn digest(reference: &Reference, keys: &Arc<dyn Keys>) -> Result<Digest, Ima
     })
 }
 
-fn pull_with(
+/// Makes the content of an image present, by its digest, and gives it no name: for one that has lost a part.
+pub fn bring(
     store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+    sink: &dyn Sink,
+) -> Result<(), ImageError> {
+    let teller = Teller::new(sink, &reference.familiar());
+    let lease = store.lease()?;
+    let runtime = runtime()?;
+    let result = pull_with((store, &lease), reference, platform, &teller, &runtime);
+    runtime.shutdown_background();
+    let (incoming, _) = result?;
+    store.blobs().put(&incoming.config_bytes)?;
+    store.blobs().put(&incoming.manifest_bytes)?;
+    Ok(())
+}
+
+fn pull_with(
+    (store, lease): (&Store, &Lease),
     reference: &Reference,
     platform: &Platform,
     teller: &Teller<'_>,
     runtime: &Runtime,
-) -> Result<Image, ImageError> {
+) -> Result<(Incoming, Digest), ImageError> {
     let client = Places::of(reference, &settings()?, store.keys())?;
-    let (incoming, origin) = describe(store, reference, platform, runtime, &client)?;
+    let (incoming, origin) = describe((store, lease), reference, platform, runtime, &client)?;
     incoming.check_platform(&reference.familiar(), platform)?;
-    if let Err(error) = bring(store, &incoming, teller, runtime, &client) {
+    incoming.lease(lease)?;
+    if let Err(error) = bring_layers(store, &incoming, teller, runtime, &client) {
         // Unpacking finds out that a blob of ours has rotted, and removes it: then one more request mends it.
         let rotten = |layer: &Layer| store.blobs().size(&layer.blob).is_none();
         if !matches!(error, ImageError::Layer { .. }) || !incoming.layers.iter().any(rotten) {
             return Err(error);
         }
-        bring(store, &incoming, teller, runtime, &client)?;
+        bring_layers(store, &incoming, teller, runtime, &client)?;
     }
-    store.keep(&incoming, &[reference.to_string()], Some(&origin), None)
+    Ok((incoming, origin))
 }
 
 /// Asks for index, manifest and configuration. Returns also the digest of what stands under the name itself.
 fn describe(
-    store: &Store,
+    (store, lease): (&Store, &Lease),
     reference: &Reference,
     platform: &Platform,
     runtime: &Runtime,
@@ -96,6 +118,7 @@ fn describe(
     };
     let (bytes, media_type) = runtime.block_on(manifest(client, &wanted))?;
     let origin = Digest::of(&bytes);
+    lease.keep([&origin])?;
     if let Some(expected) = reference.digest()
         && *expected != origin
     {
@@ -179,7 +202,7 @@ fn verified(what: String, digest: &Digest, size: u64, bytes: Vec<u8>) -> Result<
 }
 
 /// Fetches the layers and unpacks them, both at the same time.
-fn bring(
+fn bring_layers(
     store: &Store,
     incoming: &Incoming,
     teller: &Teller<'_>,

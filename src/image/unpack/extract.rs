@@ -20,6 +20,8 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 /// Other names that begin like this are bookkeeping of AUFS.
 const AUFS: &[u8] = b".wh..wh.";
+/// What a directory takes, and what the size of a file is a multiple of, on most file systems.
+const BLOCK: u64 = 4096;
 /// As many links as the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
@@ -41,8 +43,8 @@ pub struct Extracted {
     pub(super) links: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Device nodes that could not be made here.
     pub skipped_devices: usize,
-    /// Bytes of all regular files.
-    pub bytes: u64,
+    /// Bytes on disk, about: files and directories in whole blocks.
+    pub disk: u64,
     place: PathBuf,
     /// The directory used last: its path and its descriptor.
     last: Option<(Vec<u8>, OwnedFd)>,
@@ -58,7 +60,7 @@ pub fn extract(tar: impl BufRead, place: &Path) -> Result<Extracted, Error> {
         directories: BTreeMap::from([(Vec::new(), Directory::default())]),
         links: BTreeMap::new(),
         skipped_devices: 0,
-        bytes: 0,
+        disk: 0,
         place: place.to_owned(),
         last: None,
     };
@@ -219,6 +221,7 @@ impl Extracted {
             directory.declared = Some(meta);
             return Ok(());
         }
+        self.disk += BLOCK;
         let mut opaque = false;
         if let Err(error) = rustix::fs::mkdirat(self.current(), name, Mode::RWXU) {
             if error != Errno::EXIST {
@@ -267,7 +270,7 @@ impl Extracted {
             file.write_all(piece).map_err(Error::entry("write", path))?;
             entries.consume(length);
         }
-        self.bytes += entry.size;
+        self.disk += entry.size.next_multiple_of(BLOCK);
         attributes::apply(&file, &entry.meta, path)
     }
 

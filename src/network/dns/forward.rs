@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(addresses(&answer.expect("an answer")).len(), 100);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_refusing_server_costs_no_time() {
         let gone = UdpSocket::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("bound");
         let (answer, took) = ask(vec![gone, server(1).await]).await;
@@ -209,7 +209,7 @@ mod tests {
         assert!(answer.is_none() && took < NEXT_SERVER, "{took:?}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn silence_is_waited_for_once() {
         let silent = UdpSocket::bind("127.0.0.1:0").await.expect("loopback");
         let servers = vec![silent.local_addr().expect("bound")];
@@ -219,15 +219,13 @@ mod tests {
         for patience in [PATIENCE, SHORT_PATIENCE, SHORT_PATIENCE] {
             let start = Instant::now();
             assert_eq!(forwarder.ask(&parsed, &bytes, Carrier::Udp).await, None);
+            // Timers are exact to a millisecond.
             let took = start.elapsed();
-            assert!(
-                took >= patience && took < patience + Duration::from_secs(1),
-                "{took:?}, not {patience:?}"
-            );
+            assert!(took >= patience && took <= patience + Duration::from_millis(5), "{took:?}");
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_followed_by_the_next() {
         let silent = UdpSocket::bind("127.0.0.1:0").await.expect("loopback");
         let (answer, took) = ask(vec![silent.local_addr().expect("bound"), server(1).await]).await;

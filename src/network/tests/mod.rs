@@ -22,6 +22,10 @@ use super::spec::Attachment;
 
 /// Says in the re-executed test program which stage it is.
 const INSIDE: &str = "RCOMPOSE_NETWORK_TEST_INSIDE";
+/// Not a measure of speed: only an end to a test that waits in vain.
+const HANG: Duration = Duration::from_secs(300);
+/// The same for one connection or answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The address of the host that plays the world.
 const WORLD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
@@ -40,7 +44,7 @@ fn in_namespaces<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                tokio::time::timeout(Duration::from_secs(60), test()).await.expect("the test ends in time");
+                tokio::time::timeout(HANG, test()).await.expect("the test ends");
             });
         }
         Err(_) => {

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::publish::bind;
 use super::super::spec::{Protocol, PublishedPort};
@@ -97,9 +97,7 @@ fn a_port_without_a_server_is_refused() {
         }
         networks.unpublish("web").await;
         // The sockets were ours alone here: with the publication they are gone.
-        let end = Instant::now() + Duration::from_secs(5);
         while outside(move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()).await {
-            assert!(Instant::now() < end, "still accepting");
             tokio::task::yield_now().await;
         }
         let error = networks.publish("nobody", &any(), bind(&any()).expect("free").remove(0).fd).await;
@@ -136,7 +134,7 @@ fn a_published_datagram_port_answers_from_where_it_was_asked() {
         for (host, expected) in hosts {
             let answers = outside(move || {
                 let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-                socket.set_read_timeout(Some(Duration::from_secs(3))).expect("the option");
+                socket.set_read_timeout(Some(PATIENCE)).expect("the option");
                 // Connected: an answer from another address is not heard.
                 socket.connect((host, port)).expect("loopback");
                 let ask = || {
@@ -177,10 +175,8 @@ fn connections_leave_nothing_behind() {
             gone.as_ref().map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |n| *n == 0),
             "{gone:?}"
         );
-        let end = Instant::now() + Duration::from_secs(10);
         // The stock may have grown by one round.
         while open() > before + 32 {
-            assert!(Instant::now() < end, "{} descriptors, before {before}", open());
             tokio::task::yield_now().await;
         }
     });

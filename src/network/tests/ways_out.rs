@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// A server of the world that says back what it hears; returns its address.
 fn world() -> SocketAddr {
     let listener = TcpListener::bind((WORLD, 0)).expect("the host's address");
@@ -43,12 +41,25 @@ fn talk(address: SocketAddr) -> std::io::Result<Duration> {
     Ok(took)
 }
 
-async fn kind_of(namespace: &Arc<OwnedFd>, address: SocketAddr) -> (ErrorKind, Duration) {
-    inside(namespace, move || {
-        let start = Instant::now();
-        (talk(address).expect_err("nobody is there").kind(), start.elapsed())
-    })
-    .await
+async fn kind_of(namespace: &Arc<OwnedFd>, address: SocketAddr) -> ErrorKind {
+    inside(namespace, move || talk(address).expect_err("nobody is there").kind()).await
+}
+
+/// How often a namespace has sent something again, for want of an answer: the first time after a second.
+async fn sent_again(namespace: &Arc<OwnedFd>) -> u64 {
+    let text =
+        inside(namespace, || std::fs::read_to_string("/proc/thread-self/net/snmp").expect("proc")).await;
+    // A line of names, then one of numbers.
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:")).map(str::split_whitespace);
+    let (names, mut numbers) = (lines.next().expect("names"), lines.next().expect("numbers"));
+    let place = names.take_while(|name| *name != "RetransSegs").count();
+    numbers.nth(place).expect("as many numbers as names").parse().expect("a number")
+}
+
+/// Of so many connections hardly any was held up. A machine that is busy for a whole second may hold one up; a request
+/// that gets lost was what held up most.
+fn hardly_any(again: u64, connections: usize) {
+    assert!(again * 10 <= connections as u64, "{again} of {connections} requests were sent again");
 }
 
 #[test]
@@ -64,21 +75,14 @@ fn connections_go_out_and_refusals_come_back() {
         for _ in 0..3 {
             inside(&web, move || talk(address)).await.expect("the world");
         }
-        let quick = Duration::from_millis(500);
-        let (kind, took) = kind_of(&web, nobody()).await;
-        assert!(kind == ErrorKind::ConnectionRefused && took < quick, "{kind} {took:?}");
+        assert_eq!(kind_of(&web, nobody()).await, ErrorKind::ConnectionRefused);
+        let is_nowhere = |kind| matches!(kind, ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable);
         // The host that is played here has no way to anywhere else.
-        let (kind, took) = kind_of(&web, "203.0.113.9:80".parse().expect("an address")).await;
-        assert!(
-            matches!(kind, ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) && took < quick,
-            "{kind}"
-        );
+        let kind = kind_of(&web, "203.0.113.9:80".parse().expect("an address")).await;
+        assert!(is_nowhere(kind), "{kind}");
         // An address of another network of ours is nowhere, whatever the host's routes are.
-        let (kind, took) = kind_of(&web, "10.2.0.2:80".parse().expect("an address")).await;
-        assert!(
-            matches!(kind, ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) && took < quick,
-            "{kind}"
-        );
+        let kind = kind_of(&web, "10.2.0.2:80".parse().expect("an address")).await;
+        assert!(is_nowhere(kind), "{kind}");
     });
 }
 
@@ -106,7 +110,7 @@ fn the_host_itself_is_reached_only_when_that_is_allowed() {
             }
         });
         let gateway = SocketAddr::from(([10, 1, 0, 1], port));
-        assert_eq!(kind_of(&web, gateway).await.0, ErrorKind::ConnectionRefused);
+        assert_eq!(kind_of(&web, gateway).await, ErrorKind::ConnectionRefused);
         assert_eq!(
             inside(&web, move || echo(gateway)).await.map_err(|error| error.kind()),
             Err(ErrorKind::ConnectionRefused)
@@ -115,7 +119,7 @@ fn the_host_itself_is_reached_only_when_that_is_allowed() {
         inside(&web, move || talk(gateway)).await.expect("the host");
         inside(&web, move || echo(gateway)).await.expect("the host");
         networks.set_host_access("web", false);
-        assert_eq!(kind_of(&web, gateway).await.0, ErrorKind::ConnectionRefused);
+        assert_eq!(kind_of(&web, gateway).await, ErrorKind::ConnectionRefused);
     });
 }
 
@@ -206,27 +210,27 @@ fn first_connections_of_fresh_containers_are_quick() {
         networks.create(network("edge", "10.1.0.0/16")).await.expect("a network");
         let address = world();
         let closed = nobody();
-        let mut took = Vec::new();
-        let mut refused = Vec::new();
+        let (mut took, mut refused) = (Vec::new(), Vec::new());
+        let mut again = 0;
         for n in 0..count {
             let place = on("edge", &Ipv4Addr::from(0x0a01_0002 + n).to_string(), &["web"], true);
             let fresh = container(&networks, "fresh", &[place]).await;
             if n % 2 == 0 {
                 took.push(inside(&fresh, move || talk(address)).await.expect("the world"));
             } else {
-                let (kind, elapsed) = kind_of(&fresh, closed).await;
-                assert_eq!(kind, ErrorKind::ConnectionRefused);
-                refused.push(elapsed);
+                let start = Instant::now();
+                assert_eq!(kind_of(&fresh, closed).await, ErrorKind::ConnectionRefused);
+                refused.push(start.elapsed());
             }
+            again += sent_again(&fresh).await;
             networks.detach("fresh").await;
         }
         for (what, times) in [("connected", &mut took), ("refused", &mut refused)] {
             times.sort();
             let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
             eprintln!("{} {what}: median {middle:?}, slowest {last:?}", times.len());
-            // Generous, for a busy machine; a lost request takes a second.
-            assert!(last < Duration::from_millis(500), "{what}: slowest {last:?} of {}", times.len());
         }
+        hardly_any(again, took.len() + refused.len());
     });
 }
 
@@ -244,12 +248,13 @@ fn many_fresh_containers_connect_at_once() {
                 let place = on("edge", &format!("10.1.0.{n}"), &["web"], true);
                 let fresh = container(networks, &n.to_string(), &[place]).await;
                 let talks = (0..5).map(|_| inside(&fresh, move || talk(address)));
-                futures_util::future::join_all(talks).await
+                for took in futures_util::future::join_all(talks).await {
+                    took.expect("the world");
+                }
+                sent_again(&fresh).await
             }
         });
-        for took in futures_util::future::join_all(many).await.into_iter().flatten() {
-            let took = took.expect("the world");
-            assert!(took < Duration::from_millis(900), "{took:?}: a request was lost");
-        }
+        let again = futures_util::future::join_all(many).await.into_iter().sum();
+        hardly_any(again, 40 * 5);
     });
 }

@@ -78,9 +78,13 @@ fn frozen_processes_stand_still_and_can_be_removed() {
     let mut child = join(&handle, "while :; do :; done");
     handle.freeze().expect("frozen");
     let cpu = || handle.stats().cpu.expect("counted");
-    let before = cpu();
-    std::thread::sleep(std::time::Duration::from_millis(30));
-    assert_eq!(cpu(), before);
+    // The kernel counts a moment after it says "frozen"; then it stands still, which a running loop never does so long.
+    let stands_still = || {
+        let before = cpu();
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        cpu() == before
+    };
+    assert!((0..100).any(|_| stands_still()));
     handle.thaw().expect("thawed");
     handle.freeze().expect("frozen again");
     handle.kill().expect("killed");

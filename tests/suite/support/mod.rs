@@ -232,8 +232,8 @@ pub fn free_port() -> u16 {
 pub fn get(port: u16, path: &str) -> Result<String, String> {
     let say = |error: std::io::Error| error.to_string();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(say)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(say)?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(say)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(say)?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").map_err(say)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(say)?;

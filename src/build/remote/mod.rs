@@ -1,0 +1,3 @@
+//! What is fetched from elsewhere for a build.
+
+pub mod git;
