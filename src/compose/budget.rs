@@ -8,7 +8,7 @@ use super::node::{Node, Span, Value};
 const WHOLE: usize = 500_000;
 
 /// How much text counts as one more value.
-const TEXT: usize = 128;
+const TEXT: usize = 64;
 
 /// How many files may be read.
 const FILES: usize = 2_000;

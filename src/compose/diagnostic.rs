@@ -87,8 +87,19 @@ impl Problem {
     pub fn resolve(self, sources: &Sources) -> Diagnostic {
         let mut places: Vec<Place> = sources.place(self.at, "").into_iter().collect();
         places.extend(self.also.iter().filter_map(|(span, label)| sources.place(*span, label)));
-        Diagnostic { message: self.message, places, hints: self.hints }
+        Diagnostic { message: shortened(self.message), places, hints: self.hints }
     }
+}
+
+/// Cuts a message that quotes a very long text.
+fn shortened(mut message: String) -> String {
+    const LONGEST: usize = 1000;
+    if message.len() > LONGEST {
+        let end = message.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST).last();
+        message.truncate(end.unwrap_or(0));
+        message.push('…');
+    }
+    message
 }
 
 /// What a phase finds in a tree.

@@ -16,6 +16,9 @@ use super::variables::{Origin, Variables};
 /// How deep defaults may stand in defaults.
 const DEPTH: usize = 64;
 
+/// How many pieces a text may have.
+const PARTS: usize = 50_000;
+
 /// How long a text may become, in bytes.
 const LONGEST: usize = 4 << 20;
 
@@ -68,6 +71,9 @@ pub enum Failure {
     /// Defaults stand too deep in defaults.
     #[error("variables are nested more than {DEPTH} deep")]
     TooDeep,
+    /// Variables upon variables.
+    #[error("there are more than {PARTS} variables in one text")]
+    TooMany,
     /// Variables make a text very long.
     #[error("variables make this text longer than {} MiB", LONGEST >> 20)]
     TooLong,
@@ -94,6 +100,9 @@ fn parse_at(text: &str, depth: usize) -> Result<Vec<Part>, Failure> {
     let mut plain = String::new();
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
+        if parts.len() >= PARTS {
+            return Err(Failure::TooMany);
+        }
         plain.push_str(&rest[..dollar]);
         let after = &rest[dollar + 1..];
         if let Some(after) = after.strip_prefix('$') {
@@ -344,7 +353,9 @@ fn problem(failure: Failure, at: Span, path: &Path<'_>) -> Problem {
             Problem::at(at, format!("invalid interpolation format for {path}: `{text}`"))
                 .hint("write `${NAME}` for a variable, or `$$` for a dollar sign")
         }
-        Failure::TooDeep | Failure::TooLong => Problem::at(at, format!("{path}: {failure}")),
+        Failure::TooDeep | Failure::TooLong | Failure::TooMany => {
+            Problem::at(at, format!("{path}: {failure}"))
+        }
         Failure::Missing { ref name, .. } => {
             let hint = format!("set it: `export {name}=…`, or a line `{name}=…` in the file .env");
             Problem::at(at, format!("{failure}, for {path}")).hint(hint)

@@ -25,6 +25,9 @@ use super::{
     validate, yaml,
 };
 
+/// What a service costs in the model, however little it says: it has a place for every attribute.
+const SERVICE_WEIGHT: usize = 32;
+
 /// Everything that phases share.
 pub struct Loader<'a> {
     /// How files are read.
@@ -106,6 +109,11 @@ impl<'a> Loader<'a> {
     /// Loads the project.
     pub fn project(&mut self, request: &Request, setting: &Setting) -> Result<Project, Stop> {
         let Whole { mut root, name, environment } = self.whole(request, setting)?;
+        if let Some(services) = root.get("services")
+            && let Some(map) = services.as_map()
+        {
+            self.budget.values(map.len() * SERVICE_WEIGHT, services.place(), "services")?;
+        }
         let mut disabled = self.split_profiles(&mut root, request, setting);
         if !self.switches.no_consistency {
             self.take(consistency::references(&root, &disabled))?;
@@ -115,7 +123,7 @@ impl<'a> Loader<'a> {
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
             self.resolve_files(services, &environment)?;
         }
-        let problems = bind::tree(&mut root);
+        let problems = bind::tree(&mut root, &mut self.budget);
         if !problems.is_empty() {
             return Err(problems.into());
         }
@@ -124,7 +132,7 @@ impl<'a> Loader<'a> {
         for service in disabled.values_mut() {
             let mut wrapped = wrap(service);
             // A service that does not take part may be half-written; what can be read of it is kept.
-            bind::tree(&mut wrapped);
+            bind::tree(&mut wrapped, &mut self.budget);
             if let Some(map) = wrapped.as_map_mut()
                 && let Some(Value::Map(mut services)) = map.shift_remove("services").map(|node| node.value)
                 && let Some(bound) = services.shift_remove("x")

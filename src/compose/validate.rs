@@ -94,6 +94,9 @@ impl Checker {
 
     fn object(&mut self, node: &Node, map: &Map, object: &Object, path: &Path<'_>) {
         for (key, value) in map {
+            if self.findings.problems.len() >= MOST_PROBLEMS {
+                return;
+            }
             if let Some(attribute) = object.attribute(key) {
                 self.node(value, attribute.shape, &path.key(key));
             } else if !(object.extensions && key.starts_with("x-")) {
@@ -121,6 +124,9 @@ impl Checker {
 
     fn map(&mut self, map: &Map, names: Names, shape: &Shape, path: &Path<'_>) {
         for (key, value) in map {
+            if self.findings.problems.len() >= MOST_PROBLEMS {
+                return;
+            }
             if names == Names::Resource && !resource_name(key) {
                 let message = format!("{path}: `{key}` is no good name");
                 self.findings
