@@ -52,7 +52,8 @@
 //!
 //! ```text
 //! rcompose up            the user's own; loads, pulls, binds ports; ends when it has said what it has to say
-//!   └─ image-worker      a child inside the outer user namespace: pull, load, unpack (who has entered cannot come back)
+//!   ├─ image-worker      a child inside the outer user namespace: pull, load, unpack (who has entered cannot come back)
+//!   └─ build-worker      the same for builds; a process with one thread, forked before it has more, forks its `RUN`s
 //! rc-keeper              one per project, one thread, next to no logic: parent of everything below; outer user namespace,
 //!   │                    own mount namespace; waits, stores each exit status, then reaps; keeps descriptors (pipes,
 //!   │                    terminals, ports, namespaces); starts the next supervisor when one dies

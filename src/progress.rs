@@ -1,5 +1,7 @@
 //! How far a task is, and the sink that it is told to. Library code reports values; `ui` draws them.
 
+pub mod build;
+
 use serde::{Deserialize, Serialize};
 
 /// One word about one task. A task is a line on a terminal: an image, a layer, a container, a network.

@@ -1,13 +1,34 @@
 //! Images from Dockerfiles, with no daemon.
 //!
 //! ```text
-//! text → dockerfile::parse → Dockerfile → graph::evaluate → Graph → executed step by step, each from the cache if it can
+//! Order ─ per target: text → dockerfile::parse → Dockerfile → graph::evaluate → Graph        pure
+//!       └ all targets at once: a thread a stage; each step from the cache or done ─▶ layers ─▶ images
 //! ```
 //!
-//! Everything up to [`graph::Graph`] is pure: what a base image says of itself is asked of the caller.
+//! Everything up to [`graph::Graph`] is pure: what a base image says of itself is asked of the caller. The rest happens
+//! in one process inside the outer user namespace ([`serve`]): it copies files itself, and has its `RUN`s forked by a
+//! process with one thread ([`run::runner`]).
+//!
+//! On disk it owns `DATA/build/` (see [`cache`]). Layers and images are the image store's.
 
-mod check;
+pub mod cache;
+pub mod check;
+pub mod copy;
 pub mod dockerfile;
+mod error;
+mod execute;
+mod export;
 pub mod graph;
 pub mod ignore;
-pub mod remote;
+pub mod order;
+mod plan;
+mod remote;
+pub mod run;
+mod serve;
+mod session;
+mod state;
+mod step;
+
+pub use error::Error;
+pub use order::Order;
+pub use serve::{Said, serve};

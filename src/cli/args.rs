@@ -70,7 +70,7 @@ pub struct Global {
     #[arg(long, value_enum, value_name = "WHEN", env = "COMPOSE_ANSI", hide_env = true)]
     pub ansi: Option<AnsiChoice>,
     /// Say what would be done, and change nothing
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub dry_run: bool,
     /// Fetch so many images at once at most (-1: no bound)
     #[arg(

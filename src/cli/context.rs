@@ -7,8 +7,9 @@ use super::args::{AnsiChoice, Global, ProgressChoice};
 use crate::host::paths::Paths;
 use crate::ops::project::{Found, Project, Source};
 use crate::ops::{Ears, Session, project};
-use crate::progress::{Progress, Sink};
+use crate::progress::{Progress, Sink, build};
 use crate::report::{Exit, Report};
+use crate::ui;
 use crate::ui::console::{self, ColorChoice};
 use crate::ui::progress::{Display, Mode};
 use crate::ui::text;
@@ -21,6 +22,8 @@ pub struct Context {
     pub paths: Paths,
     /// Progress of this command.
     pub display: Display,
+    /// Builds of this command.
+    pub build: ui::build::Display,
     /// How progress is shown.
     pub mode: Mode,
     who: String,
@@ -43,7 +46,8 @@ impl Context {
             ProgressChoice::Quiet => Mode::Quiet,
         };
         let display = Display::new(mode, global.dry_run);
-        Context { paths: paths(), display, mode, who: format!("rcompose {command}"), global }
+        let build = ui::build::Display::new(mode);
+        Context { paths: paths(), display, build, mode, who: format!("rcompose {command}"), global }
     }
 
     /// Names options that are accepted for the sake of scripts and change nothing here.
@@ -104,12 +108,20 @@ impl Ears for Context {
         self.display.tell(progress);
     }
 
+    fn build(&self, word: build::Word) {
+        self.build.tell(word);
+    }
+
     fn warning(&self, warning: &str) {
-        self.display.aside(|| match self.mode {
-            Mode::Json => {
-                console::err_line(&serde_json::json!({ "level": "warning", "message": warning }).to_string());
-            }
-            _ => console::err_line(&text::warning(warning)),
+        self.display.aside(|| {
+            self.build.aside(|| match self.mode {
+                Mode::Json => {
+                    console::err_line(
+                        &serde_json::json!({ "level": "warning", "message": warning }).to_string(),
+                    );
+                }
+                _ => console::err_line(&text::warning(warning)),
+            })
         });
     }
 }
@@ -117,6 +129,7 @@ impl Ears for Context {
 impl Context {
     /// Prints a failure in the form that was asked for.
     pub fn fail(&self, report: &Report) {
+        self.build.finish();
         self.display.finish();
         match self.mode {
             Mode::Json => {

@@ -5,13 +5,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::report::{Exit, Report};
 
 /// A command or option, and what helps until it is there.
-const LATER: [(&str, Option<&str>); 10] = [
+const LATER: [(&str, Option<&str>); 9] = [
     (
         "attach",
         Some("`rcompose logs -f SERVICE` follows its output, `rcompose exec SERVICE sh` works inside"),
     ),
     ("bridge", None),
-    ("build", Some("build the image elsewhere, save it, and take it in with `rcompose load -i FILE`")),
     ("commit", None),
     ("cp", Some("`rcompose exec -T SERVICE tar -c PATH | tar -x` copies out of a container")),
     (
@@ -54,7 +53,6 @@ mod tests {
             let error = Cli::command().try_get_matches_from(words).expect_err("refused");
             assert_eq!(refused(&error).map(|report| report.message).as_deref(), expected, "{line}");
         };
-        check("build", Some("rcompose has no `build` yet"));
         check("-f x.yaml cp a:/b c", Some("rcompose has no `cp` yet"));
         check("up --watch", Some("rcompose has no `--watch` yet"));
         check("biuld", None);

@@ -23,12 +23,15 @@ use args::Cli;
 use commands::hidden::Inside;
 use context::Context;
 
-use crate::ops::worker;
+use crate::ops::{build, worker};
 use crate::ui::{console, text};
 
 /// Our processes inside the outer user namespace beside the keeper.
-const INSIDE: [(&str, Inside); 2] =
-    [(worker::COMMAND, commands::pull::worker), (commands::doctor::PROBE, commands::doctor::probe)];
+const INSIDE: [(&str, Inside); 3] = [
+    (worker::COMMAND, commands::pull::worker),
+    (build::COMMAND, commands::build::worker),
+    (commands::doctor::PROBE, commands::doctor::probe),
+];
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {

@@ -2,6 +2,7 @@
 
 use super::link::{self, NotStarted};
 use crate::host::files;
+use crate::network::spec::Protocol;
 use crate::report::{Exit, Report};
 use crate::{network, plan, runtime, volume};
 
@@ -71,8 +72,24 @@ pub enum Error {
         /// Its full name.
         network: String,
     },
+    /// Another container of the project has a port.
+    #[error("port `{address}/{}` of the host is published by container `{container}` already", protocol.name())]
+    PortPublished {
+        /// On the host.
+        address: std::net::SocketAddr,
+        /// Its protocol.
+        protocol: Protocol,
+        /// The other's name.
+        container: String,
+    },
+    /// A container of the project has the name that is asked for.
+    #[error("a container of the project has the name `{name}` already")]
+    NameInUse {
+        /// The name.
+        name: String,
+    },
     /// A bind whose source must be there.
-    #[error("service `{service}` binds `{}` at `{target}`, which does not exist", path.display())]
+    #[error("`{}` does not exist, which service `{service}` binds at `{target}`", path.display())]
     NothingToBind {
         /// The service.
         service: String,
@@ -138,12 +155,14 @@ pub enum Error {
         evidence: Vec<String>,
     },
     /// The time that the user allowed is over.
-    #[error("{} did not come to run in time (waited {} s)", list(containers), waited.as_secs_f64())]
+    #[error("{} not running or healthy after {:.1} s", list(containers), waited.as_secs_f64())]
     Timeout {
         /// Names of containers that are not as wanted.
         containers: Vec<String>,
         /// How long.
         waited: std::time::Duration,
+        /// What the last probes of unhealthy ones said.
+        evidence: Vec<String>,
     },
     /// Another command wants to go on.
     #[error("called off by `{who}`")]
@@ -205,6 +224,7 @@ impl From<Error> for Report {
             Error::Job { .. } => Exit::Job,
             Error::Unhealthy { .. } => Exit::Unhealthy,
             Error::Timeout { .. } => Exit::Timeout,
+            Error::PortPublished { .. } => Exit::PortBusy,
             _ => Exit::Failure,
         };
         match error {
@@ -220,7 +240,8 @@ impl From<Error> for Report {
             Error::Unhealthy { ref evidence, .. }
             | Error::Exited { ref evidence, .. }
             | Error::Job { ref evidence, .. }
-            | Error::Hook { ref evidence, .. } => {
+            | Error::Hook { ref evidence, .. }
+            | Error::Timeout { ref evidence, .. } => {
                 let mut report = Report::new(exit, error.to_string());
                 report.causes = evidence.clone();
                 report
@@ -234,6 +255,13 @@ impl From<Error> for Report {
                 report.hints = source.hints.clone();
                 report
             }
+            Error::PortPublished { address, .. } => {
+                let hint =
+                    format!("publish another host port than {}, or stop that container", address.port());
+                Report::from_error(exit, &error).hint(hint)
+            }
+            Error::NameInUse { .. } => Report::from_error(exit, &error)
+                .hint("give another name, or remove that container: `rcompose ps -a` lists it"),
             Error::NothingToBind { .. } => Report::from_error(exit, &error)
                 .hint("make it, or set `create_host_path: true` to have a directory made"),
             Error::Share { what: "the network" | "the process ids", .. } => {

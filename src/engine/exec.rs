@@ -203,7 +203,7 @@ impl Engine {
         };
         let not_running = || Error::NotRunning { service: config.service.name.clone() };
         let target = Target {
-            process: self.process(id).ok_or_else(not_running)?,
+            process: self.member(id).ok_or_else(not_running)?,
             namespaces: &config.spec.namespaces,
             user_namespace: &config.spec.user_namespace,
             cgroup: &group.procs(),

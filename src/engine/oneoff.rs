@@ -50,6 +50,9 @@ impl Engine {
             service.restart = RestartPolicy::No;
         }
         let container_name = match run.name {
+            Some(name) if self.project.borrow().records().iter().any(|other| other.name == name) => {
+                return Err(Error::NameInUse { name }.into());
+            }
             Some(name) => name,
             None => format!("{}-{}-run-{}", self.name(), service.name, random_hex(6).map_err(Error::from)?),
         };

@@ -103,10 +103,29 @@ impl Engine {
                 }
                 _ => false,
             };
-            if !ours || start.elapsed() > CLOSING {
+            if !ours {
                 return Err(Error::Network(error));
             }
+            if start.elapsed() > CLOSING {
+                return Err(self.named(error));
+            }
             tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Names the container of ours that has a port: our own process is none that the user should stop.
+    fn named(&self, error: network::Error) -> Error {
+        let network::Error::PortBusy { address, protocol, .. } = error else { return Error::Network(error) };
+        let project = self.project.borrow();
+        let has = |port: &BoundPort| {
+            let everywhere = port.host.ip().is_unspecified() || address.ip().is_unspecified();
+            port.protocol == protocol
+                && port.host.port() == address.port()
+                && (everywhere || port.host.ip() == address.ip())
+        };
+        match project.entries.values().find(|entry| entry.record.ports.iter().any(has)) {
+            Some(entry) => Error::PortPublished { address, protocol, container: entry.record.name.clone() },
+            None => Error::Network(error),
         }
     }
 

@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 use super::caller::Caller;
 use super::logs::{Reader, Window};
 use super::turn::CalledOff;
-use super::{Engine, Error};
+use super::{Engine, Error, now_ns};
 use crate::plan::desired::Condition;
 use crate::plan::observed::{Container, Health, State};
 use crate::progress;
 
 /// So many lines of a log are shown when its container fails.
 const EVIDENCE: usize = 5;
+
+/// What has no health check is well when it has run for so long without ending: a program that refuses its configuration
+/// ends in its first moments. It is also how often docker compose looks.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// What a container is, for who waits for it.
 enum Standing {
@@ -132,12 +136,11 @@ impl Engine {
         match tokio::time::timeout(timeout, work).await {
             Ok(result) => result,
             Err(_) => {
-                let late = self
-                    .chosen(services)
-                    .into_iter()
-                    .filter(|container| !matches!(self.fitness(container, true), Standing::Good(_)));
-                let containers = late.map(|container| container.name).collect();
-                Err(Error::Timeout { containers, waited: begun.elapsed() })
+                let mut late = self.chosen(services);
+                late.retain(|container| !matches!(self.fitness(container, true), Standing::Good(_)));
+                let evidence = late.iter().flat_map(|container| self.why_unhealthy(container)).collect();
+                let containers = late.into_iter().map(|container| container.name).collect();
+                Err(Error::Timeout { containers, waited: begun.elapsed(), evidence })
             }
         }
     }
@@ -173,8 +176,13 @@ impl Engine {
             if !pending {
                 return Ok(());
             }
-            if changed.changed().await.is_err() {
-                return Ok(());
+            let settles = self.chosen(services).iter().filter_map(unsettled).min();
+            let sleep = tokio::time::sleep(settles.unwrap_or_default());
+            tokio::select! {
+                ended = changed.changed() => if ended.is_err() {
+                    return Ok(());
+                },
+                () = sleep, if settles.is_some() => {}
             }
         }
     }
@@ -182,7 +190,10 @@ impl Engine {
     fn fitness(&self, container: &Container, patient: bool) -> Standing {
         match &container.state {
             State::Running { .. } if self.is_job(&container.service) => Standing::Pending,
-            State::Running { .. } if container.health.is_none() => Standing::Good("Healthy"),
+            State::Running { .. } if container.health.is_none() => match unsettled(container) {
+                Some(_) => Standing::Pending,
+                None => Standing::Good("Healthy"),
+            },
             State::Running { .. } if container.health == Some(Health::Unhealthy) && patient => {
                 Standing::Pending
             }
@@ -258,5 +269,17 @@ impl Engine {
     fn why_unhealthy(&self, container: &Container) -> Vec<String> {
         let project = self.project.borrow();
         project.entries.get(&container.id).map(|entry| entry.last_probe.clone()).unwrap_or_default()
+    }
+}
+
+/// How long a running container without health check is still to be watched; `None` when it has run for long enough.
+fn unsettled(container: &Container) -> Option<Duration> {
+    match container.state {
+        State::Running { since_ns, .. } if container.health.is_none() => {
+            // A clock that was set back makes nobody wait longer.
+            let ran = u64::try_from(now_ns().saturating_sub(since_ns)).map_or(SETTLED, Duration::from_nanos);
+            SETTLED.checked_sub(ran).filter(|left| !left.is_zero())
+        }
+        _ => None,
     }
 }

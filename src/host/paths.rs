@@ -3,6 +3,7 @@
 //! | path | owner | what |
 //! |---|---|---|
 //! | `DATA/images/` | `image` | an OCI layout, leases, `layers/HASH-OF-ID-MAP/`, under one lock |
+//! | `DATA/build/` | `build` | for each id map: records of steps, cache mounts; and what contexts were read |
 //! | `DATA/volumes/NAME/` | `volume` | `data/` and `volume.json` |
 //! | `STATE/projects/NAME/` | `engine` | `desired.json`, `lock`, `journal`, `containers/ID/` |
 //! | `STATE/projects/NAME/keeper.json` | `supervisor` | who the keeper is; here, for RUN is what users and logouts remove |
@@ -61,6 +62,11 @@ impl Paths {
     /// The image store.
     pub fn images(&self) -> PathBuf {
         self.data.join("images")
+    }
+
+    /// The cache of builds.
+    pub fn build(&self) -> PathBuf {
+        self.data.join("build")
     }
 
     /// All volumes.

@@ -51,6 +51,15 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// Returns the oldest child of a process that has one thread, while there is one.
+///
+/// `/proc/PID/task/TID/children` lists children in the order of their birth, and adopted ones behind (kernel with
+/// CONFIG_PROC_CHILDREN, which all distributions set).
+pub fn first_child(pid: i32) -> io::Result<Option<i32>> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    Ok(children.split_whitespace().next().and_then(|child| child.parse().ok()))
+}
+
 fn proc_directory(pid: i32) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(openat(CWD, Path::new("/proc").join(pid.to_string()), flags, Mode::empty())?)
@@ -71,6 +80,19 @@ fn parse_start_time(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_child_is_the_oldest() {
+        let mut first = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
+        let own = std::process::id() as i32;
+        // Tests that run beside this one have children of other threads, which are in other lists.
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        let listed = fs::read_to_string(format!("/proc/{own}/task/{thread}/children")).expect("listed");
+        assert_eq!(listed.trim(), first.id().to_string());
+        assert_eq!(first_child(first.id() as i32).expect("readable"), None);
+        first.kill().expect("killed");
+        first.wait().expect("reaped");
+    }
 
     #[test]
     fn the_start_time_is_found_behind_odd_names() {

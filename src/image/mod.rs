@@ -39,6 +39,7 @@ pub mod store;
 mod tests;
 pub mod unpack;
 mod usage;
+mod write;
 
 use std::fs::{self, File};
 use std::io;

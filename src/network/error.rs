@@ -138,11 +138,7 @@ struct Port(SocketAddr, Protocol);
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.1 {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        write!(f, "`{}/{protocol}`", self.0)
+        write!(f, "`{}/{}`", self.0, self.1.name())
     }
 }
 

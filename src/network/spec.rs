@@ -47,6 +47,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// As it is written: `tcp` or `udp`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
 /// A port of the host that leads to a port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PublishedPort {

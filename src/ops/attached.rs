@@ -12,14 +12,14 @@
 //! Four things are waited for at once: the answer to Apply (or Stop), events, the log files, and signals. What was
 //! missed, because the supervisor was replaced in between, is made up from what is on disk.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::call::{Ended, connect, ended};
-use super::observed::{Container, Observed, State};
+use super::observed::{Container, State};
 use super::project::Project;
 use super::status::{self, is_up, short_name};
 use super::up::{Options, Prepared, prepare};
@@ -130,7 +130,7 @@ pub fn up(
         answer: None,
         phase: Phase::Applying,
         since_ns,
-        alive: up_now(&prepared.present),
+        alive: up_now(&prepared),
         starved: HashSet::new(),
         told: HashSet::new(),
         shown,
@@ -185,13 +185,13 @@ fn names(prepared: &Prepared, shown: &HashSet<String>) -> Vec<String> {
     all
 }
 
-fn up_now(present: &Observed) -> HashSet<String> {
-    present
-        .containers
-        .iter()
-        .filter(|container| is_up(container))
-        .map(|container| container.id.0.clone())
-        .collect()
+/// Containers of the chosen services that are up before anything is done, with their services.
+fn up_now(prepared: &Prepared) -> HashMap<String, String> {
+    let ours = |container: &&Container| {
+        is_up(container) && !container.oneoff && prepared.desired.services.contains_key(&container.service)
+    };
+    let up = prepared.present.containers.iter().filter(ours);
+    up.map(|container| (container.id.0.clone(), container.service.clone())).collect()
 }
 
 fn subscribe(session: &Session<'_>, project: &str) -> Result<Client, Report> {
@@ -234,8 +234,8 @@ struct Attached<'a> {
     phase: Phase,
     /// When the command began; what ended earlier is none of its news.
     since_ns: i64,
-    /// Containers that have started and whose end was not told yet.
-    alive: HashSet<String>,
+    /// Containers that have started and whose end was not told yet, with their services.
+    alive: HashMap<String, String>,
     /// Containers of which the kernel has killed a process for want of memory, until their end is told.
     starved: HashSet<String>,
     /// Ends that were told: the container, and when it ended.
@@ -310,14 +310,14 @@ impl Attached<'_> {
         let ours = event.service.as_ref().is_some_and(|service| self.selected.contains(service));
         match event.action {
             Action::Start if ours => {
-                self.alive.insert(event.id);
+                self.alive.insert(event.id, event.service.unwrap_or_default());
             }
             Action::Oom if ours => {
                 self.starved.insert(event.id);
             }
             Action::Die { code } if ours => {
                 let id = event.id;
-                if self.alive.remove(&id) {
+                if self.alive.remove(&id).is_some() {
                     let containers = self.recorded()?;
                     let container = containers.iter().find(|container| container.id.0 == id);
                     // The record may speak of its next run already.
@@ -336,8 +336,10 @@ impl Attached<'_> {
     fn catch_up(&mut self) -> Result<(), Report> {
         for container in &self.recorded()? {
             if is_up(container) && self.selected.contains(&container.service) {
-                self.alive.insert(container.id.0.clone());
-            } else if (self.alive.remove(&container.id.0) || self.is_news(container)) && !container.oneoff {
+                self.alive.insert(container.id.0.clone(), container.service.clone());
+            } else if (self.alive.remove(&container.id.0).is_some() || self.is_news(container))
+                && !container.oneoff
+            {
                 self.exited(container, status::exit_code(container), status::end_reason(container))?;
             }
         }
@@ -454,12 +456,17 @@ impl Attached<'_> {
         Ok(())
     }
 
-    /// Whether a selected container runs or will run again.
+    /// Whether a container that is followed runs or will run again: of the services that the user named, else of all.
+    /// What the named ones depend on runs on when they have ended.
     fn anything_up(&self) -> Result<bool, Report> {
-        if !self.alive.is_empty() {
+        let followed = |service: &String| match self.named.as_slice() {
+            [] => self.selected.contains(service),
+            named => named.contains(service),
+        };
+        if self.alive.values().any(followed) {
             return Ok(true);
         }
-        let ours = |container: &&Container| !container.oneoff && self.selected.contains(&container.service);
+        let ours = |container: &&Container| !container.oneoff && followed(&container.service);
         Ok(self.recorded()?.iter().filter(ours).any(is_up))
     }
 

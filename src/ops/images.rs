@@ -39,7 +39,8 @@ pub fn ensure_all(
     services: &[&Service],
     options: &Options,
 ) -> Result<(BTreeMap<String, Image>, Lease), Report> {
-    let needs = needs(session, project, services, options)?;
+    build_needed(session, project, services, options)?;
+    let needs = needs(project, services, options)?;
     let store = worker::store(session)?;
     let lease = store.lease()?;
     let mut found = BTreeMap::new();
@@ -128,18 +129,17 @@ pub(super) fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
     Err(first.and(reports))
 }
 
-/// Says for each service which image it needs, and refuses what would have to be built.
-fn needs(
-    session: &Session<'_>,
-    project: &Project,
-    services: &[&Service],
-    options: &Options,
-) -> Result<Vec<Need>, Report> {
+/// Says for each service which image it needs.
+fn needs(project: &Project, services: &[&Service], options: &Options) -> Result<Vec<Need>, Report> {
     let default_platform = project::variable(project, "DOCKER_DEFAULT_PLATFORM");
     let mut needs = Vec::new();
     for service in services {
         let Some(text) = image_of(project, service)? else { continue };
-        let policy = policy(service, options);
+        // What is built is here by then, and no registry has it unless the file says so.
+        let policy = match (&service.build, service.pull_policy.as_deref()) {
+            (Some(_), None | Some("" | "build")) => PullPolicy::Missing,
+            _ => policy(service, options),
+        };
         let source = text.parse::<Source>().map_err(|error| {
             Report::from_error(Exit::File, &error)
                 .cause(format!("service `{}` has `image: {text}`", service.name))
@@ -151,11 +151,7 @@ fn needs(
             platform,
             always: matches!(policy, PullPolicy::Always | PullPolicy::OlderThan(_)),
         };
-        let need = Need { service: service.name.clone(), text, wanted, policy };
-        if service.build.is_some() {
-            refuse_build(session, service, &need, options)?;
-        }
-        needs.push(need);
+        needs.push(Need { service: service.name.clone(), text, wanted, policy });
     }
     Ok(needs)
 }
@@ -173,28 +169,41 @@ pub fn image_of(project: &Project, service: &Service) -> Result<Option<String>, 
     }
 }
 
-/// A service with `build:` can run from an image that is there; nothing is built yet.
-fn refuse_build(
+/// Builds the images of services that are to be built: those that are missing, or all that can be when it is asked for.
+fn build_needed(
     session: &Session<'_>,
-    service: &Service,
-    need: &Need,
+    project: &Project,
+    services: &[&Service],
     options: &Options,
 ) -> Result<(), Report> {
-    let wanted = options.build == Build::Always || service.pull_policy.as_deref() == Some("build");
+    let mut building = Vec::new();
     let store = worker::store(session)?;
-    if !wanted && image::resolve(&store, &need.wanted.source, &need.wanted.platform)?.is_some() {
+    for need in needs(project, services, options)? {
+        let Some(service) = services.iter().find(|service| service.name == need.service) else { continue };
+        if service.build.is_none() {
+            continue;
+        }
+        let asked = options.build == Build::Always || service.pull_policy.as_deref() == Some("build");
+        let is_here = image::resolve(&store, &need.wanted.source, &need.wanted.platform)?.is_some();
+        match options.build {
+            Build::Never if !is_here => {
+                let message = format!(
+                    "service `{}` needs an image that is not there and must not be built",
+                    service.name
+                );
+                return Err(Report::new(Exit::Build, message)
+                    .hint(format!("`rcompose build {}` builds it", service.name)));
+            }
+            Build::Never => {}
+            _ if asked || !is_here => building.push(service.name.clone()),
+            _ => {}
+        }
+    }
+    if building.is_empty() || session.dry_run {
         return Ok(());
     }
-    let message = match options.build {
-        Build::Never => {
-            format!("service `{}` needs an image that is not there and must not be built", service.name)
-        }
-        _ => format!("service `{}` has to be built, which rcompose cannot do yet", service.name),
-    };
-    Err(Report::new(Exit::Build, message).hint(format!(
-        "build it elsewhere as `{}`, save it, and take it in with `rcompose load -i FILE`",
-        need.text
-    )))
+    let building = super::build::Options { services: building, ..super::build::Options::default() };
+    super::build::build(session, project, &building)
 }
 
 /// When an image of a service is fetched. `build` is the builder's: what is built comes from no registry.
@@ -308,7 +317,7 @@ pub fn pull(
     let store = worker::store(session)?;
     let unbuilt: Vec<Service> =
         chosen.iter().map(|service| Service { build: None, ..(*service).clone() }).collect();
-    for need in needs(session, project, &unbuilt.iter().collect::<Vec<_>>(), &up)? {
+    for need in needs(project, &unbuilt.iter().collect::<Vec<_>>(), &up)? {
         let present = options.missing_only
             && image::resolve(&store, &need.wanted.source, &need.wanted.platform)?.is_some();
         if !present {

@@ -5,6 +5,7 @@
 //! on disk and start nobody.
 
 pub mod attached;
+pub mod build;
 pub mod call;
 pub mod desired;
 pub mod digests;
@@ -33,6 +34,8 @@ use crate::progress::{Progress, Sink};
 pub trait Ears: Sync {
     /// How far something is.
     fn progress(&self, progress: Progress);
+    /// How a build gets on.
+    fn build(&self, _: crate::progress::build::Word) {}
     /// What the user should know: a sentence without a full stop.
     fn warning(&self, text: &str);
 }

@@ -1,14 +1,16 @@
 //! Ports of the host, bound by the command in the user's own namespaces before anything starts. That is also the check:
 //! a busy port names its holder while nothing has been changed.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::Session;
 use super::observed::{Container, Observed};
-use super::status::{self, is_running};
+use super::status::is_running;
 use crate::api::message::BoundSocket;
 use crate::api::read;
-use crate::network::spec::PublishedPort;
+use crate::host::paths::Paths;
+use crate::network::spec::{Protocol, PublishedPort};
 use crate::network::{Error, publish};
 use crate::plan::desired::{Desired, Service};
 use crate::plan::steps::{Action, Plan};
@@ -72,7 +74,7 @@ fn bind<'a>(
                 // gives it to the container, or binds it and says who has it.
                 Err(Error::PortBusy { ref holder, .. })
                     if spawn::may_hold(session.paths, project, holder.as_ref().map(|holder| holder.pid)) => {}
-                Err(error) => return Err(refused(error, &service.name, number, &bound)),
+                Err(error) => return Err(refused(session.paths, error, &service.name, number, &bound)),
             }
         }
     }
@@ -81,29 +83,29 @@ fn bind<'a>(
 
 /// Binds one port.
 pub fn bind_one(
+    paths: &Paths,
     port: &PublishedPort,
     service: &str,
     number: u32,
     bound: &mut Vec<BoundSocket>,
     descriptors: &mut Vec<OwnedFd>,
 ) -> Result<(), Report> {
-    let sockets = publish::bind(port).map_err(|error| refused(error, service, number, bound))?;
+    let sockets = publish::bind(port).map_err(|error| refused(paths, error, service, number, bound))?;
     add(sockets, port, service, number, bound, descriptors);
     Ok(())
 }
 
 /// Says who has a port. Where it is this very command, for another container, that one is named: there is no process
 /// to stop.
-fn refused(error: Error, service: &str, number: u32, bound: &[BoundSocket]) -> Report {
-    let Error::PortBusy { address, protocol, holder: Some(ref holder) } = error else { return error.into() };
-    let rival = bound.iter().find(|other| {
-        let everywhere = other.address.ip().is_unspecified() || address.ip().is_unspecified();
-        other.port.protocol == protocol
-            && other.address.port() == address.port()
-            && (everywhere || other.address.ip() == address.ip())
-    });
-    let Some(rival) = rival.filter(|_| holder.pid == std::process::id()) else { return error.into() };
-    let port = format!("port `{address}/{}` of the host", status::protocol(protocol));
+fn refused(paths: &Paths, error: Error, service: &str, number: u32, bound: &[BoundSocket]) -> Report {
+    let Error::PortBusy { address, protocol, holder: Some(ref holder) } = error else {
+        return for_service(error, service);
+    };
+    let rival = bound.iter().find(|other| other.port.protocol == protocol && meet(other.address, address));
+    let Some(rival) = rival.filter(|_| holder.pid == std::process::id()) else {
+        return published(paths, address, protocol, service).unwrap_or_else(|| for_service(error, service));
+    };
+    let port = format!("port `{address}/{}` of the host", protocol.name());
     if rival.service == service {
         let message = format!("{port} can be had by one container of service `{service}` only");
         return Report::new(Exit::PortBusy, message)
@@ -113,6 +115,38 @@ fn refused(error: Error, service: &str, number: u32, bound: &[BoundSocket]) -> R
     let message = format!("{port} is asked for by service `{}` and by service `{service}`", rival.service);
     Report::new(Exit::PortBusy, message)
         .hint(format!("publish another host port than {} in one of them", address.port()))
+}
+
+/// Says for whom the port was to be bound.
+fn for_service(error: Error, service: &str) -> Report {
+    let report = Report::from(error);
+    report.cause(format!("service `{service}` publishes it"))
+}
+
+/// Names the container of any of the user's projects that has the port: its keeper is no process to stop.
+fn published(paths: &Paths, address: SocketAddr, protocol: Protocol, service: &str) -> Option<Report> {
+    // What cannot be read names nobody.
+    let standing = read::standing(paths).ok()?;
+    let has = |container: &Container| {
+        container.ports.iter().any(|port| port.protocol == protocol && meet(port.host, address))
+    };
+    let rival = standing.into_iter().find(|one| is_running(&one.container) && has(&one.container))?;
+    let port = format!("port `{address}/{}` of the host", protocol.name());
+    let (name, project) = (&rival.container.name, &rival.project);
+    let message = format!("{port} is published by container `{name}` of project `{project}`");
+    Some(Report::new(Exit::PortBusy, message).cause(format!("service `{service}` asks for it too")).hint(
+        format!(
+            "publish another host port than {}, or stop that one: `rcompose -p {project} stop {}`",
+            address.port(),
+            rival.container.service
+        ),
+    ))
+}
+
+/// Whether two addresses cannot be bound at the same time.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
 fn add(
@@ -165,11 +199,19 @@ mod tests {
 
     #[test]
     fn a_port_that_two_containers_ask_for_names_both() {
+        let home = tempfile::tempdir().expect("a directory");
+        let paths = Paths::find(
+            |name| (name == "RCOMPOSE_HOME").then(|| home.path().to_owned()),
+            0,
+            home.path(),
+            |_| false,
+        );
         let check = |service: &str, number: u32, expected: &str| {
             let port = free();
             let (mut bound, mut descriptors) = Bound::default();
-            bind_one(&port, "a", 1, &mut bound, &mut descriptors).expect("free");
-            let report = bind_one(&port, service, number, &mut bound, &mut descriptors).expect_err("taken");
+            bind_one(&paths, &port, "a", 1, &mut bound, &mut descriptors).expect("free");
+            let report =
+                bind_one(&paths, &port, service, number, &mut bound, &mut descriptors).expect_err("taken");
             let message = report.message.replace(&port.host_port.to_string(), "N");
             assert_eq!((message.as_str(), report.exit), (expected, Exit::PortBusy));
             assert!(report.hints.iter().all(|hint| !hint.contains("stop process")), "{:?}", report.hints);

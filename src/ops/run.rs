@@ -108,7 +108,7 @@ pub fn run(
     let (mut bound, mut descriptors) = dependencies_ports(session, &desired, options)?;
     if publish {
         for port in desired.services.get(&options.service).iter().flat_map(|service| &service.ports) {
-            ports::bind_one(port, &options.service, 0, &mut bound, &mut descriptors)?;
+            ports::bind_one(session.paths, port, &options.service, 0, &mut bound, &mut descriptors)?;
         }
     }
     if !options.detach {

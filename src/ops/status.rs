@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use super::Session;
 use super::observed::{Container, Health, Observed, State};
 use crate::api::read;
-use crate::network::spec::Protocol;
 use crate::report::{Exit, Report};
 
 /// Reads what exists of a project; of an unknown one nothing does.
@@ -82,14 +81,6 @@ pub fn health(container: &Container) -> Option<&'static str> {
         Health::Healthy => "healthy",
         Health::Unhealthy => "unhealthy",
     })
-}
-
-/// `tcp` or `udp`.
-pub fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
 }
 
 /// Returns the container of a service with a number, or the one with the lowest; it must run.

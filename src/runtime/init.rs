@@ -27,7 +27,8 @@ pub type Streams = [Option<OwnedFd>; 3];
 /// [`super::status::pair`].
 pub fn run(launch: &Launch, first: usize, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
     let stdio = &launch.stdio;
-    let made = [stdio.stdin, stdio.stdout, stdio.stderr].map(|stream| stream == Stream::Pipe);
+    let made = [stdio.stdin, stdio.stdout, stdio.stderr]
+        .map(|stream| matches!(stream, Stream::Pipe | Stream::Stdout));
     let mut child = Child { made, ..Child::new(descriptors, status) };
     let result = put_streams(streams).and_then(|()| {
         // Modes that are asked for are meant exactly; exec sets the usual mask.

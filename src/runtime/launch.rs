@@ -139,8 +139,14 @@ fn streams(
     let stdio = &launch.stdio;
     let mut streams: Streams = [None, None, None];
     let all = [("in", stdio.stdin), ("out", stdio.stdout), ("err", stdio.stderr)];
-    for (place, (name, stream)) in streams.iter_mut().zip(all) {
-        *place = Some(match stream {
+    for (number, (name, stream)) in all.into_iter().enumerate() {
+        streams[number] = Some(match stream {
+            Stream::Stdout => match &streams[1] {
+                Some(stdout) => stdout.try_clone()?,
+                None => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "a stream that leads nowhere"));
+                }
+            },
             Stream::Null => openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
             Stream::Slot(slot) => descriptors
                 .get(slot)

@@ -35,3 +35,4 @@ mod terminal;
 pub mod users;
 
 pub use error::Error;
+pub use rootfs::{mount_view, mount_writable};

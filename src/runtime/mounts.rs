@@ -48,7 +48,10 @@ pub(super) fn make(
         }
         .map_err(refused(file_system, target, Some(&context)))?;
     }
-    fsconfig_create(&context).map_err(refused(file_system, target, Some(&context)))?;
+    // What /proc/mounts shows in its first column, as mount(8) would have it.
+    fsconfig_set_string(&context, "source", file_system)
+        .and_then(|()| fsconfig_create(&context))
+        .map_err(refused(file_system, target, Some(&context)))?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(refused(
         file_system,
         target,

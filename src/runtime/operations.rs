@@ -46,6 +46,8 @@ pub enum Stream {
     Null,
     /// A pipe that the keeper makes, whose other end it keeps.
     Pipe,
+    /// Where standard output leads, when that is a pipe: their bytes stay in the order in which they were written.
+    Stdout,
     /// A descriptor of somebody else's.
     Slot(Slot),
 }

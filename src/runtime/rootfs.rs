@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, mkdirat, symlinkat};
 use rustix::io::Errno;
@@ -52,19 +52,37 @@ const OVERFLOW_ID: u32 = 65534;
 
 /// Mounts layers, the highest first, under the container's own directory.
 pub(super) fn overlay(layers: &[impl AsRef<Path>], writable: &Path) -> Result<Root, Error> {
-    let mut lower: Vec<OwnedFd> = Vec::new();
+    let lower = open_layers(layers)?;
+    let own = upper_and_work(writable, "", layers.first().map(AsRef::as_ref))?;
+    overlay_at(&lower, Some(&own), &mount_point(writable)?, "/")?;
+    // Opened again: the descriptor from before shows what lies below.
+    Ok(Root::new(mount_point(writable)?))
+}
+
+/// Mounts layers, the highest first, to be written to: what is written comes to be in `writable/upper`. Returns where
+/// they are mounted, in the mount namespace of the caller.
+pub fn mount_writable(layers: &[impl AsRef<Path>], writable: &Path) -> Result<PathBuf, Error> {
+    overlay(layers, writable)?;
+    Ok(writable.join("root"))
+}
+
+/// Mounts two layers or more, the highest first, to be looked at, on the directory `at`.
+pub fn mount_view(layers: &[impl AsRef<Path>], at: &Path) -> Result<(), Error> {
+    crate::host::files::make_private_dir(at)?;
+    overlay_at(&open_layers(layers)?, None, &open_directory(at)?, "/")
+}
+
+fn open_layers(layers: &[impl AsRef<Path>]) -> Result<Vec<OwnedFd>, Error> {
+    let mut open: Vec<OwnedFd> = Vec::new();
     let mut seen: Vec<&Path> = Vec::new();
     for layer in layers {
         // overlayfs refuses a directory twice (ELOOP). What a layer says it says at its highest place.
         if !seen.contains(&layer.as_ref()) {
-            lower.push(open_directory(layer.as_ref())?);
+            open.push(open_directory(layer.as_ref())?);
             seen.push(layer.as_ref());
         }
     }
-    let (upper, work) = upper_and_work(writable, "", layers.first().map(AsRef::as_ref))?;
-    overlay_at(&lower, &upper, &work, &mount_point(writable)?, "/")?;
-    // Opened again: the descriptor from before shows what lies below.
-    Ok(Root::new(mount_point(writable)?))
+    Ok(open)
 }
 
 /// Binds the container's own `upper` as the root, for an image without layers.
@@ -104,14 +122,14 @@ pub(super) fn host_userland(writable: &Path) -> Result<(Root, Vec<String>), Erro
         let is_empty = fs::read_dir(&host).is_ok_and(|mut entries| entries.next().is_none());
         if metadata.is_dir() && !is_empty {
             let (upper, work) = upper_and_work(writable, name, Some(&host))?;
-            overlays.push((name, open_directory(&host)?, upper, work));
+            overlays.push((name, open_directory(&host)?, (upper, work)));
         }
     }
     let root = bind_root(&base, writable)?;
     let mut warnings = Vec::new();
-    for (name, lower, upper, work) in overlays {
+    for (name, lower, own) in overlays {
         let place = root.top_directory(name)?;
-        match overlay_at(&[lower], &upper, &work, &place, name) {
+        match overlay_at(&[lower], Some(&own), &place, name) {
             // Mounts below it, as Docker's /etc/hosts where we are in a container, are locked as those of `/` are.
             Err(Error::Mount { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
                 bind_read_only(name, &place)?;
@@ -191,21 +209,23 @@ fn upper_and_work(writable: &Path, name: &str, like: Option<&Path>) -> Result<(O
 }
 
 /// Mounts an overlay and attaches it: by descriptors (Linux 6.13), else with mount(2) and names of descriptors, which
-/// fit 4096 bytes of options however long the paths are.
+/// fit 4096 bytes of options however long the paths are. Without directories of its own it is read-only.
 fn overlay_at(
     lower: &[OwnedFd],
-    upper: &OwnedFd,
-    work: &OwnedFd,
+    own: Option<&(OwnedFd, OwnedFd)>,
     place: &OwnedFd,
     target: &str,
 ) -> Result<(), Error> {
-    if let Some(tree) = overlay_by_descriptor(lower, upper, work, target)? {
+    if let Some(tree) = overlay_by_descriptor(lower, own, target)? {
         return attach(&tree, place, target);
     }
     let layers: Vec<String> = lower.iter().map(by_descriptor).collect();
-    let (upper, work) = (by_descriptor(upper), by_descriptor(work));
-    let options =
-        format!("userxattr,volatile,lowerdir={},upperdir={upper},workdir={work}\0", layers.join(":"));
+    let mut options = format!("userxattr,lowerdir={}", layers.join(":"));
+    if let Some((upper, work)) = own {
+        let (upper, work) = (by_descriptor(upper), by_descriptor(work));
+        options.push_str(&format!(",volatile,upperdir={upper},workdir={work}"));
+    }
+    options.push('\0');
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).ok();
     mount("overlay", by_descriptor(place).as_str(), "overlay", MountFlags::empty(), options)
         .map_err(refused("overlay", target, None))
@@ -217,12 +237,11 @@ fn overlay_at(
 /// `volatile`: without it, the end of a container syncs the whole file system.
 fn overlay_by_descriptor(
     lower: &[OwnedFd],
-    upper: &OwnedFd,
-    work: &OwnedFd,
+    own: Option<&(OwnedFd, OwnedFd)>,
     target: &str,
 ) -> Result<Option<OwnedFd>, Error> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused("overlay", target, None))?;
-    for flag in ["userxattr", "volatile"] {
+    for flag in ["userxattr"].into_iter().chain(own.map(|_| "volatile")) {
         fsconfig_set_flag(&context, flag).map_err(refused("overlay", target, Some(&context)))?;
     }
     for layer in lower {
@@ -232,7 +251,7 @@ fn overlay_by_descriptor(
             Err(error) => return Err(refused("overlay", target, Some(&context))(error)),
         }
     }
-    for (name, directory) in [("upperdir", upper), ("workdir", work)] {
+    for (name, directory) in own.iter().flat_map(|(upper, work)| [("upperdir", upper), ("workdir", work)]) {
         fsconfig_set_string(&context, name, by_descriptor(directory)).map_err(refused(
             "overlay",
             target,

@@ -251,7 +251,7 @@ impl Shown {
 }
 
 /// Cuts a styled line to so many columns: a longer one would wrap, and the next drawing would miss its beginning.
-fn fit(line: &str, columns: usize) -> String {
+pub(super) fn fit(line: &str, columns: usize) -> String {
     let mut cut = String::new();
     let mut used = 0;
     let mut in_style = false;

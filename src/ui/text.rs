@@ -16,8 +16,26 @@ const BOLD: Style = Style::new().bold();
 
 /// Returns a report as lines, the last without its end, styled.
 pub fn report(report: &Report) -> String {
+    written(&ERRORS, report)
+}
+
+/// Returns something doubtful in a file in the same form, as a warning.
+pub fn doubt(report: &Report) -> String {
+    written(&DOUBTS, report)
+}
+
+/// How the two kinds of report differ.
+struct Kind {
+    label: &'static str,
+    style: Style,
+}
+
+const ERRORS: Kind = Kind { label: "error", style: ERROR };
+const DOUBTS: Kind = Kind { label: "warning", style: WARNING };
+
+fn written(kind: &Kind, report: &Report) -> String {
     let mut text = String::new();
-    write_report(&mut text, report);
+    write_report(&mut text, kind, report);
     text.truncate(text.trim_end_matches('\n').len());
     text
 }
@@ -27,10 +45,11 @@ pub fn warning(text: &str) -> String {
     format!("{WARNING}warning{WARNING:#}{BOLD}:{BOLD:#} {}", printable::text(text))
 }
 
-fn write_report(text: &mut String, report: &Report) {
-    line(text, format_args!("{ERROR}error{ERROR:#}{BOLD}: {}{BOLD:#}", printable::text(&report.message)));
+fn write_report(text: &mut String, kind: &Kind, report: &Report) {
+    let Kind { label, style } = kind;
+    line(text, format_args!("{style}{label}{style:#}{BOLD}: {}{BOLD:#}", printable::text(&report.message)));
     for place in &report.places {
-        write_place(text, place);
+        write_place(text, *style, place);
     }
     for cause in &report.causes {
         line(text, format_args!("cause: {}", indented(cause)));
@@ -39,11 +58,11 @@ fn write_report(text: &mut String, report: &Report) {
         line(text, format_args!("{HINT}hint{HINT:#}: {}", indented(hint)));
     }
     for more in &report.more {
-        write_report(text, more);
+        write_report(text, kind, more);
     }
 }
 
-fn write_place(text: &mut String, place: &Place) {
+fn write_place(text: &mut String, style: Style, place: &Place) {
     let number = place.line.to_string();
     let margin = " ".repeat(number.len());
     line(text, format_args!("{margin}{FRAME}-->{FRAME:#} {}:{}:{}", place.file, place.line, place.column));
@@ -56,7 +75,7 @@ fn write_place(text: &mut String, place: &Place) {
     line(text, format_args!("{FRAME}{number} |{FRAME:#} {}", printable::text(&place.text)));
     line(
         text,
-        format_args!("{margin} {FRAME}|{FRAME:#} {}{ERROR}{caret}{label}{ERROR:#}", before_caret(place)),
+        format_args!("{margin} {FRAME}|{FRAME:#} {}{style}{caret}{label}{style:#}", before_caret(place)),
     );
 }
 
@@ -111,6 +130,15 @@ error: service `web` depends on `dbb`, which is not defined
    |         ^^^
 hint: did you mean `db`?
 ",
+        );
+    }
+
+    #[test]
+    fn a_doubt_looks_the_same_and_is_a_warning() {
+        let report = Report::new(Exit::Success, "m").place(place("a b", 1, 3, 1)).hint("why");
+        assert_eq!(
+            anstream::adapter::strip_str(&doubt(&report)).to_string(),
+            "warning: m\n --> compose.yaml:1:3\n  |\n1 | a b\n  |   ^\nhint: why"
         );
     }
 

@@ -93,3 +93,38 @@ fn exec_on_a_terminal_gives_a_terminal_of_that_size() {
     assert_eq!(code, Some(3), "{screen}");
     project.leaves_nothing();
 }
+
+#[test]
+fn a_container_with_our_init_is_entered_like_any_other() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "execinit",
+        r#"
+services:
+  app:
+    image: rootfs:/
+    command: sleep 1000
+    init: true
+    stop_grace_period: 0s
+    healthcheck: {test: ["CMD", "true"], interval: 500ms, retries: 1}
+"#,
+    );
+    project.run(&["up", "-d", "--wait"]).ok();
+    assert_eq!(project.run(&["exec", "-T", "app", "cat", "/proc/1/comm"]).ok(), "init\n");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_name_that_is_in_use_is_refused() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("runname", ONE);
+    project.run(&["up", "-d"]).ok();
+    let name = project.field("app", "Name");
+    let error = project.run(&["run", "--rm", "-T", "--name", &name, "app", "true"]).fails(1);
+    assert!(error.contains(&name) && error.contains("already"), "{error}");
+    project.leaves_nothing();
+}

@@ -30,7 +30,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &["plan", "image", "runtime", "network", "volume", "keeper", "host", "sys", "event", "progress"],
     ),
     ("keeper", &["runtime", "host", "sys"]),
-    ("build", &["image", "runtime", "network", "host", "progress"]),
+    ("build", &["image", "runtime", "network", "host", "sys", "progress"]),
     ("plan", &["image", "runtime", "network", "volume", "compose"]),
     ("image", &["host", "sys", "progress"]),
     ("network", &["host", "sys"]),

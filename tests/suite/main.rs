@@ -3,7 +3,9 @@
 
 mod support;
 
+mod build;
 mod chaos;
+mod check;
 mod errors;
 mod examples;
 mod exec;

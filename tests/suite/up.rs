@@ -166,3 +166,41 @@ services:
     assert_eq!(project.field("deaf", "ExitCode"), "137", "{screen}");
     project.leaves_nothing();
 }
+
+#[test]
+fn up_of_one_service_ends_with_it_while_others_run() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "upone",
+        r#"
+services:
+  server: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+  other: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+  job: {image: "rootfs:/", command: echo done, depends_on: [server]}
+"#,
+    );
+    project.run(&["up", "-d", "other"]).ok();
+    let shown = project.run(&["up", "job"]).ok();
+    assert!(shown.contains("done"), "{shown}");
+    assert_eq!(project.field("server", "State"), "running", "what it depends on runs on");
+    project.leaves_nothing();
+}
+
+#[test]
+fn wait_does_not_take_what_dies_at_once_for_healthy() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "waitdie",
+        r#"
+services:
+  broken: {image: "rootfs:/", command: "sh -c 'echo wrong setting >&2; exit 3'"}
+"#,
+    );
+    let error = project.run(&["up", "-d", "--wait"]).fails(1);
+    assert!(error.contains("exited (3)") && error.contains("wrong setting"), "{error}");
+    project.leaves_nothing();
+}

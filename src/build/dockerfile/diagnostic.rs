@@ -128,6 +128,16 @@ pub struct Warning {
     pub place: Option<Place>,
 }
 
+impl From<Warning> for Report {
+    /// Makes what a user sees: the finding with its rule, its line, and why the rule is there.
+    fn from(warning: Warning) -> Report {
+        let message = format!("{} ({})", warning.message, warning.rule.name());
+        let mut report = Report::new(Exit::Success, message).hint(warning.rule.about());
+        report.places.extend(warning.place);
+        report
+    }
+}
+
 /// A Dockerfile that cannot be built: why, and what was doubtful up to there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {

@@ -38,7 +38,7 @@ pub use rule::Rule;
 pub(super) use diagnostic::{Fault, Problem};
 pub(super) use directives::{boolean, check};
 pub(super) use duration::write as write_duration;
-pub(super) use expand::{Expanded, Lexer, NoVariables, Unexpandable, Variables};
+pub(super) use expand::{Expanded, Lexer, NoVariables, Unexpandable};
 pub(super) use heredoc::word as heredoc_word;
 pub(super) use lines::decode;
 pub(super) use parse::trigger;

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::build::check::Findings;
 use crate::build::dockerfile::{
     Check, Command, Diagnostic, Dockerfile, Fault, Instruction, Kind, Lexer, Problem, Refused, Rule, Span,
-    Variables, check,
+    check,
 };
-use crate::image::{Platform, Reference};
+use crate::image::Platform;
 use crate::report::Report;
 
+use super::globals::{self, Globals};
 use super::outline::{Base, Outline};
-use super::scope::{Scope, Vars, unexpandable};
+use super::scope::Scope;
 use super::{Action, Bases, Graph, Origin, Request, Stage, Step};
 
 /// Why an evaluation ends early.
@@ -75,10 +76,9 @@ fn walk(
     findings: &mut Findings,
 ) -> Result<(Vec<Stage>, Option<u64>), End> {
     let lexer = Lexer::new(file.directives.escape.char());
-    let predefined = predefined(file, request);
-    check_defaults(file, lexer, &predefined, findings);
-    let globals = globals(file, lexer, predefined, &request.args)?;
-    let epoch = epoch(&request.args, &globals)?;
+    globals::check_defaults(file, request, lexer, findings);
+    let globals = Globals::new(file, request, lexer, &request.args)?;
+    let epoch = globals.epoch(&request.args)?;
     let mut outline = Outline::new(file, request, &globals, findings)?;
     let target = outline.target(request.target.as_deref())?;
     let reachable = resolve(&mut outline, target, request, bases, findings)?;
@@ -105,88 +105,6 @@ fn walk(
         finish(&mut last.config, request);
     }
     Ok((stages, epoch))
-}
-
-/// Arguments that are there without being declared before the first FROM.
-fn predefined(file: &Dockerfile, request: &Request) -> Vars {
-    let target = request.platform.as_ref().unwrap_or(&request.build_platform);
-    let stage = match request.target.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) => name.to_owned(),
-        None => file
-            .stages
-            .last()
-            .and_then(|stage| stage.from.name.as_ref())
-            .map_or_else(String::new, |n| n.text.clone()),
-    };
-    let stage = if stage.is_empty() { "default".to_owned() } else { stage };
-    let variant = |platform: &Platform| platform.variant.clone().unwrap_or_default();
-    let build = &request.build_platform;
-    let pairs = [
-        ("BUILDPLATFORM", build.to_string()),
-        ("BUILDOS", build.os.clone()),
-        ("BUILDARCH", build.architecture.clone()),
-        ("BUILDVARIANT", variant(build)),
-        ("TARGETPLATFORM", target.to_string()),
-        ("TARGETOS", target.os.clone()),
-        ("TARGETARCH", target.architecture.clone()),
-        ("TARGETVARIANT", variant(target)),
-        ("TARGETSTAGE", stage),
-    ];
-    let given = |name: &str, value| request.args.get(name).cloned().unwrap_or(value);
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), given(name, value))).collect()
-}
-
-/// Adds the arguments that are declared before the first FROM.
-fn globals(
-    file: &Dockerfile,
-    lexer: Lexer,
-    mut vars: Vars,
-    given: &BTreeMap<String, String>,
-) -> Result<Vars, Fault> {
-    for item in file.global.iter().flat_map(|instruction| match &instruction.kind {
-        Kind::Arg(items) => items.as_slice(),
-        _ => &[],
-    }) {
-        let value = match (given.get(&item.name.text), &item.default) {
-            (Some(value), _) => value.clone(),
-            (None, Some(default)) => {
-                lexer
-                    .expand(&default.text, &vars)
-                    .map_err(|failed| unexpandable(&default.text, default.at, &failed))?
-                    .text
-            }
-            (None, None) => continue,
-        };
-        vars.insert(item.name.text.clone(), value);
-    }
-    Ok(vars)
-}
-
-/// Tells of stages whose base is no name when no arguments are given.
-fn check_defaults(file: &Dockerfile, lexer: Lexer, predefined: &Vars, findings: &mut Findings) {
-    let Ok(vars) = globals(file, lexer, predefined.clone(), &BTreeMap::new()) else { return };
-    for from in file.stages.iter().map(|stage| &stage.from) {
-        let Ok(expanded) = lexer.expand(&from.base.text, &vars) else { return };
-        if expanded.text.parse::<Reference>().is_err() {
-            let message = format!("without arguments, `{}` is empty or no name of an image", from.base.text);
-            findings.add(Rule::InvalidDefaultArgInFrom, from.base.at, message);
-        }
-    }
-}
-
-fn epoch(given: &BTreeMap<String, String>, globals: &Vars) -> Result<Option<u64>, Fault> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let Some(text) = given.get(NAME).map(String::as_str).or_else(|| Variables::get(globals, NAME)) else {
-        return Ok(None);
-    };
-    match text.parse() {
-        _ if text.is_empty() => Ok(None),
-        Ok(seconds) => Ok(Some(seconds)),
-        Err(_) => {
-            Problem::at(Span::default(), format!("SOURCE_DATE_EPOCH is a number of seconds, not `{text}`"))
-                .fail()
-        }
-    }
 }
 
 /// Asks for base images and adds triggers until nothing new is needed; returns the stages to walk.
@@ -264,7 +182,7 @@ fn finish(config: &mut crate::image::ImageConfig, request: &Request) {
 pub(super) struct Walk<'a> {
     pub request: &'a Request,
     pub lexer: Lexer,
-    pub globals: &'a Vars,
+    pub globals: &'a Globals,
     pub findings: &'a mut Findings,
     pub outline: &'a Outline<'a>,
     /// How stages ended, and what they are for, by their number in the file.

@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `evaluate` | the order of it all |
+//! | `globals` | arguments before the first FROM |
 //! | `outline` | which stages there are, what each begins with and needs; circles; the target |
 //! | `scope` | variables and configuration of a stage as they grow |
 //! | `configure`, `copy`, `run` | an instruction becomes a step |
@@ -18,6 +19,7 @@ mod configure;
 mod copy;
 mod evaluate;
 mod expose;
+mod globals;
 mod mount;
 mod outline;
 mod repository;

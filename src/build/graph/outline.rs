@@ -8,7 +8,8 @@ use crate::build::dockerfile::{
 };
 use crate::image::{ImageConfig, Platform, Reference};
 
-use super::scope::{Vars, unexpandable};
+use super::globals::Globals;
+use super::scope::unexpandable;
 use super::{BaseName, ContextKind, Origin, Request};
 
 /// A stage of the Dockerfile, and what is known of it before it is walked.
@@ -53,7 +54,7 @@ impl<'a> Outline<'a> {
     pub fn new(
         file: &'a Dockerfile,
         request: &'a Request,
-        globals: &Vars,
+        globals: &Globals,
         findings: &mut Findings,
     ) -> Result<Outline<'a>, Fault> {
         let target_platform = request.platform.clone().unwrap_or_else(|| request.build_platform.clone());
@@ -74,14 +75,14 @@ impl<'a> Outline<'a> {
         &self,
         stage: &'a Stage,
         lexer: Lexer,
-        globals: &Vars,
+        globals: &Globals,
         findings: &mut Findings,
     ) -> Result<Node<'a>, Fault> {
         let from = &stage.from;
         let expanded = lexer
-            .expand(&from.base.text, globals)
+            .expand(&from.base.text, &globals.values)
             .map_err(|failed| unexpandable(&from.base.text, from.base.at, &failed))?;
-        check_declared(&expanded.unmatched, from.base.at, globals, findings);
+        globals.check_declared(&expanded.unmatched, from.base.at, findings);
         let base_name = expanded.text;
         if base_name.is_empty() {
             return Problem::at(from.base.at, format!("the base `{}` is empty", from.base.text))
@@ -115,13 +116,14 @@ impl<'a> Outline<'a> {
         &self,
         stage: &Stage,
         lexer: Lexer,
-        globals: &Vars,
+        globals: &Globals,
         findings: &mut Findings,
     ) -> Result<Option<Platform>, Fault> {
         let Some(word) = &stage.from.platform else { return Ok(None) };
-        let expanded =
-            lexer.expand(&word.text, globals).map_err(|failed| unexpandable(&word.text, word.at, &failed))?;
-        check_declared(&expanded.unmatched, word.at, globals, findings);
+        let expanded = lexer
+            .expand(&word.text, &globals.values)
+            .map_err(|failed| unexpandable(&word.text, word.at, &failed))?;
+        globals.check_declared(&expanded.unmatched, word.at, findings);
         let only_target = expanded.matched.len() == 1 && expanded.matched.contains("TARGETPLATFORM");
         if only_target
             && expanded.unmatched.is_empty()
@@ -340,7 +342,7 @@ impl<'a> Outline<'a> {
             let at = self.nodes[index].stage.from.at;
             let mut triggers = Vec::with_capacity(texts.len());
             for text in texts {
-                let parsed = trigger(&text).map_err(|fault| {
+                let parsed = trigger(&text, at).map_err(|fault| {
                     let base = &self.nodes[index].base_name;
                     let first = text.lines().next().unwrap_or_default();
                     Box::new(fault.moved(at).prefixed(&format!("in the trigger `{first}` of `{base}`: ")))
@@ -379,16 +381,6 @@ fn named(name: &str, kind: ContextKind, platform: Platform) -> Base {
 
 fn is_named(node: &Node<'_>, name: &str) -> bool {
     node.stage.from.name.as_ref().is_some_and(|known| known.text.eq_ignore_ascii_case(name))
-}
-
-/// Tells of variables in FROM that are no global arguments.
-fn check_declared(unmatched: &[String], at: Span, globals: &Vars, findings: &mut Findings) {
-    for name in unmatched {
-        let near = crate::report::nearest(name, globals.keys().map(String::as_str));
-        let near = near.map_or_else(String::new, |near| format!(", did you mean `${near}`?"));
-        let message = format!("the argument `${name}` is not declared before the first FROM{near}");
-        findings.add(Rule::UndefinedArgInFrom, at, message);
-    }
 }
 
 /// Reads a platform; only an architecture, or only a system, is completed by the target's.

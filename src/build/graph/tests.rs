@@ -333,6 +333,8 @@ fn triggers_run_first_and_may_need_more_stages() {
     assert_eq!(stages.iter().map(|stage| stage.steps.len()).collect::<Vec<_>>(), [1, 1, 0]);
     assert_eq!(stages[0].config.on_build, ["RUN t"]);
     let found = problem_with("FROM small\nFROM broken", &request());
+    let inner = problem_with("FROM small AS a\nONBUILD USER a b\nFROM a", &request());
+    assert!(inner.starts_with("3:1: `a b` is no user"), "{inner}");
     assert_eq!(found, "2:1: in the trigger `FLY` of `broken`: unknown instruction `FLY`");
 }
 
@@ -580,7 +582,8 @@ fn the_checks_find_what_only_evaluation_sees() {
     check("FROM small\nWORKDIR a\nWORKDIR b", &["WorkdirRelativePath 2"]);
     check("FROM small\nWORKDIR /a\nWORKDIR b", &[]);
     check("FROM small\nEXPOSE 80/TCP 8080:80", &["ExposeProtoCasing 2", "ExposeInvalidFormat 2"]);
-    check("FROM small:${T}1\nARG T".replace("small:${T}1", "small${T}").as_str(), &["UndefinedArgInFrom 1"]);
+    check("FROM small${T}\nARG T", &["UndefinedArgInFrom 1"]);
+    check("ARG T\nFROM small${T}", &[]);
     check("FROM --platform=linux/amd64 small", &["FromPlatformFlagConstDisallowed 1"]);
     check("FROM --platform=linux/amd64 small AS small-amd64", &[]);
     check("FROM --platform=$TARGETPLATFORM small", &["RedundantTargetPlatform 1"]);

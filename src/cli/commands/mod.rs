@@ -1,5 +1,6 @@
 //! The table of commands: one file each, with its options and what it prints.
 
+pub mod build;
 pub mod completion;
 pub mod config;
 pub mod create;
@@ -85,6 +86,8 @@ pub enum Command {
     /// Print the project as it is understood
     #[command(alias = "convert")]
     Config(config::Args),
+    /// Build the images of services
+    Build(build::Args),
     /// Fetch the images of services
     Pull(pull::Args),
     /// Send the images of services to registries
@@ -139,6 +142,7 @@ impl Command {
             Command::Events(_) => "events",
             Command::Volumes(_) => "volumes",
             Command::Config(_) => "config",
+            Command::Build(_) => "build",
             Command::Pull(_) => "pull",
             Command::Push(_) => "push",
             Command::Login(_) => "login",
@@ -180,6 +184,7 @@ impl Command {
             Command::Events(args) => args.run(context),
             Command::Volumes(args) => args.run(context),
             Command::Config(args) => args.run(context),
+            Command::Build(args) => args.run(context),
             Command::Pull(args) => args.run(context),
             Command::Push(args) => args.run(context),
             Command::Login(args) => args.run(context),

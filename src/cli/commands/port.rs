@@ -28,9 +28,10 @@ impl Args {
         let observed = status::observed(&context.session(), &found.name)?;
         found.check(std::slice::from_ref(&self.service), &observed)?;
         let container = status::numbered(&observed, &self.service, self.index)?;
-        let address = container.ports.iter().find(|port| {
-            port.container_port == self.private_port && status::protocol(port.protocol) == self.protocol
-        });
+        let address = container
+            .ports
+            .iter()
+            .find(|port| port.container_port == self.private_port && port.protocol.name() == self.protocol);
         let Some(port) = address else {
             return Err(Report::new(
                 Exit::Failure,
@@ -55,9 +56,7 @@ fn published(container: &Container) -> String {
     let mut each: Vec<String> = container
         .ports
         .iter()
-        .map(|port| {
-            format!("{}->{}/{}", port.host.port(), port.container_port, status::protocol(port.protocol))
-        })
+        .map(|port| format!("{}->{}/{}", port.host.port(), port.container_port, port.protocol.name()))
         .collect();
     // The same for IPv4 and IPv6, mostly.
     each.dedup();

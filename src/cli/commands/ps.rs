@@ -212,7 +212,7 @@ fn status(container: &Container, now: i64) -> String {
 fn publishers(container: &Container) -> Vec<(String, u16, u16, &'static str)> {
     let mut found: Vec<(u16, &'static str, String, u16)> = Vec::new();
     for port in &container.ports {
-        let protocol = status::protocol(port.protocol);
+        let protocol = port.protocol.name();
         // One socket for both families is what "all addresses" means; Docker lists it as two.
         let both = port.asked_ip.is_unspecified() && port.asked_ip.is_ipv4() && port.host.is_ipv6();
         let own = match port.host.ip() {

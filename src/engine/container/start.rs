@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::oneshot;
 
 use crate::engine::caller::Caller;
@@ -12,7 +13,7 @@ use crate::engine::link::{NotStarted, Started};
 use crate::engine::project::Live;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
-use crate::host::process::boot_id;
+use crate::host::process::{boot_id, first_child};
 use crate::keeper::message::{Word, key};
 use crate::plan::observed::{Health, State};
 use crate::runtime::cgroup;
@@ -242,6 +243,26 @@ impl Engine {
         let project = self.project.borrow();
         let live = project.entries.get(id)?.live.as_ref()?;
         live.process.as_ref()?.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// A pidfd of a process whose namespaces may be joined: the main process, or the program below our init.
+    ///
+    /// Joining asks for the right to trace (ptrace(2), PTRACE_MODE_READ_REALCREDS), and our init is undumpable and has
+    /// the memory of the keeper, which is older than the outer user namespace: nobody in there may trace it.
+    pub(in crate::engine) fn member(&self, id: &ContainerId) -> Option<OwnedFd> {
+        let main = self.process(id)?;
+        let init = {
+            let project = self.project.borrow();
+            let entry = project.entries.get(id)?;
+            match entry.record.state {
+                State::Running { pid, .. } if entry.config.spec.init => pid,
+                _ => return Some(main),
+            }
+        };
+        // Listed again after opening: the number may have become another's. When the program ends, so does its init.
+        let program = first_child(init).ok()??;
+        let opened = pidfd_open(Pid::from_raw(program)?, PidfdFlags::empty()).ok()?;
+        (first_child(init).ok()? == Some(program)).then_some(opened)
     }
 }
 

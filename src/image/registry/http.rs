@@ -454,6 +454,11 @@ async fn message(mut response: Response) -> String {
     }
 }
 
+/// Makes a client for a file of the web, with the certificates that hold for its host.
+pub fn web_client(host: &str) -> Result<reqwest::Client, Error> {
+    build(host, is_loopback(host), false)
+}
+
 /// Makes the client for one host. Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, but for this
 /// very machine.
 fn build(host: &str, loopback: bool, insecure: bool) -> Result<reqwest::Client, Error> {
@@ -462,9 +467,9 @@ fn build(host: &str, loopback: bool, insecure: bool) -> Result<reqwest::Client, 
     let secure_stays_secure = redirect::Policy::custom(|attempt| {
         let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
         if was_secure && attempt.url().scheme() != "https" {
-            attempt.error("the registry redirects from HTTPS to plain HTTP")
+            attempt.error("the server redirects from HTTPS to plain HTTP")
         } else if attempt.previous().len() > 10 {
-            attempt.error("the registry redirects in a circle")
+            attempt.error("the server redirects in a circle")
         } else {
             attempt.follow()
         }

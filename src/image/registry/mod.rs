@@ -21,7 +21,7 @@ mod settings;
 mod tests;
 
 pub use error::Error;
-pub use http::is_loopback;
+pub use http::{is_loopback, web_client};
 pub use keys::{Config, Credentials, DockerConfig, Keys, host_of};
 pub use pull::{bring, digest, pull};
 pub use push::{Pushed, push};

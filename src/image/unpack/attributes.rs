@@ -3,11 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::entries::Meta;
-use super::{Error, OWNER};
+use super::{Error, OPAQUE, OWNER};
+
+/// The most that the kernel keeps of names or of one value (xattr(7)).
+const LONGEST: usize = 64 << 10;
 
 /// Which of an archive's attributes are set. Those of the overlay and of ours would let a layer say what only we may.
 pub fn is_allowed(name: &[u8]) -> bool {
@@ -55,6 +58,70 @@ pub fn apply_to_node(directory: BorrowedFd<'_>, name: &[u8], meta: &Meta, path: 
         .map_err(Error::entry("set the mode of", path))?;
     rustix::fs::utimensat(directory, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(Error::entry("set the time of", path))
+}
+
+/// Reads owner, mode, time and attributes of an open file or directory of a layer, as [`apply`] would set them; and
+/// whether it is an opaque directory.
+pub fn read(file: BorrowedFd<'_>, stat: &Stat) -> io::Result<(Meta, bool)> {
+    let mut meta = of_stat(stat);
+    let mut opaque = false;
+    for name in names(file)? {
+        if name == OPAQUE.as_bytes() {
+            opaque = true;
+        } else if name == OWNER.as_bytes() {
+            take_owner(&mut meta, &value(file, &name)?);
+        } else if is_allowed(&name) {
+            let value = value(file, &name)?;
+            meta.xattrs.push((name, value));
+        }
+    }
+    meta.xattrs.sort();
+    Ok((meta, opaque))
+}
+
+/// What a link or a node has, which is no attributes.
+pub fn of_stat(stat: &Stat) -> Meta {
+    Meta {
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mode: stat.st_mode & 0o7777,
+        mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
+        xattrs: Vec::new(),
+    }
+}
+
+/// `uid:gid:mode`, as [`own`] records it.
+fn take_owner(meta: &mut Meta, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    let mut parts = text.split(':');
+    let mut next = |radix| parts.next().and_then(|part| u32::from_str_radix(part, radix).ok());
+    if let (Some(uid), Some(gid), Some(mode)) = (next(10), next(10), next(8)) {
+        // Only what could not be given is recorded; the permissions themselves may have changed since.
+        (meta.uid, meta.gid) = (uid, gid);
+        meta.mode |= mode & 0o7000;
+    }
+}
+
+/// Names of the extended attributes of an open file.
+fn names(file: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let mut list = vec![0u8; 1024];
+    let length = loop {
+        match rustix::fs::flistxattr(file, &mut list[..]) {
+            Ok(length) => break length,
+            Err(Errno::RANGE) if list.len() < LONGEST => list.resize(LONGEST, 0),
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let names = list[..length].split(|byte| *byte == 0);
+    Ok(names.filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+}
+
+fn value(file: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
+    let mut value = vec![0u8; LONGEST];
+    let length = rustix::fs::fgetxattr(file, name, &mut value[..])?;
+    value.truncate(length);
+    Ok(value)
 }
 
 fn own(file: BorrowedFd<'_>, meta: &Meta, path: &[u8]) -> Result<(), Error> {

@@ -28,7 +28,7 @@ mod tests;
 use std::io::{self, Read};
 use std::path::Path;
 
-pub(super) use attributes::is_allowed;
+pub use attributes::{apply, apply_to_link, apply_to_node, of_stat, read};
 pub use entries::{Entries, Entry, Kind, Meta};
 pub(super) use extract::clean;
 pub use extract::{Extracted, extract};

@@ -9,10 +9,7 @@ use crate::network::spec::Protocol;
 
 /// Finds the process that has a port which cannot be bound, as far as this user may see it.
 pub fn find(address: SocketAddr, protocol: Protocol) -> Option<Holder> {
-    let kind = match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
+    let kind = protocol.name();
     let inodes: Vec<u64> = ["", "6"]
         .iter()
         .filter_map(|version| fs::read_to_string(format!("/proc/self/net/{kind}{version}")).ok())

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat,
 use rustix::io::Errno;
 use tar::{EntryType, Header};
 
-use super::unpack::{OPAQUE, OWNER, is_allowed};
+use super::unpack::{self, Meta};
 
 const BLOCK: usize = 512;
 const BUFFER: usize = 256 << 10;
@@ -50,20 +50,20 @@ pub enum Error {
     },
 }
 
-/// Writes the layer in the directory `layer` as a tar. `below` is the root of what it lies over, if there is any: the
+/// Writes the layer in the directory `layer` as a tar; returns how many bytes its files have. `below` is the root of what it lies over, if there is any: the
 /// root directory itself is an entry only when it differs from that.
-pub fn pack(layer: &Path, below: Option<&Path>, out: &mut dyn Write) -> Result<(), Error> {
+pub fn pack(layer: &Path, below: Option<&Path>, out: &mut dyn Write) -> Result<u64, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &Path| {
         rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| failed("open", path.as_os_str().as_encoded_bytes())(error.into()))
     };
     let root = open(layer)?;
-    let mut packer = Packer { out, links: HashMap::new(), buffer: vec![0; BUFFER] };
-    let own = Attributes::of_directory(&root, b".")?;
+    let mut packer = Packer { out, links: HashMap::new(), buffer: vec![0; BUFFER], bytes: 0 };
+    let own = attributes(root.as_fd(), b".")?.0;
     let differs = match below {
         Some(below) => {
-            let other = Attributes::of_directory(&open(below)?, b".")?;
+            let other = attributes(open(below)?.as_fd(), b".")?.0;
             (own.uid, own.gid, own.mode) != (other.uid, other.gid, other.mode) || own.xattrs != other.xattrs
         }
         None => (own.uid, own.gid, own.mode) != (0, 0, 0o755) || !own.xattrs.is_empty(),
@@ -80,88 +80,10 @@ fn failed(doing: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Read { doing, path, source }
 }
 
-/// Who and what an entry is.
-#[derive(Default)]
-struct Attributes {
-    uid: u32,
-    gid: u32,
-    mode: u32,
-    mtime: i64,
-    /// Name and value, in order of their names.
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    opaque: bool,
-}
-
-impl Attributes {
-    fn plain(stat: &Stat) -> Attributes {
-        Attributes {
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mode: stat.st_mode & 0o7777,
-            mtime: stat.st_mtime,
-            ..Attributes::default()
-        }
-    }
-
-    fn of_directory(directory: &OwnedFd, path: &[u8]) -> Result<Attributes, Error> {
-        let stat = rustix::fs::fstat(directory).map_err(|error| failed("look at", path)(error.into()))?;
-        Attributes::of_file(directory.as_fd(), &stat, path)
-    }
-
-    /// Of an open file or directory, with its extended attributes.
-    fn of_file(file: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<Attributes, Error> {
-        let mut attributes = Attributes::plain(stat);
-        for name in names(file).map_err(failed("list the attributes of", path))? {
-            let read = || value(file, &name).map_err(failed("read an attribute of", path));
-            if name == OPAQUE.as_bytes() {
-                attributes.opaque = true;
-            } else if name == OWNER.as_bytes() {
-                attributes.take_owner(&read()?);
-            } else if is_allowed(&name) {
-                let value = read()?;
-                attributes.xattrs.push((name, value));
-            }
-        }
-        attributes.xattrs.sort();
-        Ok(attributes)
-    }
-
-    /// `uid:gid:mode`, as the unpacker records it.
-    fn take_owner(&mut self, text: &[u8]) {
-        let text = String::from_utf8_lossy(text);
-        let mut parts = text.split(':');
-        let mut next = |radix| parts.next().and_then(|part| u32::from_str_radix(part, radix).ok());
-        if let (Some(uid), Some(gid), Some(mode)) = (next(10), next(10), next(8)) {
-            // Only what could not be given is recorded; the permissions themselves may have changed since.
-            (self.uid, self.gid) = (uid, gid);
-            self.mode |= mode & 0o7000;
-        }
-    }
-}
-
-/// Names of the extended attributes of an open file.
-fn names(file: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
-    let mut list = [0u8; 1024];
-    let listed = match rustix::fs::flistxattr(file, &mut list[..]) {
-        Ok(length) => list[..length].to_vec(),
-        Err(Errno::RANGE) => {
-            let mut long = vec![0u8; 64 << 10];
-            let length = rustix::fs::flistxattr(file, &mut long[..])?;
-            long.truncate(length);
-            long
-        }
-        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
-}
-
-fn value(file: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
-    // 64 KiB is the most that the kernel keeps (xattr(7)).
-    let mut value = vec![0u8; 64 << 10];
-    let length = rustix::fs::fgetxattr(file, name, &mut value[..])?;
-    value.truncate(length);
-    Ok(value)
+/// Of an open directory or file: who and what it is, and whether it hides what is below.
+fn attributes(file: BorrowedFd<'_>, path: &[u8]) -> Result<(Meta, bool), Error> {
+    let stat = rustix::fs::fstat(file).map_err(|error| failed("look at", path)(error.into()))?;
+    unpack::read(file, &stat).map_err(failed("read the attributes of", path))
 }
 
 struct Packer<'a> {
@@ -169,6 +91,8 @@ struct Packer<'a> {
     /// Files with several names: the first name by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    /// Of all files so far.
+    bytes: u64,
 }
 
 impl Packer<'_> {
@@ -198,16 +122,17 @@ impl Packer<'_> {
         let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| failed("look at", path)(error.into()))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let attributes = Attributes::plain(&stat);
+        let meta = unpack::of_stat(&stat);
         match kind {
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let child = openat(directory, name, flags, Mode::empty())
                     .map_err(|error| failed("open", path)(error.into()))?;
-                let attributes = Attributes::of_file(child.as_fd(), &stat, path)?;
+                let (meta, opaque) =
+                    unpack::read(child.as_fd(), &stat).map_err(failed("read the attributes of", path))?;
                 path.push(b'/');
-                self.entry(path, EntryType::Directory, &attributes, &[], 0)?;
-                if attributes.opaque {
+                self.entry(path, EntryType::Directory, &meta, &[], 0)?;
+                if opaque {
                     let mark = [path.as_slice(), b".wh..wh..opq"].concat();
                     self.whiteout(&mark)?;
                 }
@@ -217,10 +142,10 @@ impl Packer<'_> {
             FileType::Symlink => {
                 let target = readlinkat(directory, name, Vec::new())
                     .map_err(|error| failed("read link", path)(error.into()))?;
-                if self.is_another_name(&stat, path, &attributes)? {
+                if self.is_another_name(&stat, path, &meta)? {
                     return Ok(());
                 }
-                self.entry(path, EntryType::Symlink, &attributes, target.as_bytes(), 0)
+                self.entry(path, EntryType::Symlink, &meta, target.as_bytes(), 0)
             }
             FileType::CharacterDevice if stat.st_rdev == 0 => {
                 let parent = path.len() - name.len();
@@ -242,12 +167,13 @@ impl Packer<'_> {
             other => other,
         };
         let mut file = File::from(opened.map_err(|error| failed("open", path)(error.into()))?);
-        let attributes = Attributes::of_file(file.as_fd(), stat, path)?;
-        if self.is_another_name(stat, path, &attributes)? {
+        let (meta, _) = unpack::read(file.as_fd(), stat).map_err(failed("read the attributes of", path))?;
+        if self.is_another_name(stat, path, &meta)? {
             return Ok(());
         }
         let size = stat.st_size as u64;
-        self.entry(path, EntryType::Regular, &attributes, &[], size)?;
+        self.bytes += size;
+        self.entry(path, EntryType::Regular, &meta, &[], size)?;
         let mut left = size;
         while left > 0 {
             let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -266,8 +192,8 @@ impl Packer<'_> {
 
     /// A pipe or a device, which is not opened: that would be using it.
     fn special(&mut self, path: &[u8], stat: &Stat, kind: EntryType) -> Result<(), Error> {
-        let attributes = Attributes::plain(stat);
-        if self.is_another_name(stat, path, &attributes)? {
+        let meta = unpack::of_stat(stat);
+        if self.is_another_name(stat, path, &meta)? {
             return Ok(());
         }
         let mut header = Header::new_ustar();
@@ -278,11 +204,11 @@ impl Packer<'_> {
                 .and_then(|()| header.set_device_minor(minor))
                 .map_err(Error::Write)?;
         }
-        self.write_entry(header, path, kind, &attributes, &[], 0)
+        self.write_entry(header, path, kind, &meta, &[], 0)
     }
 
     /// Writes a hard link if the file has been packed under another name.
-    fn is_another_name(&mut self, stat: &Stat, path: &[u8], attributes: &Attributes) -> Result<bool, Error> {
+    fn is_another_name(&mut self, stat: &Stat, path: &[u8], meta: &Meta) -> Result<bool, Error> {
         if stat.st_nlink < 2 {
             return Ok(false);
         }
@@ -290,7 +216,7 @@ impl Packer<'_> {
         match self.links.get(&id) {
             Some(first) => {
                 let first = first.clone();
-                self.entry(path, EntryType::Link, attributes, &first, 0)?;
+                self.entry(path, EntryType::Link, meta, &first, 0)?;
                 Ok(true)
             }
             None => {
@@ -302,18 +228,18 @@ impl Packer<'_> {
 
     /// An empty file whose name says it all. Its time must not depend on when it was made.
     fn whiteout(&mut self, path: &[u8]) -> Result<(), Error> {
-        self.entry(path, EntryType::Regular, &Attributes::default(), &[], 0)
+        self.entry(path, EntryType::Regular, &Meta::default(), &[], 0)
     }
 
     fn entry(
         &mut self,
         path: &[u8],
         kind: EntryType,
-        attributes: &Attributes,
+        meta: &Meta,
         link: &[u8],
         size: u64,
     ) -> Result<(), Error> {
-        self.write_entry(Header::new_ustar(), path, kind, attributes, link, size)
+        self.write_entry(Header::new_ustar(), path, kind, meta, link, size)
     }
 
     fn write_entry(
@@ -321,17 +247,17 @@ impl Packer<'_> {
         mut header: Header,
         path: &[u8],
         kind: EntryType,
-        attributes: &Attributes,
+        meta: &Meta,
         link: &[u8],
         size: u64,
     ) -> Result<(), Error> {
         let mut records = Records::default();
         header.set_entry_type(kind);
-        header.set_mode(attributes.mode);
-        header.set_uid(records.number("uid", attributes.uid.into(), MAX_OCTAL_7));
-        header.set_gid(records.number("gid", attributes.gid.into(), MAX_OCTAL_7));
+        header.set_mode(meta.mode);
+        header.set_uid(records.number("uid", meta.uid.into(), MAX_OCTAL_7));
+        header.set_gid(records.number("gid", meta.gid.into(), MAX_OCTAL_7));
         header.set_size(records.number("size", size, MAX_OCTAL_11));
-        header.set_mtime(records.time(attributes.mtime));
+        header.set_mtime(records.time(meta.mtime.0));
         if !put_path(&mut header, path) {
             records.add(b"path", path);
         }
@@ -339,7 +265,7 @@ impl Packer<'_> {
             records.add(b"linkpath", link);
         }
         // A hard link's attributes are those of its first name.
-        for (name, value) in attributes.xattrs.iter().filter(|_| kind != EntryType::Link) {
+        for (name, value) in meta.xattrs.iter().filter(|_| kind != EntryType::Link) {
             records.add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
         }
         header.set_cksum();
@@ -372,8 +298,9 @@ impl Packer<'_> {
         self.out.write_all(&[0; BLOCK][..padding]).map_err(Error::Write)
     }
 
-    fn finish(self) -> Result<(), Error> {
-        self.out.write_all(&[0; 2 * BLOCK]).map_err(Error::Write)
+    fn finish(self) -> Result<u64, Error> {
+        self.out.write_all(&[0; 2 * BLOCK]).map_err(Error::Write)?;
+        Ok(self.bytes)
     }
 }
 
@@ -459,179 +386,6 @@ fn put_link(header: &mut Header, link: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use rustix::fs::{CWD, XattrFlags};
-
-    use super::super::unpack::{Entries, Kind};
-    use super::*;
-
-    /// Makes a tree of lines `KIND PATH [MORE]`, with fixed times.
-    fn tree(lines: &str) -> tempfile::TempDir {
-        let root = tempfile::tempdir().expect("a temporary directory");
-        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("set");
-        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let mut words = line.split(' ');
-            let (kind, path) = (words.next().expect("a kind"), words.next().expect("a path"));
-            let more = words.next().unwrap_or_default();
-            let at = root.path().join(path);
-            match kind {
-                "dir" => fs::create_dir(&at).expect("made"),
-                "opaque" => {
-                    fs::create_dir(&at).expect("made");
-                    rustix::fs::setxattr(&at, OPAQUE, b"y", XattrFlags::empty()).expect("set");
-                }
-                "file" => fs::write(&at, more).expect("written"),
-                "owned" => {
-                    fs::write(&at, "").expect("written");
-                    rustix::fs::setxattr(&at, OWNER, more.as_bytes(), XattrFlags::empty()).expect("set");
-                }
-                "noted" => {
-                    fs::write(&at, "").expect("written");
-                    rustix::fs::setxattr(&at, "user.note", more.as_bytes(), XattrFlags::empty())
-                        .expect("set");
-                }
-                "link" => symlink(more, &at).expect("linked"),
-                "hard" => fs::hard_link(root.path().join(more), &at).expect("linked"),
-                "fifo" => rustix::fs::mknodat(CWD, &at, FileType::Fifo, Mode::RUSR, 0).expect("made"),
-                "gone" => {
-                    rustix::fs::mknodat(CWD, &at, FileType::CharacterDevice, Mode::empty(), 0).expect("made");
-                }
-                other => panic!("{other}"),
-            }
-        }
-        root
-    }
-
-    fn packed(root: &Path) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        pack(root, Some(root), &mut bytes).expect("packed");
-        bytes
-    }
-
-    fn check(lines: &str, expected: &str) {
-        let root = tree(lines);
-        let bytes = packed(root.path());
-        assert_eq!(bytes.len() % BLOCK, 0);
-        let mut entries = Entries::new(bytes.as_slice());
-        let mut found = String::new();
-        while let Some(entry) = entries.next_entry().expect("a tar") {
-            let data = entries.read_all(1 << 20).expect("data");
-            let mut line = format!("{:?} {}", entry.kind, String::from_utf8_lossy(&entry.path));
-            match entry.kind {
-                Kind::HardLink | Kind::Symlink => {
-                    line.push_str(&format!(" {}", String::from_utf8_lossy(&entry.link)));
-                }
-                Kind::File if !data.is_empty() => {
-                    line.push_str(&format!(" {}", String::from_utf8_lossy(&data)));
-                }
-                _ => {}
-            }
-            for (name, value) in &entry.meta.xattrs {
-                let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-                line.push_str(&format!(" {name}={value}"));
-            }
-            if entry.meta.uid > 1_000_000 || lines.contains("owned") {
-                let (uid, gid) = (entry.meta.uid, entry.meta.gid);
-                line.push_str(&format!(" {uid}:{gid} {:o}", entry.meta.mode));
-            }
-            found.push_str(&line);
-            found.push('\n');
-        }
-        let expected: String = expected
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .map(|line| format!("{line}\n"))
-            .collect();
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn entries_come_in_order_with_parents_first() {
-        check(
-            "file b 1\n dir a\n file a/z 2\n link a/y z\n fifo a/p\n dir a-b\n file a-b/x 3",
-            "Directory a/\n Fifo a/p\n Symlink a/y z\n File a/z 2\n Directory a-b/\n File a-b/x 3\n File b 1",
-        );
-    }
-
-    #[test]
-    fn overlay_marks_become_whiteouts() {
-        check(
-            "gone x\n opaque d\n file d/n 1\n dir e\n gone e/y",
-            "Directory d/\n File d/.wh..wh..opq\n File d/n 1\n Directory e/\n File e/.wh.y\n File .wh.x",
-        );
-    }
-
-    #[test]
-    fn a_file_with_two_names_is_packed_once() {
-        check(
-            "file a 1\n hard b a\n dir d\n hard d/c a",
-            "File a 1\n HardLink b a\n Directory d/\n HardLink d/c a",
-        );
-    }
-
-    #[test]
-    fn recorded_owners_and_attributes_of_users_are_kept_and_those_of_the_overlay_are_not() {
-        check("owned f 70:5000000:4755", "File f 70:5000000 4644");
-        check("noted f red", "File f user.note=red");
-    }
-
-    #[test]
-    fn long_and_odd_names_survive() {
-        let long = "n".repeat(120);
-        let deep = format!("{}/{}", "d".repeat(100), "e".repeat(90));
-        check(
-            &format!("file {long} 1\n dir {}\n file {deep} 2\n link l {long}\n file é 3", "d".repeat(100)),
-            &format!(
-                "Directory {}/\n File {deep} 2\n Symlink l {long}\n File {long} 1\n File é 3",
-                "d".repeat(100)
-            ),
-        );
-        let root = tempfile::tempdir().expect("a temporary directory");
-        let name = std::ffi::OsStr::from_bytes(b"\xff\xfe");
-        fs::write(root.path().join(name), "").expect("written");
-        let bytes = packed(root.path());
-        let entry = Entries::new(bytes.as_slice()).next_entry().expect("a tar").expect("an entry");
-        assert_eq!(entry.path, b"\xff\xfe");
-    }
-
-    #[test]
-    fn the_same_files_are_the_same_bytes_and_tar_reads_them() {
-        let lines = "dir d\n file d/a 1\n hard d/b d/a\n link l d\n gone w";
-        let (one, two) = (tree(lines), tree(lines));
-        let time = rustix::fs::Timespec { tv_sec: 7, tv_nsec: 5 };
-        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-        for root in [&one, &two] {
-            for name in ["d/a", "d", "l", "w"] {
-                rustix::fs::utimensat(CWD, root.path().join(name), &times, AtFlags::SYMLINK_NOFOLLOW)
-                    .expect("set");
-            }
-        }
-        let bytes = packed(one.path());
-        assert_eq!(bytes, packed(two.path()));
-        let mut archive = tar::Archive::new(bytes.as_slice());
-        let names: Vec<String> = archive
-            .entries()
-            .expect("a tar")
-            .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
-            .collect();
-        assert_eq!(names, ["d/", "d/a", "d/b", "l", ".wh.w"]);
-    }
-
-    #[test]
-    fn the_root_is_an_entry_when_it_differs_from_the_one_below() {
-        let (root, below) = (tree(""), tree(""));
-        fs::set_permissions(below.path(), fs::Permissions::from_mode(0o700)).expect("set");
-        let names = |below: &Path| {
-            let mut bytes = Vec::new();
-            pack(root.path(), Some(below), &mut bytes).expect("packed");
-            Entries::new(bytes.as_slice()).next_entry().expect("a tar").map(|entry| entry.path)
-        };
-        assert_eq!(names(below.path()), Some(b"./".to_vec()));
-        assert_eq!(names(root.path()), None);
-    }
-}
+pub mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The cache of steps: what was made once is not made again.
+//!
+//! ```text
+//! DATA/build/KEY/steps/HEX        one record for each step: which layer it made           KEY: the id map
+//! DATA/build/KEY/steps/HEX.lock   held by who does that step
+//! DATA/build/KEY/sums/HEX         the sum of what is read of a stage or an image
+//! DATA/build/KEY/mounts/HEX/      cache mounts, see [`mounts`]
+//! DATA/build/files/HEX            sums of the files of a context
+//! ```
+//!
+//! A step's key is a sum of everything that can make a difference: the result of the step before, the expanded
+//! instruction, the content of what it reads. So a record is either right or not found, whoever made it: projects share
+//! the cache, and nothing in it ever has to be taken back. What a `RUN` makes is not determined by its key; each of its
+//! results has an identity of its own, and what is built on an older result is not found for a newer one.
+//!
+//! Layers belong to the image store, where a pin of the record's name keeps them; who collects there looks at pins only.
+
+mod key;
+mod lock;
+pub mod mounts;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::files::{self, Durability, failed};
+use crate::image::{Digest, Store};
+
+pub use key::{Key, KeyMaker, NoKey};
+pub use lock::StepLock;
+
+const FORMAT: u32 = 1;
+/// The pins of this cache in the store begin so.
+const PIN: &str = "build-";
+
+/// The records for one id map.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    steps: PathBuf,
+    sums: PathBuf,
+    mounts: PathBuf,
+    store: Store,
+}
+
+/// What a step has made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The identity of the files after it.
+    pub result: Key,
+    /// Its layer, an empty one too.
+    pub layer: Layer,
+    /// When it was made, seconds since 1970.
+    pub created: u64,
+    /// The instruction.
+    pub title: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A layer of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// The name of its directory in the store: a chain id, or made up as long as it is not packed.
+    pub directory: Digest,
+    /// As part of an image.
+    pub packed: Option<Packed>,
+    /// Bytes of its files, once they were counted.
+    pub bytes: Option<u64>,
+}
+
+/// A layer as a tar in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// The digest of its tar.
+    pub diff_id: Digest,
+    /// The digest of its blob.
+    pub blob: Digest,
+}
+
+impl Layer {
+    fn digests(&self) -> impl Iterator<Item = &Digest> {
+        std::iter::once(&self.directory).chain(self.packed.iter().map(|packed| &packed.blob))
+    }
+}
+
+impl Cache {
+    /// Opens the cache below `root` for an id map, and makes what is missing.
+    pub fn open(root: &Path, id_map_key: &str, store: Store) -> Result<Cache, files::Error> {
+        let own = root.join(id_map_key);
+        let (steps, sums, mounts) = (own.join("steps"), own.join("sums"), own.join("mounts"));
+        let cache = Cache { steps, sums, mounts, store };
+        for directory in [&cache.steps, &cache.sums, &cache.mounts] {
+            files::make_private_dir(directory)?;
+        }
+        Ok(cache)
+    }
+
+    /// The directory of all cache mounts.
+    pub fn mounts(&self) -> &Path {
+        &self.mounts
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.steps.join(key.to_string())
+    }
+
+    fn pin(key: &Key) -> String {
+        format!("{PIN}{key}")
+    }
+
+    /// Finds what a step has made, with its layer still there; from now on `lease` keeps that.
+    pub fn find(&self, key: &Key, lease: &crate::image::Lease) -> Result<Option<Record>, super::Error> {
+        let path = self.path(key);
+        let record: Record = match files::read_record(&path, FORMAT) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(None),
+            // A torn record, or one of a newer rcompose, is as good as none: the step is done again.
+            Err(files::Error::Damaged { .. } | files::Error::Newer { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        lease.keep(record.layer.digests())?;
+        if self.store.layer(&record.layer.directory).is_none() {
+            return Ok(None);
+        }
+        self.store.touch_pin(&Cache::pin(key))?;
+        // Whoever prunes by age looks at this time; a cache that cannot be written to is still one.
+        let _ = fs::File::options()
+            .append(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(SystemTime::now()));
+        Ok(Some(record))
+    }
+
+    /// Records what a step has made.
+    pub fn put(&self, key: &Key, record: &Record) -> Result<(), super::Error> {
+        self.store.pin(&Cache::pin(key), record.layer.digests())?;
+        Ok(files::write_record(&self.path(key), FORMAT, record, Durability::Crash)?)
+    }
+
+    /// Finds the sum of what somebody reads of a state.
+    pub fn sum(&self, request: &Key) -> Result<Option<Key>, files::Error> {
+        let found = files::read_if_there(&self.sums.join(request.to_string()))?;
+        Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
+    }
+
+    /// Remembers a sum.
+    pub fn put_sum(&self, request: &Key, sum: &Key) -> Result<(), files::Error> {
+        files::write(&self.sums.join(request.to_string()), sum.to_string().as_bytes(), Durability::Crash)
+    }
+
+    /// Waits until nobody else does this step, and keeps others from it.
+    pub fn lock(&self, key: &Key) -> Result<StepLock, files::Error> {
+        StepLock::take(self.steps.join(format!("{key}.lock")))
+    }
+
+    /// All records with their keys and when they were of use last.
+    pub fn records(&self) -> Result<Vec<(Key, Record, SystemTime)>, files::Error> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.steps).map_err(failed("read", &self.steps))? {
+            let entry = entry.map_err(failed("read", &self.steps))?;
+            let Some(key) = entry.file_name().to_str().and_then(|name| name.parse::<Key>().ok()) else {
+                continue;
+            };
+            let Ok(used) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
+            if let Ok(Some(record)) = files::read_record(&entry.path(), FORMAT) {
+                found.push((key, record, used));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets a step. Its layer goes with the next collection of the store, unless an image needs it.
+    pub fn forget(&self, key: &Key) -> Result<(), super::Error> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error).into());
+            }
+            _ => {}
+        }
+        Ok(self.store.unpin(&Cache::pin(key))?)
+    }
+}

@@ -1,0 +1,78 @@
+//! The process that builds.
+//!
+//! ```text
+//! command                                   rcompose in-userns -- build-worker
+//!    │ Order: a descriptor of memory; an end of a pipe that closes when the command is gone
+//!    │ ◀─────────────── Said::Word …         one JSON object a line on its standard output
+//!    │ ◀─────────────── Said::Failed | Said::Done
+//! ```
+//!
+//! It has one thread until the runner of containers is forked.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::execute::execute;
+use super::order::Order;
+use super::plan::plan;
+use super::session::Session;
+use crate::progress::build::Word;
+use crate::report::{Exit, Report};
+
+/// What is said on standard output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// How the build gets on.
+    Word(Word),
+    /// It failed.
+    Failed(Box<Report>),
+    /// Everything is built.
+    Done,
+}
+
+/// Builds what the order in `memory` says; returns whether all went well. When `alive` comes to its end, whoever gave the
+/// order is gone, and this process ends at once.
+pub fn serve(memory: OwnedFd, alive: OwnedFd, output: impl Write + Send + 'static) -> bool {
+    let output = Mutex::new(output);
+    let say = Arc::new(move |said: &Said| {
+        let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = serde_json::to_string(said).unwrap_or_default() + "\n";
+        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+    });
+    let words = Arc::clone(&say);
+    let outcome = read(memory).and_then(|order| {
+        let session = Session::begin(&order, Box::new(move |word| words(&Said::Word(word))))?;
+        // From here on there may be threads.
+        std::thread::spawn(move || {
+            let _ = File::from(alive).read(&mut [0]);
+            crate::sys::process::exit_at_once(1);
+        });
+        let session = Arc::new(session);
+        let planned = plan(&session, &order)?;
+        if order.check { Ok(()) } else { execute(&session, planned) }
+    });
+    match outcome {
+        Ok(()) => {
+            say(&Said::Done);
+            true
+        }
+        Err(report) => {
+            say(&Said::Failed(Box::new(report)));
+            false
+        }
+    }
+}
+
+fn read(memory: OwnedFd) -> Result<Order, Report> {
+    let mut text = Vec::new();
+    let mut file = File::from(memory);
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut text))
+        .map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    serde_json::from_slice(&text).map_err(|error| Report::from_error(Exit::Failure, &error))
+}

@@ -1,0 +1,98 @@
+//! `rcompose build`
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use super::super::context::{Context, usage};
+use crate::ops::build::{self, Options, Overrides};
+use crate::report::{Exit, Report};
+use crate::ui::console;
+
+/// Options of `build`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Give an `ARG` of the Dockerfile this value; without a value, that of the variable of the same name
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub args: Vec<String>,
+    /// Do every step again
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask registries for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Build what the services depend on too
+    #[arg(long)]
+    pub with_dependencies: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Say what is doubtful in the Dockerfiles, and build nothing
+    #[arg(long, conflicts_with = "print")]
+    pub check: bool,
+    /// Print the same as a file for `docker buildx bake`, and build nothing
+    #[arg(long)]
+    pub print: bool,
+}
+
+impl Args {
+    /// Builds them.
+    pub fn run(self, context: &Context) -> Result<Exit, Report> {
+        let project = context.project(&self.services)?;
+        let overrides = Overrides {
+            args: arguments(&self.args)?,
+            no_cache: self.no_cache,
+            pull: self.pull,
+            ..Overrides::default()
+        };
+        let options =
+            Options { services: self.services, with_dependencies: self.with_dependencies, overrides };
+        if self.print {
+            let file = build::bake(&project, &options)?;
+            console::out_line(&serde_json::to_string_pretty(&file).unwrap_or_default());
+            return Ok(Exit::Success);
+        }
+        if self.check {
+            return Ok(checked(build::check(&context.session(), &project, &options)?));
+        }
+        build::build(&context.session(), &project, &options)?;
+        Ok(Exit::Success)
+    }
+}
+
+/// Says how a check has ended, in the words of docker; something doubtful is a failure.
+fn checked(doubts: usize) -> Exit {
+    match doubts {
+        0 => console::out_line("Check complete, no warnings found."),
+        1 => console::out_line("Check complete, 1 warning has been found!"),
+        _ => console::out_line(&format!("Check complete, {doubts} warnings have been found!")),
+    }
+    if doubts == 0 { Exit::Success } else { Exit::Failure }
+}
+
+/// Reads `NAME=VALUE`; a name alone takes the variable's value, and is left out where there is none.
+pub fn arguments(words: &[String]) -> Result<std::collections::BTreeMap<String, String>, Report> {
+    let mut arguments = std::collections::BTreeMap::new();
+    for word in words {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (word.as_str(), std::env::var(word).ok()),
+        };
+        if name.is_empty() {
+            return Err(usage(format!("`--build-arg {word}` has no name")));
+        }
+        arguments.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    Ok(arguments)
+}
+
+/// The process that builds, inside.
+pub fn worker(_: &[OsString], descriptors: Vec<OwnedFd>) -> ExitCode {
+    match build::worker(descriptors) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,98 @@
+//! `build`: images of services out of their `build` sections.
+//!
+//! ```text
+//! Project ─ target ─▶ Order ─ worker ─▶ rcompose in-userns -- build-worker ─ words ─▶ Ears
+//! ```
+//!
+//! All services that can be built are in the order; those that nobody asked for are built when another one needs them.
+
+mod print;
+mod target;
+mod worker;
+
+use super::Session;
+use super::images;
+use super::project::Project;
+use crate::build::order::{Order, Target};
+use crate::compose::model::Service;
+use crate::report::{Exit, Report};
+
+pub use print::bake;
+pub use target::Overrides;
+pub use worker::{COMMAND, run, worker};
+
+/// How `build` goes.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Only these services; empty is all that can be built.
+    pub services: Vec<String>,
+    /// Services that they depend on too.
+    pub with_dependencies: bool,
+    /// What the command line says of all of them.
+    pub overrides: Overrides,
+}
+
+/// Builds services.
+pub fn build(session: &Session<'_>, project: &Project, options: &Options) -> Result<(), Report> {
+    let order = order(session, project, options)?;
+    if session.dry_run {
+        return Ok(());
+    }
+    if order.targets.iter().all(|target| !target.wanted) {
+        session.ears.warning("no service with a `build` section is selected, so nothing is built");
+        return Ok(());
+    }
+    run(session, &order, None).map(drop)
+}
+
+/// Looks for what is doubtful in the recipes of services; returns how much that is. Nothing is built.
+pub fn check(session: &Session<'_>, project: &Project, options: &Options) -> Result<usize, Report> {
+    let mut order = order(session, project, options)?;
+    order.check = true;
+    run(session, &order, None)
+}
+
+/// Writes what is to be built.
+pub fn order(session: &Session<'_>, project: &Project, options: &Options) -> Result<Order, Report> {
+    let wanted = wanted(project, options)?;
+    let buildable: Vec<&Service> =
+        project.services.values().filter(|service| service.build.is_some()).collect();
+    let names: Vec<&str> = buildable.iter().map(|service| service.name.as_str()).collect();
+    let mut targets: Vec<Target> = Vec::new();
+    for service in &buildable {
+        let is_wanted = wanted.contains(&service.name);
+        let target = target::of_service(session, project, service, &names, &options.overrides);
+        match target {
+            Ok(target) => targets.push(Target { wanted: is_wanted, ..target }),
+            Err(report) if is_wanted => return Err(report),
+            // What nobody asked for may be wrong; whoever needs it will find that it cannot be had.
+            Err(_) => targets.push(target::unusable(service)),
+        }
+    }
+    let alone = targets.iter().filter(|target| target.wanted).count() == 1;
+    if alone && targets.len() == 1 {
+        targets[0].name.clear();
+    }
+    worker::order(session, targets)
+}
+
+/// The services that are asked for and can be built.
+fn wanted(project: &Project, options: &Options) -> Result<Vec<String>, Report> {
+    let buildable =
+        |name: &&String| project.services.get(*name).is_some_and(|service| service.build.is_some());
+    if options.services.is_empty() {
+        return Ok(project.services.keys().filter(buildable).cloned().collect());
+    }
+    for name in &options.services {
+        if !project.services.contains_key(name) {
+            return Err(Report::new(Exit::File, format!("no such service: {name}")));
+        }
+    }
+    let chosen = super::project::select(project, &options.services, !options.with_dependencies, &[])?;
+    Ok(chosen.services.keys().filter(buildable).cloned().collect())
+}
+
+/// The name of the image that a service's build makes, as its user wrote it.
+pub fn image_of(project: &Project, service: &Service) -> Result<String, Report> {
+    Ok(images::image_of(project, service)?.unwrap_or_else(|| format!("{}-{}", project.name, service.name)))
+}

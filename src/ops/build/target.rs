@@ -1,0 +1,362 @@
+//! From a `build` section to what the builder is told. What it asks for and cannot be had is refused here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::super::Session;
+use super::super::project::{Project, variable};
+use crate::build::graph::Repository;
+use crate::build::order::{Context, Dockerfile, Network, Secret, Target};
+use crate::compose::model::{Build, FileReference, Service};
+use crate::image::{Platform, Reference};
+use crate::report::{Exit, Report};
+
+/// What the command line says, over what the files say.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--build-arg`
+    pub args: BTreeMap<String, String>,
+    /// `--no-cache`
+    pub no_cache: bool,
+    /// `--pull`
+    pub pull: bool,
+    /// `--ssh`: sockets by id.
+    pub ssh: BTreeMap<String, Option<String>>,
+}
+
+/// A service that cannot be built, in the place of one that can: it has no names, so nobody finds it.
+pub fn unusable(service: &Service) -> Target {
+    Target {
+        name: service.name.clone(),
+        tags: Vec::new(),
+        wanted: false,
+        context: Context::Nothing,
+        dockerfile: Dockerfile::Text { name: "Dockerfile".to_owned(), text: Vec::new() },
+        stage: None,
+        args: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        platform: Platform::host(),
+        contexts: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        ssh: BTreeMap::new(),
+        network: Network::Default,
+        hosts: Vec::new(),
+        shm_size: None,
+        limits: Vec::new(),
+        no_cache: false,
+        pull: false,
+        entitlements: Vec::new(),
+    }
+}
+
+/// Reads the `build` section of a service. `buildable` are all services that have one, in the order of the targets.
+pub fn of_service(
+    session: &Session<'_>,
+    project: &Project,
+    service: &Service,
+    buildable: &[&str],
+    overrides: &Overrides,
+) -> Result<Target, Report> {
+    let Some(build) = &service.build else { return Ok(unusable(service)) };
+    let about = |report: Report| report.cause(format!("service `{}`, `build`", service.name));
+    refuse(session, service, build)?;
+    let context = place(&build.context).map_err(about)?;
+    let mut tags = vec![full_name(&super::image_of(project, service)?)?];
+    for tag in &build.tags {
+        let tag = full_name(tag)?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    let mut args: BTreeMap<String, String> =
+        build.args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+    args.extend(overrides.args.clone());
+    if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
+        args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
+    }
+    let mut contexts = BTreeMap::new();
+    for (name, text) in &build.additional_contexts {
+        contexts.insert(name.clone(), named_place(text, buildable).map_err(about)?);
+    }
+    Ok(Target {
+        name: service.name.clone(),
+        tags,
+        wanted: false,
+        dockerfile: dockerfile(build, &context),
+        context,
+        stage: build.target.clone().filter(|target| !target.is_empty()),
+        args,
+        labels: labels(project, service, build),
+        platform: platform(project, service, build)?,
+        contexts,
+        secrets: secrets(project, &build.secrets).map_err(about)?,
+        ssh: agents(build, overrides).map_err(about)?,
+        network: network(build).map_err(about)?,
+        hosts: hosts(build),
+        shm_size: build.shm_size.and_then(crate::compose::model::ByteSize::limit).filter(|size| *size > 0),
+        limits: limits(build),
+        no_cache: build.no_cache || overrides.no_cache,
+        pull: build.pull || overrides.pull,
+        entitlements: build.entitlements.clone(),
+    })
+}
+
+/// Says what cannot be had.
+fn refuse(session: &Session<'_>, service: &Service, build: &Build) -> Result<(), Report> {
+    let name = &service.name;
+    if build.privileged {
+        return Err(Report::new(
+            Exit::Build,
+            format!("service `{name}` has `build.privileged`, which rcompose does not give to builds"),
+        )
+        .cause("a step with all privileges could change this machine, whoever wrote the Dockerfile")
+        .hint("a step that needs more says `RUN --security=insecure`, and the build `entitlements: [security.insecure]`"));
+    }
+    if build.isolation.as_deref().is_some_and(|isolation| !matches!(isolation, "" | "default")) {
+        return Err(Report::new(
+            Exit::Build,
+            format!("service `{name}` has `build.isolation`, which is for Windows"),
+        ));
+    }
+    for (key, value) in [("provenance", &build.provenance), ("sbom", &build.sbom)] {
+        if value.as_deref().is_some_and(|value| !matches!(value, "" | "false")) {
+            session
+                .ears
+                .warning(&format!("service `{name}` has `build.{key}`: rcompose makes no attestations"));
+        }
+    }
+    Ok(())
+}
+
+fn full_name(tag: &str) -> Result<String, Report> {
+    let parsed = tag.parse::<Reference>().map_err(|error| Report::from_error(Exit::Build, &error))?;
+    Ok(parsed.to_string())
+}
+
+/// Where a context is.
+pub fn place(text: &str) -> Result<Context, Report> {
+    match Repository::parse(text) {
+        Ok(Some(_)) => Ok(Context::Git(text.to_owned())),
+        Ok(None) if text.starts_with("http://") || text.starts_with("https://") => {
+            Ok(Context::Url(text.to_owned()))
+        }
+        Ok(None) => Ok(Context::Directory(PathBuf::from(text))),
+        Err(reason) => Err(Report::new(Exit::Build, format!("`{text}` is no context: {reason}"))),
+    }
+}
+
+/// Where a named context is.
+fn named_place(text: &str, buildable: &[&str]) -> Result<Context, Report> {
+    if let Some(service) = text.strip_prefix("service:") {
+        let at = buildable.iter().position(|name| *name == service);
+        return at
+            .map(Context::Target)
+            .ok_or_else(|| Report::new(Exit::Build, format!("`{text}` names no service that can be built")));
+    }
+    if let Some(image) = text.strip_prefix("docker-image://") {
+        return Ok(Context::Image(full_name(image)?));
+    }
+    if let Some(layout) = text.strip_prefix("oci-layout://") {
+        return Ok(Context::Image(format!("oci:{}", layout.replacen('@', ":@", 1))));
+    }
+    place(text)
+}
+
+fn dockerfile(build: &Build, context: &Context) -> Dockerfile {
+    if let Some(text) = &build.dockerfile_inline {
+        return Dockerfile::Text { name: "Dockerfile".to_owned(), text: text.clone().into_bytes() };
+    }
+    let name = build.dockerfile.clone().filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| "Dockerfile".to_owned());
+    let path = Path::new(&name);
+    match context {
+        Context::Directory(directory) => {
+            let path = directory.join(path);
+            let leaves = name.split('/').any(|part| part == "..");
+            // BuildKit takes the lower-case name where the usual one is missing.
+            let lower = directory.join("dockerfile");
+            if name == "Dockerfile" && !path.exists() && lower.exists() {
+                return Dockerfile::InContext("dockerfile".to_owned());
+            }
+            match path.strip_prefix(directory) {
+                Ok(inside) if !leaves => Dockerfile::InContext(inside.display().to_string()),
+                _ => Dockerfile::File(path),
+            }
+        }
+        _ if path.is_absolute() => Dockerfile::File(path.to_owned()),
+        _ => Dockerfile::InContext(name),
+    }
+}
+
+fn labels(project: &Project, service: &Service, build: &Build) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> =
+        build.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    for (name, value) in [
+        ("com.docker.compose.project", project.name.as_str()),
+        ("com.docker.compose.service", service.name.as_str()),
+        ("com.docker.compose.version", env!("CARGO_PKG_VERSION")),
+    ] {
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    labels
+}
+
+/// The platform to build for: one, of those that the section allows.
+fn platform(project: &Project, service: &Service, build: &Build) -> Result<Platform, Report> {
+    let wrong = |error: &dyn std::error::Error| Report::from_error(Exit::File, error);
+    let wanted = service.platform.as_deref().filter(|text| !text.is_empty());
+    let default = variable(project, "DOCKER_DEFAULT_PLATFORM");
+    let allowed: Vec<Platform> = build
+        .platforms
+        .iter()
+        .map(|text| text.parse::<Platform>().map_err(|error| wrong(&error)))
+        .collect::<Result<_, _>>()?;
+    if wanted.is_none() && default.is_none_or(str::is_empty) && !allowed.is_empty() {
+        for platform in &allowed {
+            can_run(service, platform)?;
+        }
+        if allowed.len() > 1 {
+            return Err(Report::new(
+                Exit::Build,
+                format!(
+                    "service `{}` asks for several platforms at once, and an image here has one",
+                    service.name
+                ),
+            )
+            .hint("choose one with the service's `platform` or with DOCKER_DEFAULT_PLATFORM"));
+        }
+        return Ok(allowed[0].clone());
+    }
+    let platform = Platform::choose(wanted, default).map_err(|error| wrong(&error))?;
+    if !allowed.is_empty() && !allowed.iter().any(|known| known.distance(&platform).is_some()) {
+        let list: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        return Err(Report::new(
+            Exit::Build,
+            format!("service `{}` cannot be built for {platform}", service.name),
+        )
+        .cause(format!("`build.platforms` has {}", list.join(", "))));
+    }
+    can_run(service, &platform)?;
+    Ok(platform)
+}
+
+/// Programs of another architecture run where the kernel was told by what (binfmt_misc).
+fn can_run(service: &Service, platform: &Platform) -> Result<(), Report> {
+    let host = Platform::host();
+    if host.distance(platform).is_some() || has_interpreter(&platform.architecture) {
+        return Ok(());
+    }
+    Err(Report::new(Exit::Build, format!("service `{}` cannot be built for {platform}", service.name))
+        .cause(format!(
+            "this machine is {host}, and no program is registered that runs those of {}",
+            platform.architecture
+        ))
+        .hint("an emulator such as qemu-user-static, with its binfmt entry, makes it possible"))
+}
+
+fn has_interpreter(architecture: &str) -> bool {
+    let name = match architecture {
+        "arm64" => "aarch64",
+        "amd64" => "x86_64",
+        "386" => "i386",
+        other => other,
+    };
+    let path = Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{name}"));
+    // `F`: the interpreter was opened when it was registered, so that it is found inside of any root.
+    std::fs::read_to_string(path).is_ok_and(|text| {
+        text.lines().any(|line| line == "enabled")
+            && text.lines().any(|line| line.strip_prefix("flags:").is_some_and(|flags| flags.contains('F')))
+    })
+}
+
+fn secrets(project: &Project, references: &[FileReference]) -> Result<BTreeMap<String, Secret>, Report> {
+    let mut secrets = BTreeMap::new();
+    for reference in references {
+        let name = &reference.source;
+        let id = reference.target.as_ref().filter(|target| !target.is_empty()).unwrap_or(name);
+        let unknown = || Report::new(Exit::File, format!("secret `{name}` is not declared"));
+        let secret = project.secrets.get(name).ok_or_else(unknown)?;
+        let value = match (&secret.file, &secret.environment, &secret.content) {
+            (Some(file), ..) => Secret::File(file.clone()),
+            (None, _, Some(content)) => Secret::Value(content.clone().into_bytes()),
+            (None, Some(variable), None) => {
+                return Err(Report::new(
+                    Exit::Build,
+                    format!("secret `{name}` comes from the variable {variable}, which is not set"),
+                ));
+            }
+            (None, None, None) => {
+                return Err(Report::new(
+                    Exit::Build,
+                    format!(
+                        "secret `{name}` has neither `file` nor `environment`, so a build cannot read it"
+                    ),
+                ));
+            }
+        };
+        secrets.insert(id.clone(), value);
+    }
+    Ok(secrets)
+}
+
+/// Sockets of agents. A key in a file is refused: it would have to be read here, and an agent does that better.
+fn agents(build: &Build, overrides: &Overrides) -> Result<BTreeMap<String, PathBuf>, Report> {
+    let mut agents = BTreeMap::new();
+    let all = build.ssh.0.iter().chain(&overrides.ssh);
+    for (id, path) in all {
+        let path = match path.as_deref().filter(|path| !path.is_empty()) {
+            Some(path) => PathBuf::from(path),
+            None => match std::env::var_os("SSH_AUTH_SOCK") {
+                Some(path) => PathBuf::from(path),
+                None => {
+                    return Err(Report::new(Exit::Build, format!("ssh `{id}`: there is no agent"))
+                        .cause("SSH_AUTH_SOCK is not set")
+                        .hint("start one with `eval $(ssh-agent)` and give it a key with `ssh-add`"));
+                }
+            },
+        };
+        let is_socket = std::fs::metadata(&path)
+            .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()));
+        if !is_socket {
+            return Err(Report::new(
+                Exit::Build,
+                format!("ssh `{id}`: `{}` is no socket of an agent", path.display()),
+            )
+            .hint("give the key to an agent with `ssh-add FILE`, and write `ssh: [default]`"));
+        }
+        agents.insert(id.clone(), path);
+    }
+    Ok(agents)
+}
+
+fn network(build: &Build) -> Result<Network, Report> {
+    match build.network.as_deref() {
+        None | Some("" | "default" | "bridge") => Ok(Network::Default),
+        Some("none") => Ok(Network::None),
+        Some("host") => Ok(Network::Host),
+        Some(other) => {
+            Err(Report::new(Exit::Build, format!("steps of a build cannot be on the network `{other}`"))
+                .hint("they have `default` (a way out), `none` or `host`"))
+        }
+    }
+}
+
+fn hosts(build: &Build) -> Vec<(String, Vec<String>)> {
+    let mut lines: Vec<(String, Vec<String>)> = build
+        .extra_hosts
+        .0
+        .iter()
+        .flat_map(|(name, addresses)| addresses.iter().map(|address| (address.clone(), vec![name.clone()])))
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn limits(build: &Build) -> Vec<(String, u64, u64)> {
+    // -1 is unlimited, for the kernel all bits set.
+    let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+    let pair = |(name, ulimit): (&String, &crate::compose::model::Ulimit)| {
+        (name.clone(), limit(ulimit.soft()), limit(ulimit.hard()))
+    };
+    build.ulimits.iter().map(pair).collect()
+}
