@@ -60,7 +60,7 @@ pub type Fault = Box<Problem>;
 impl Problem {
     /// Makes a problem at a place.
     pub fn at(at: Span, message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), at, also: Vec::new(), hints: Vec::new() }
+        Problem { message: shortened(message.into()), at, also: Vec::new(), hints: Vec::new() }
     }
 
     /// Adds a hint.
@@ -87,7 +87,7 @@ impl Problem {
     pub fn resolve(self, sources: &Sources) -> Diagnostic {
         let mut places: Vec<Place> = sources.place(self.at, "").into_iter().collect();
         places.extend(self.also.iter().filter_map(|(span, label)| sources.place(*span, label)));
-        Diagnostic { message: shortened(self.message), places, hints: self.hints }
+        Diagnostic { message: self.message, places, hints: self.hints }
     }
 }
 
@@ -98,6 +98,8 @@ fn shortened(mut message: String) -> String {
         let end = message.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST).last();
         message.truncate(end.unwrap_or(0));
         message.push('…');
+        // Thousands of such messages may be kept.
+        message.shrink_to_fit();
     }
     message
 }
