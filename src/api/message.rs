@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::engine::request::{BoundSocket, Exec, Run};
+pub use crate::engine::request::{BoundSocket, Exec, Files, Run};
 use crate::event::Event;
 use crate::plan::desired::Desired;
 use crate::plan::observed::Observed;
@@ -137,6 +137,8 @@ pub enum Request {
     },
     /// Run a command in a running container. Descriptors: stdin, stdout, stderr (not with a terminal).
     Exec(Exec),
+    /// Copy files of a container, running or not. Descriptors: stdin, stdout, stderr.
+    Files(Files),
     /// Make and start a one-off container. Descriptors as with `Exec`.
     Run(Box<Run>),
     /// Wait until the named services are running or healthy (one-shots: have ended with 0).

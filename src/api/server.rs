@@ -241,6 +241,10 @@ async fn perform(
             let code = engine.exec(caller, exec, descriptors.into(), signals).await?;
             return Ok(Reply::Exited { code });
         }
+        Request::Files(files) => {
+            let code = engine.files(files, descriptors.into()).await?;
+            return Ok(Reply::Exited { code });
+        }
         Request::Run(mut run) => {
             let ports = hand_over(std::mem::take(&mut run.ports), &mut descriptors);
             let code = engine.run_oneoff(caller, *run, ports, descriptors.into(), signals).await?;

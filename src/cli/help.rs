@@ -9,7 +9,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &["up", "down", "create", "start", "stop", "restart", "kill", "rm", "scale", "pause", "unpause"],
     ),
     ("Look at it", &["ps", "logs", "top", "port", "events", "wait", "volumes", "config", "ls"]),
-    ("Work inside", &["exec", "run"]),
+    ("Work inside", &["exec", "run", "cp"]),
     ("Images", &["build", "pull", "push", "login", "logout", "images", "image", "load", "save", "rmi"]),
     ("This program and this machine", &["system", "doctor", "version", "completion", "help"]),
 ];

@@ -5,18 +5,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::report::{Exit, Report};
 
 /// A command or option, and what helps until it is there.
-const LATER: [(&str, Option<&str>); 9] = [
+const LATER: [(&str, Option<&str>); 8] = [
     (
         "attach",
         Some("`rcompose logs -f SERVICE` follows its output, `rcompose exec SERVICE sh` works inside"),
     ),
     ("bridge", None),
     ("commit", None),
-    ("cp", Some("`rcompose exec -T SERVICE tar -c PATH | tar -x` copies out of a container")),
-    (
-        "export",
-        Some("`rcompose exec -T SERVICE tar -c PATH >FILE` writes files of a container to an archive"),
-    ),
+    ("export", Some("`rcompose cp SERVICE:PATH - >FILE` writes files of a container to an archive")),
     ("publish", None),
     ("stats", Some("`rcompose top` lists the processes in containers")),
     ("watch", Some("bind the sources with `volumes:`, or run `rcompose up -d` again after a change")),
@@ -53,7 +49,7 @@ mod tests {
             let error = Cli::command().try_get_matches_from(words).expect_err("refused");
             assert_eq!(refused(&error).map(|report| report.message).as_deref(), expected, "{line}");
         };
-        check("-f x.yaml cp a:/b c", Some("rcompose has no `cp` yet"));
+        check("-f x.yaml export a", Some("rcompose has no `export` yet"));
         check("up --watch", Some("rcompose has no `--watch` yet"));
         check("biuld", None);
         check("up --wacht", None);

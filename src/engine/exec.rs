@@ -211,11 +211,15 @@ impl Engine {
         };
         let process = changed(&config.spec.process, argv, extra);
         let prepared = operations(&process, target, talk)?;
+        Ok(self.link.exec(&self.name_exec(id), &id.0, prepared.launch, prepared.descriptors)?)
+    }
+
+    /// A name for a further process in a container that no other bears.
+    pub(super) fn name_exec(&self, id: &ContainerId) -> String {
         let number = self.execs.get() + 1;
         self.execs.set(number);
         // Numbers begin again with the next supervisor, while execs of this one may still run.
-        let name = format!("{}-{number}-{}", std::process::id(), id.short());
-        Ok(self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?)
+        format!("{}-{number}-{}", std::process::id(), id.short())
     }
 }
 

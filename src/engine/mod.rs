@@ -19,6 +19,7 @@ pub mod error;
 mod exec;
 mod execute;
 mod exit;
+mod files;
 pub mod health;
 mod hooks;
 pub mod journal;

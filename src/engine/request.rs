@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::tree::Job;
 use crate::network::spec::PublishedPort;
 use crate::plan::desired::{Desired, VolumeUse};
 
@@ -53,6 +54,15 @@ pub struct Exec {
     pub detach: bool,
     /// Rows and columns of the caller's terminal.
     pub window: Option<(u16, u16)>,
+}
+
+/// Work on the files of a container, running or not. Descriptors: the standard streams of [`Job`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Files {
+    /// The container's name or id.
+    pub container: String,
+    /// What to do.
+    pub job: Job,
 }
 
 /// A one-off container.

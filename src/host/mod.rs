@@ -6,4 +6,5 @@ pub mod idmap;
 pub mod lock;
 pub mod paths;
 pub mod process;
+pub mod tree;
 pub mod userns;

@@ -7,6 +7,7 @@
 pub mod attached;
 pub mod build;
 pub mod call;
+pub mod copy;
 pub mod desired;
 pub mod digests;
 pub mod disk;

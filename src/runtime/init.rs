@@ -17,7 +17,7 @@ use super::program::CHANGE_DIRECTORY;
 use super::status::{Told, tell};
 use super::target::{Kind, Purpose, Root};
 use super::users::User;
-use super::{credentials, namespaces, program, pseudo, reaper, rootfs, terminal};
+use super::{credentials, files, namespaces, program, pseudo, reaper, rootfs, terminal};
 use crate::sys::process::{exit_at_once, loopback_up, put_descriptor_at};
 
 /// Standard streams as the parent made them: the child's ends of pipes, or what the slots said.
@@ -119,6 +119,7 @@ impl Child {
             | Operation::Session
             | Operation::WorkingDirectory { .. }
             | Operation::Credentials(_)
+            | Operation::Files(_)
             | Operation::Exec { .. } => self.identity(operation),
             _ => self.fill(operation),
         }
@@ -261,6 +262,7 @@ impl Child {
                 let home = self.user.as_ref().map_or("/", |user| user.home.as_str());
                 Err(program::exec(argv, env, home))
             }
+            Operation::Files(job) => files::copy(job),
             other => unreachable!("`perform` sends no {other} here"),
         }
     }

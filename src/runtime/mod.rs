@@ -18,6 +18,7 @@ mod devices;
 mod error;
 pub mod etc;
 pub mod exec;
+pub mod files;
 pub mod init;
 pub mod launch;
 mod mounts;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::tree::Job;
+
 /// The place of a descriptor in the list that travels beside a [`Launch`].
 pub type Slot = usize;
 
@@ -21,7 +23,7 @@ pub struct Launch {
     pub pid_namespace_of: Option<Slot>,
     /// The standard streams.
     pub stdio: Stdio,
-    /// What the child does, in order; the last one is [`Operation::Exec`].
+    /// What the child does, in order; the last one is [`Operation::Exec`] or [`Operation::Files`].
     pub operations: Vec<Operation>,
 }
 
@@ -275,6 +277,8 @@ pub enum Operation {
         /// Stay as PID 1, forward signals, reap; the program becomes a child.
         init: bool,
     },
+    /// Copies files below the root, and ends: instead of a program.
+    Files(Job),
 }
 
 /// Who a process is and what it may do.
@@ -426,6 +430,7 @@ impl fmt::Display for Operation {
                 if who.seccomp.is_some() { " filtered" } else { "" },
             ),
             Operation::WorkingDirectory { path } => write!(f, "working directory {path}"),
+            Operation::Files(job) => write!(f, "files {job:?}"),
             Operation::Exec { argv, init, .. } => {
                 write!(f, "exec {argv:?}{}", if *init { " under init" } else { "" })
             }

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod completion;
 pub mod config;
+pub mod cp;
 pub mod create;
 pub mod doctor;
 pub mod down;
@@ -51,6 +52,8 @@ pub enum Command {
     Logs(logs::Args),
     /// Run a command in a running container
     Exec(exec::Args),
+    /// Copy files between this machine and containers
+    Cp(cp::Args),
     /// Run a one-off command in a new container of a service
     Run(run::Args),
     /// Start containers that exist
@@ -125,6 +128,7 @@ impl Command {
             Command::Ps(_) => "ps",
             Command::Logs(_) => "logs",
             Command::Exec(_) => "exec",
+            Command::Cp(_) => "cp",
             Command::Run(_) => "run",
             Command::Start(_) => "start",
             Command::Stop(_) => "stop",
@@ -167,6 +171,7 @@ impl Command {
             Command::Ps(args) => args.run(context),
             Command::Logs(args) => args.run(context),
             Command::Exec(args) => args.run(context),
+            Command::Cp(args) => args.run(context),
             Command::Run(args) => args.run(context),
             Command::Start(args) => args.run(context),
             Command::Stop(args) => args.run(context),
