@@ -15,6 +15,7 @@ pub mod follow;
 pub mod images;
 pub mod ports;
 pub mod process;
+mod pump;
 pub mod project;
 pub mod registry;
 pub mod run;
