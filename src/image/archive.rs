@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::blob::{Begun, Blobs};
 use super::config::{self, MAX_CONFIG};
@@ -20,7 +20,7 @@ use super::lease::Lease;
 use super::made;
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
-use super::store::{Image, Store};
+use super::store::{From, Image, Store};
 use super::unpack::{self, Compression, Entries, Kind};
 use crate::host::files::failed;
 use crate::progress::Sink;
@@ -49,26 +49,53 @@ struct Saved {
     layers: Option<Vec<String>>,
 }
 
+/// An image that an archive holds.
+struct Held {
+    /// The one for the platform that is wanted.
+    incoming: Incoming,
+    /// Its complete names.
+    names: Vec<String>,
+    /// The index that leads to it, as a registry would have it.
+    origin: Option<Digest>,
+    /// The same for other platforms, as far as they are in the archive.
+    others: Vec<Incoming>,
+}
+
+/// Which platforms of an image are loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Platforms {
+    /// Only the one that serves this best; a lone image is taken whatever it is for.
+    One(Platform),
+    /// All that are in the archive; the one that serves this best is unpacked.
+    All(Platform),
+}
+
 /// Loads all images of an archive, compressed or not. `place` names it in errors.
-///
-/// Of an image for several platforms the one for `platform` is taken; a lone image is taken whatever it is for.
 pub fn load(
     store: &Store,
     place: &Path,
     archive: impl Read + Send,
-    platform: &Platform,
+    platforms: &Platforms,
     sink: &dyn Sink,
 ) -> Result<Vec<Image>, Error> {
+    let (Platforms::One(platform) | Platforms::All(platform)) = platforms;
     let lease = store.lease()?;
     let scanned = scan((store.blobs(), &lease), place, archive)?;
     let mut images = Vec::new();
-    for (incoming, names) in scanned.images(store, place, platform)? {
+    for held in scanned.images(store, place, platform)? {
+        let Held { incoming, names, origin, others } = held;
         let title = names.first().map_or_else(|| incoming.id.short().to_owned(), |name| familiar(name));
         let teller = Teller::new(sink, &title);
         images.push(teller.around("Loading", "Loaded", || {
             incoming.lease(&lease)?;
             scanned.unpack(store, place, &incoming, &teller)?;
-            store.keep(&incoming, &names, None, None)
+            if matches!(platforms, Platforms::All(_)) {
+                for other in &others {
+                    other.lease(&lease)?;
+                    store.keep(other, &names, From::Archive { origin: origin.as_ref() })?;
+                }
+            }
+            store.keep(&incoming, &names, From::Archive { origin: origin.as_ref() })
         })?);
     }
     Ok(images)
@@ -87,13 +114,13 @@ pub(super) fn load_one(
     let scanned = scan((store.blobs(), &lease), place, archive)?;
     let mut images = scanned.images(store, place, platform)?;
     let known: Vec<String> =
-        images.iter().flat_map(|(_, names)| names.iter().map(|name| familiar(name))).collect();
+        images.iter().flat_map(|held| held.names.iter().map(|name| familiar(name))).collect();
     let at = match wanted {
         None if images.len() == 1 => 0,
         None => return Err(Error::Ambiguous { place: place.to_owned(), known }),
         Some(wanted) => {
             let complete = complete(wanted);
-            let found = images.iter().position(|(_, names)| names.contains(&complete));
+            let found = images.iter().position(|held| held.names.contains(&complete));
             found.ok_or_else(|| Error::NoSuchName {
                 name: wanted.to_owned(),
                 place: place.to_owned(),
@@ -101,11 +128,11 @@ pub(super) fn load_one(
             })?
         }
     };
-    let (incoming, _) = images.swap_remove(at);
+    let incoming = images.swap_remove(at).incoming;
     incoming.check_platform(name, platform)?;
     incoming.lease(&lease)?;
     scanned.unpack(store, place, &incoming, teller)?;
-    store.keep(&incoming, &[name.to_owned()], None, Some(stamp))
+    store.keep(&incoming, &[name.to_owned()], From::File { stamp })
 }
 
 /// Moves every file of the archive to the blobs.
@@ -182,12 +209,7 @@ fn store_file<R: std::io::BufRead>(
 
 impl Scanned {
     /// What the archive holds: each image with its complete names.
-    fn images(
-        &self,
-        store: &Store,
-        place: &Path,
-        platform: &Platform,
-    ) -> Result<Vec<(Incoming, Vec<String>)>, Error> {
+    fn images(&self, store: &Store, place: &Path, platform: &Platform) -> Result<Vec<Held>, Error> {
         match (&self.index, &self.manifest) {
             // Docker writes both since version 25; the index knows the manifest as the registry had it. It may lead
             // to blobs for other platforms that were not saved, and then the older file says all.
@@ -210,27 +232,27 @@ impl Scanned {
         place: &Path,
         index: &[u8],
         platform: &Platform,
-    ) -> Result<Vec<(Incoming, Vec<String>)>, Error> {
+    ) -> Result<Vec<Held>, Error> {
         let layout = Layout::new(place, index, store.blobs().clone())?;
-        let mut images: Vec<(Incoming, Vec<String>)> = Vec::new();
+        let mut images: Vec<Held> = Vec::new();
         for (name, index) in layout.images() {
             let title = name.clone().unwrap_or_else(|| place.display().to_string());
             let incoming = layout.describe(&title, &index, platform)?;
             let names = name.iter().map(|name| complete(name));
-            match images.iter_mut().find(|(known, _)| known.manifest == incoming.manifest) {
-                Some((_, known)) => known.extend(names),
-                None => images.push((incoming, names.collect())),
+            if let Some(known) = images.iter_mut().find(|known| known.incoming.manifest == incoming.manifest)
+            {
+                known.names.extend(names);
+                continue;
             }
+            let mut others = layout.whole(&title, &index);
+            others.retain(|other| other.manifest != incoming.manifest);
+            let origin = Layout::origin(&index);
+            images.push(Held { incoming, names: names.collect(), origin, others });
         }
         Ok(images)
     }
 
-    fn by_manifest(
-        &self,
-        store: &Store,
-        place: &Path,
-        manifest: &[u8],
-    ) -> Result<Vec<(Incoming, Vec<String>)>, Error> {
+    fn by_manifest(&self, store: &Store, place: &Path, manifest: &[u8]) -> Result<Vec<Held>, Error> {
         let what = format!("`manifest.json` of `{}`", place.display());
         let json = |source| Error::Json { what: what.clone(), source };
         let saved: Vec<Saved> = serde_json::from_slice(manifest).map_err(json)?;
@@ -243,7 +265,8 @@ impl Scanned {
                     .map(|tag| Ok(tag.parse::<Reference>()?.to_string()))
                     .collect::<Result<Vec<String>, Error>>()?;
                 let title = tags.first().map_or_else(|| place.display().to_string(), Clone::clone);
-                Ok((self.saved(store, place, &title, &saved)?, names))
+                let incoming = self.saved(store, place, &title, &saved)?;
+                Ok(Held { incoming, names, origin: None, others: Vec::new() })
             })
             .collect()
     }

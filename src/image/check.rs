@@ -32,7 +32,7 @@ use super::reference::{Digest, Reference};
 use super::remove::{InUse, Users, children, name_of};
 use super::source::Source;
 use super::store::{LAYOUT, Store, intact, owner};
-use super::{fetch, registry};
+use super::{fetch_anew, registry};
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
 use crate::progress::Sink;
@@ -92,7 +92,15 @@ impl Checked {
 
 /// Checks a store.
 pub fn check(store: &Store, options: Options, users: Users<'_>, sink: &dyn Sink) -> Result<Checked, Error> {
-    let mut run = Run { store, options, users, sink, checked: Checked::default(), lease: store.lease()? };
+    let mut run = Run {
+        store,
+        options,
+        users,
+        sink,
+        checked: Checked::default(),
+        lease: store.lease()?,
+        rotten: HashSet::new(),
+    };
     Teller::new(sink, "store").around("Checking", "Checked", || {
         run.files()?;
         run.index()?;
@@ -111,6 +119,8 @@ struct Run<'a> {
     checked: Checked,
     /// Keeps everything that is looked at.
     lease: Lease,
+    /// Blobs that are changed and were left so.
+    rotten: HashSet<Digest>,
 }
 
 impl Run<'_> {
@@ -219,7 +229,10 @@ impl Run<'_> {
                     blobs.remove(digest)?;
                     self.checked.mended(damage, "removed");
                 }
-                false => self.checked.left(damage, None),
+                false => {
+                    self.rotten.insert(digest.clone());
+                    self.checked.left(damage, None);
+                }
             }
         }
         Ok(())
@@ -295,7 +308,7 @@ impl Run<'_> {
                 let exact: Reference = exact.parse()?;
                 registry::bring(self.store, &exact, &platform, self.sink)
             }
-            other => fetch(self.store, other, &platform, self.sink).map(drop),
+            other => fetch_anew(self.store, other, &platform, self.sink).map(drop),
         }
     }
 
@@ -340,6 +353,10 @@ impl Run<'_> {
     fn compare(&mut self, incoming: &Incoming, number: usize) -> Result<(), Error> {
         let layers = self.store.layers();
         let layer = &incoming.layers[number];
+        // There is nothing to compare it with.
+        if self.rotten.contains(&layer.blob) {
+            return Ok(());
+        }
         let chains: Vec<&Digest> = incoming.layers[..number].iter().map(|layer| &layer.chain).collect();
         let scratch = layers.scratch()?;
         let fresh = scratch.path().join("layer");

@@ -11,7 +11,7 @@ use super::platform::Platform;
 use super::reference::Digest;
 
 /// Indexes in indexes beyond this are refused.
-const MAX_DEPTH: usize = 4;
+pub const MAX_DEPTH: usize = 4;
 
 /// The manifest that a name and a platform lead to.
 pub struct Chosen {

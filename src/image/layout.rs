@@ -9,7 +9,7 @@ use super::blob::Blobs;
 use super::config::{self, Document, MAX_MANIFEST};
 use super::error::Error;
 use super::follow::{Local, Teller};
-use super::incoming::{self, Incoming};
+use super::incoming::{self, Chosen, Incoming, MAX_DEPTH};
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
 use super::store::Store;
@@ -86,9 +86,47 @@ impl<'a> Layout<'a> {
             .map_err(|source| Error::Json { what: format!("the index of `{image}`"), source })?;
         let get = &mut |descriptor: &Descriptor| self.read(descriptor, MAX_MANIFEST);
         let chosen = incoming::choose(image, config::OCI_INDEX, bytes, wanted, get)?;
+        self.lone(image, chosen)
+    }
+
+    /// The index that an entry of [`Layout::images`] stands for, where it is one: its digest is what a registry has.
+    pub fn origin(index: &ImageIndex) -> Option<Digest> {
+        match index.manifests().as_slice() {
+            [entry] if config::is_index(entry.media_type().as_ref()) => config::digest_of(entry).ok(),
+            _ => None,
+        }
+    }
+
+    /// All images of an index of [`Layout::images`] that are here with all that they need, whatever they are for.
+    pub fn whole(&self, image: &str, index: &ImageIndex) -> Vec<Incoming> {
+        let mut found = Vec::new();
+        self.walk(image, index, MAX_DEPTH, &mut found);
+        found
+    }
+
+    fn walk(&self, image: &str, index: &ImageIndex, depth: usize, found: &mut Vec<Incoming>) {
+        for entry in index.manifests().iter().filter(|entry| !config::is_attestation(entry)) {
+            let Ok(bytes) = self.read(entry, MAX_MANIFEST) else { continue };
+            match Document::parse(image, &bytes) {
+                Ok(Document::Index(index)) if depth > 0 => self.walk(image, &index, depth - 1, found),
+                Ok(Document::Manifest(_)) => {
+                    let media_type = entry.media_type().to_string();
+                    let incoming = self.lone(image, Chosen { bytes, media_type });
+                    found.extend(incoming.ok().filter(|incoming| self.has_layers(incoming)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn lone(&self, image: &str, chosen: Chosen) -> Result<Incoming, Error> {
         let (_, descriptor) = incoming::config_of(image, &chosen.bytes)?;
         let config = self.read(&descriptor, config::MAX_CONFIG)?;
         Incoming::new(image, chosen, config)
+    }
+
+    fn has_layers(&self, incoming: &Incoming) -> bool {
+        incoming.layers.iter().all(|layer| self.blobs.size(&layer.blob) == Some(layer.size))
     }
 
     fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {

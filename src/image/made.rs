@@ -42,7 +42,7 @@ use super::error::Error;
 use super::follow::{Local, Teller};
 use super::incoming::{self, Chosen, Incoming};
 use super::reference::{Digest, Reference};
-use super::store::{Image, Store};
+use super::store::{From, Image, Store};
 use super::unpack::Compression;
 use crate::host::files::failed;
 use crate::progress::Sink;
@@ -189,7 +189,7 @@ impl Store {
         self.unpack(&incoming, &Local::quiet(&teller, &incoming.layers))?;
         self.layers().settle(&incoming.config.chain_ids())?;
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        self.keep(&incoming, &names, None, None)
+        self.keep(&incoming, &names, From::Here)
     }
 }
 

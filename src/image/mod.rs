@@ -46,7 +46,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub use archive::load;
+pub use archive::{Platforms, load};
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
 pub use error::Error;
@@ -67,6 +67,7 @@ use crate::host::files::failed;
 use crate::progress::Sink;
 use follow::{Local, Teller};
 use layout::Layout;
+use store::From;
 
 /// The search path of an image that says none, as Docker's.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -93,9 +94,14 @@ pub fn resolve(store: &Store, source: &Source, platform: &Platform) -> Result<Op
 
 /// Makes the image present and returns it: whatever is here already is not fetched again.
 pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sink) -> Result<Image, Error> {
-    if let Some(image) = resolve(store, source, platform)? {
-        return Ok(image);
+    match resolve(store, source, platform)? {
+        Some(image) => Ok(image),
+        None => fetch_anew(store, source, platform, sink),
     }
+}
+
+/// The same, whatever seems to be here.
+fn fetch_anew(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sink) -> Result<Image, Error> {
     let teller = Teller::new(sink, &source.familiar());
     match source {
         Source::Registry(reference) => match unpack_present(store, reference, platform, &teller)? {
@@ -111,7 +117,7 @@ pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sin
             incoming.check_platform(&title, platform)?;
             incoming.lease(&lease)?;
             layout.bring(store, &incoming, &teller)?;
-            store.keep(&incoming, &[title], None, None)
+            store.keep(&incoming, &[title], From::Archive { origin: None })
         }),
         Source::OciArchive { path, name } | Source::DockerArchive { path, name } => {
             teller.around("Loading", "Loaded", || {

@@ -59,6 +59,28 @@ pub struct Image {
     pub host_userland: bool,
 }
 
+/// Where an image comes from that is recorded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum From<'a> {
+    /// A registry that has this under its name.
+    Registry {
+        /// The manifest, or the index that led to it.
+        origin: &'a Digest,
+    },
+    /// An archive or a layout whose content is the image's own.
+    Archive {
+        /// The index that led to it.
+        origin: Option<&'a Digest>,
+    },
+    /// A file that stands for the image as long as it looks like this.
+    File {
+        /// How it looks.
+        stamp: &'a str,
+    },
+    /// This machine.
+    Here,
+}
+
 /// The image store, seen with one id map.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -363,22 +385,19 @@ impl Store {
     }
 
     /// Records an image whose blobs and layers are here, under these names or none.
-    pub(super) fn keep(
-        &self,
-        incoming: &Incoming,
-        names: &[String],
-        origin: Option<&Digest>,
-        stamp: Option<&str>,
-    ) -> Result<Image, Error> {
+    pub(super) fn keep(&self, incoming: &Incoming, names: &[String], from: From<'_>) -> Result<Image, Error> {
         self.blobs.put(&incoming.config_bytes)?;
         self.blobs.put(&incoming.manifest_bytes)?;
         self.touch(&incoming.manifest);
         let size = incoming.manifest_bytes.len() as u64;
         let platform = incoming.config.platform();
-        let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id)
-            .with_origin(origin)
-            .stamped(stamp);
-        let entry = if origin.is_some() { entry.asked_now() } else { entry };
+        let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id);
+        let entry = match from {
+            From::Registry { origin } => entry.with_origin(Some(origin)).asked_now(),
+            From::Archive { origin } => entry.with_origin(origin),
+            From::File { stamp } => entry.stamped(Some(stamp)),
+            From::Here => entry,
+        };
         let index = self.change(|index| {
             if names.is_empty() {
                 index.put(entry.clone());

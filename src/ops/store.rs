@@ -13,7 +13,7 @@ use super::images::Silenced;
 use super::observed::Observed;
 use super::worker::{self, Said, Verb};
 pub use crate::image::Form;
-use crate::image::{self, Image, Part, Platform, Reference, Source, Store};
+use crate::image::{self, Image, Part, Platform, Platforms, Reference, Source, Store};
 use crate::report::{Exit, Report};
 
 /// What is written to an archive at a time.
@@ -45,6 +45,8 @@ pub struct Listed {
 /// Which images are listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
+    /// All platforms of a name, not only the nearest.
+    pub all: bool,
     /// Of this repository, or of this name.
     pub name: Option<String>,
     /// Names that match one of these: `*` stands for anything but `/`.
@@ -64,14 +66,23 @@ pub struct Filters {
 /// Lists images of the store, one row for each name, the newest first.
 pub fn list(session: &Session<'_>, filters: &Filters) -> Result<Vec<Listed>, Report> {
     let store = worker::store(session)?;
-    let mut rows = Vec::new();
-    for image in store.list()? {
-        if image.names.is_empty() {
-            rows.push(listed(&store, &image, ""));
-        }
-        rows.extend(image.names.iter().map(|name| listed(&store, &image, name)));
-    }
     let host = default_platform()?;
+    let images = store.list()?;
+    // Of several platforms under one name the nearest stands for all.
+    let mut best: BTreeMap<&str, u32> = BTreeMap::new();
+    let distance = |image: &Image| host.distance(&image.config.platform()).unwrap_or(u32::MAX);
+    for (image, name) in images.iter().flat_map(|image| image.names.iter().map(move |name| (image, name))) {
+        let known = best.entry(name).or_insert(u32::MAX);
+        *known = (*known).min(distance(image));
+    }
+    let mut rows = Vec::new();
+    for image in &images {
+        if image.names.is_empty() {
+            rows.push(listed(&store, image, ""));
+        }
+        let shown = |name: &&String| filters.all || best.get(name.as_str()) == Some(&distance(image));
+        rows.extend(image.names.iter().filter(shown).map(|name| listed(&store, image, name)));
+    }
     let made = |word: &Option<String>| -> Result<Option<i64>, Report> {
         let Some(word) = word else { return Ok(None) };
         Ok(store.lookup(word, &host)?.config.created.as_deref().and_then(moment))
@@ -279,10 +290,13 @@ pub fn load(
 ) -> Result<Vec<String>, Report> {
     let silent = Silenced(session.ears);
     let session = if quiet { &Session { ears: &silent, ..*session } } else { session };
-    let platform = chosen_platform(platform)?;
+    let platforms = match platform {
+        Some(_) => Platforms::One(chosen_platform(platform)?),
+        None => Platforms::All(default_platform()?),
+    };
     let archive = worker::archive(path)?;
     let mut names = Vec::new();
-    worker::work(session, Verb::Load { place: path.to_owned(), platform }, Some(archive), &mut |said| {
+    worker::work(session, Verb::Load { place: path.to_owned(), platforms }, Some(archive), &mut |said| {
         if let Said::Loaded(images) = said {
             for image in images {
                 if image.names.is_empty() {

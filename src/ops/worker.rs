@@ -30,7 +30,7 @@ use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry::{self, Credentials, DockerConfig, Keys};
-use crate::image::{self, Digest, Image, InUse, Platform, Pruned, Removed, Source, Store};
+use crate::image::{self, Digest, Image, InUse, Platform, Platforms, Pruned, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
 
@@ -60,8 +60,8 @@ pub enum Verb {
     Load {
         /// What to call it in errors.
         place: PathBuf,
-        /// Of images for several platforms, the one for this.
-        platform: Platform,
+        /// Of images for several platforms, those for these.
+        platforms: Platforms,
     },
     /// Remove images that nobody uses.
     Prune(PruneOptions),
@@ -258,8 +258,8 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                     store.trim(&fetched, &users)?;
                     Ok(())
                 }
-                Verb::Load { place, platform } => {
-                    let images = image::load(&store, &place, io::stdin(), &platform, &sink)?;
+                Verb::Load { place, platforms } => {
+                    let images = image::load(&store, &place, io::stdin(), &platforms, &sink)?;
                     let loaded: Vec<Digest> = images.iter().map(|image| image.manifest.clone()).collect();
                     say(&Said::Loaded(images));
                     store.trim(&loaded, &users)?;

@@ -12,6 +12,8 @@ pub(super) struct Line {
     pub text: String,
     /// Where its parts stand in the file.
     pieces: Vec<Piece>,
+    /// Where all of it is said to stand, for a text that is not in the file: a trigger.
+    elsewhere: Option<Span>,
     /// The last line of the file that belongs to it.
     pub last: u32,
     /// The comments right above it.
@@ -33,6 +35,9 @@ struct Piece {
 impl Line {
     /// Returns where a part of the text stands; of several lines, what stands on the first.
     pub fn span(&self, range: Range<usize>) -> Span {
+        if let Some(at) = self.elsewhere {
+            return at;
+        }
         let index = self.pieces.partition_point(|piece| piece.offset <= range.start).saturating_sub(1);
         let piece = &self.pieces[index];
         let end = self.pieces.get(index + 1).map_or(range.end, |next| next.offset.min(range.end));
@@ -48,12 +53,23 @@ pub(super) struct Reader<'a> {
     lines: Vec<&'a [u8]>,
     next: usize,
     escape: Escape,
+    elsewhere: Option<Span>,
 }
 
 impl<'a> Reader<'a> {
     /// Begins after some lines that are read already.
     pub fn new(text: &'a [u8], skip: usize, escape: Escape) -> Reader<'a> {
-        Reader { lines: text.split_inclusive(|byte| *byte == b'\n').collect(), next: skip, escape }
+        Reader {
+            lines: text.split_inclusive(|byte| *byte == b'\n').collect(),
+            next: skip,
+            escape,
+            elsewhere: None,
+        }
+    }
+
+    /// Says that all of it stands at one place of another text.
+    pub fn elsewhere(self, at: Span) -> Reader<'a> {
+        Reader { elsewhere: Some(at), ..self }
     }
 
     /// Returns the next line with an instruction.
@@ -78,6 +94,7 @@ impl<'a> Reader<'a> {
             let mut line = Line {
                 text: text.to_owned(),
                 pieces: vec![Piece { offset: 0, line: number, column }],
+                elsewhere: self.elsewhere,
                 last: number,
                 comments,
                 empty_continuation: None,
@@ -105,7 +122,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a here-document up to its word; `None` when the file ends first.
     pub fn heredoc(&mut self, mut heredoc: Heredoc) -> Option<Heredoc> {
-        heredoc.at = Span { line: self.next as u32 + 1, column: 1, width: 1 };
+        heredoc.at = self.elsewhere.unwrap_or(Span { line: self.next as u32 + 1, column: 1, width: 1 });
         loop {
             let raw = *self.lines.get(self.next)?;
             self.next += 1;

@@ -57,11 +57,11 @@ fn refuse<T>(source: &Source, faults: Vec<Fault>, warnings: Vec<Warning>) -> Res
     Err(Refused { problems, cause: None, warnings })
 }
 
-/// Reads an instruction that stands behind ONBUILD of a base image. Its places are those of a file of its own.
-pub(in crate::build) fn trigger(text: &str) -> Result<Instruction, Fault> {
+/// Reads an instruction that stands behind ONBUILD of a base image. All its places are `at`.
+pub(in crate::build) fn trigger(text: &str, at: Span) -> Result<Instruction, Fault> {
     let (directives, skip) = directives::read(text.as_bytes())?;
-    let mut reader = Reader::new(text.as_bytes(), skip, directives.escape);
-    let nowhere = Span::default();
+    let mut reader = Reader::new(text.as_bytes(), skip, directives.escape).elsewhere(at);
+    let nowhere = at;
     let Some(line) = reader.line() else { return Problem::at(nowhere, "the trigger is empty").fail() };
     let parsed = form::read(&line, directives.escape, &mut reader)?;
     if reader.line().is_some() {

@@ -292,10 +292,10 @@ fn near_words_are_offered() {
 
 #[test]
 fn triggers_are_one_instruction() {
-    assert!(matches!(trigger("COPY a b").expect("a trigger").kind, Kind::Copy(_)));
-    assert!(matches!(trigger("RUN <<E\nx\nE").expect("a trigger").kind, Kind::Run(_)));
+    assert!(matches!(trigger("COPY a b", Span::default()).expect("a trigger").kind, Kind::Copy(_)));
+    assert!(matches!(trigger("RUN <<E\nx\nE", Span::default()).expect("a trigger").kind, Kind::Run(_)));
     for text in ["", "FROM x", "RUN a\nRUN b", "FOO"] {
-        assert!(trigger(text).is_err(), "{text:?}");
+        assert!(trigger(text, Span::default()).is_err(), "{text:?}");
     }
 }
 

@@ -342,7 +342,7 @@ impl<'a> Outline<'a> {
             let at = self.nodes[index].stage.from.at;
             let mut triggers = Vec::with_capacity(texts.len());
             for text in texts {
-                let parsed = trigger(&text).map_err(|fault| {
+                let parsed = trigger(&text, at).map_err(|fault| {
                     let base = &self.nodes[index].base_name;
                     let first = text.lines().next().unwrap_or_default();
                     Box::new(fault.moved(at).prefixed(&format!("in the trigger `{first}` of `{base}`: ")))

@@ -333,6 +333,8 @@ fn triggers_run_first_and_may_need_more_stages() {
     assert_eq!(stages.iter().map(|stage| stage.steps.len()).collect::<Vec<_>>(), [1, 1, 0]);
     assert_eq!(stages[0].config.on_build, ["RUN t"]);
     let found = problem_with("FROM small\nFROM broken", &request());
+    let inner = problem_with("FROM small AS a\nONBUILD USER a b\nFROM a", &request());
+    assert!(inner.starts_with("3:1: `a b` is no user"), "{inner}");
     assert_eq!(found, "2:1: in the trigger `FLY` of `broken`: unknown instruction `FLY`");
 }
 

@@ -23,7 +23,7 @@ use crate::image::layers::Follow;
 use crate::image::lease::Lease;
 use crate::image::platform::Platform;
 use crate::image::reference::{Digest, Reference};
-use crate::image::store::{Image, Store};
+use crate::image::store::{From, Image, Store};
 use crate::progress::{Sink, State};
 
 /// Blobs that are fetched side by side.
@@ -45,7 +45,9 @@ pub fn pull(
         let lease = store.lease()?;
         let runtime = runtime()?;
         let result = pull_with((store, &lease), reference, platform, &teller, &runtime).and_then(
-            |(incoming, origin)| store.keep(&incoming, &[reference.to_string()], Some(&origin), None),
+            |(incoming, origin)| {
+                store.keep(&incoming, &[reference.to_string()], From::Registry { origin: &origin })
+            },
         );
         // After a failure a thread may still wait for a lock of another process; nobody needs what it waits for.
         runtime.shutdown_background();

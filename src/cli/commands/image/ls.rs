@@ -17,7 +17,7 @@ pub struct Args {
     /// Only of this repository, or only this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
-    /// Those without a name too
+    /// Each platform of a name, and those without a name
     #[arg(short, long)]
     all: bool,
     /// Only ids
@@ -80,7 +80,7 @@ impl Args {
     }
 
     fn filters(&self) -> Result<Filters, Report> {
-        let mut filters = Filters { name: self.name.clone(), ..Filters::default() };
+        let mut filters = Filters { name: self.name.clone(), all: self.all, ..Filters::default() };
         for filter in &self.filter {
             let Some((name, text)) = filter.split_once('=') else {
                 return Err(usage(format!("`{filter}` is not a filter such as `dangling=true`")));

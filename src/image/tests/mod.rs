@@ -1,5 +1,10 @@
 //! Images made of nothing, archives of them, and what the store does with them.
 
+mod damage;
+mod made;
+mod platforms;
+mod space;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,7 +139,12 @@ fn old_archive(name: &str, made: &Made) -> Vec<u8> {
 
 /// An image with one layer of about so many bytes, which do not compress.
 pub(super) fn big_image(bytes: usize) -> Made {
-    let mut state = 1u32;
+    big_image_of(bytes, 1)
+}
+
+/// The same with other content for each seed.
+pub(super) fn big_image_of(bytes: usize, seed: u8) -> Made {
+    let mut state = u32::from(seed);
     let content: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
@@ -154,7 +164,7 @@ fn nobody() -> Result<InUse, Error> {
 }
 
 fn load_bytes(place: &Place, archive: &[u8]) -> Result<Vec<Image>, Error> {
-    load(&place.store, Path::new("the archive"), archive, &Platform::host(), &Silent)
+    load(&place.store, Path::new("the archive"), archive, &Platforms::All(Platform::host()), &Silent)
 }
 
 fn source(text: &str) -> Source {
@@ -259,106 +269,6 @@ fn a_name_moves_to_the_newer_image_and_the_older_stays_by_its_id() {
 }
 
 #[test]
-fn removing_leaves_nothing_and_respects_containers() {
-    let place = Place::new();
-    let made = image(&["a", "b"]);
-    let loaded = load_bytes(&place, &oci_archive(&[("web:1", &made)])).expect("loaded").remove(0);
-    let layers: HashSet<PathBuf> = loaded.layers.iter().cloned().collect();
-    let in_use = || Ok(InUse { layers: layers.clone(), ..InUse::default() });
-    let error = place.store.remove("web:1", false, &in_use).expect_err("a container stands on it");
-    assert!(matches!(error, Error::InUse { .. }), "{error}");
-    assert!(find(&place, "web:1").is_some());
-    let removed = place.store.remove("web:1", true, &in_use).expect("its name can go");
-    assert_eq!(removed.untagged, ["docker.io/library/web:1"]);
-    assert_eq!(removed.deleted, Vec::<Digest>::new());
-    assert!(loaded.layers.iter().all(|layer| layer.join("a").exists() || layer.join("b").exists()));
-    place.store.remove(&made.config.digest.to_string(), false, &nobody).expect("now all of it");
-    for directory in ["blobs/sha256", "layers/key"] {
-        assert_eq!(fs::read_dir(place.path().join(directory)).expect("readable").count(), 0, "{directory}");
-    }
-    let error = place.store.remove("web:1", false, &nobody).expect_err("gone");
-    assert!(matches!(error, Error::Unknown { .. }), "{error}");
-}
-
-#[test]
-fn an_id_with_several_names_wants_force() {
-    let place = Place::new();
-    let made = image(&["a"]);
-    load_bytes(&place, &oci_archive(&[("web:1", &made)])).expect("loaded");
-    place.store.tag(&made.config.digest.to_string(), &"web:2".parse().expect("a name")).expect("tagged");
-    let id = made.config.digest.short();
-    let error = place.store.remove(id, false, &nobody).expect_err("two names");
-    assert!(matches!(error, Error::SeveralNames { .. }), "{error}");
-    let removed = place.store.remove("web:1", false, &nobody).expect("one name");
-    assert_eq!(removed.deleted, Vec::<Digest>::new());
-    assert!(find(&place, "web:2").is_some());
-}
-
-/// What happened to an image on disk, and how to make it happen.
-type Damage = (&'static str, fn(&Image));
-
-#[test]
-fn a_damaged_store_is_repaired_from_what_is_whole() {
-    let damages: [Damage; 3] = [
-        ("a layer is gone", |image| fs::remove_dir_all(&image.layers[0]).expect("removed")),
-        ("the power failed before it was on the disk", |image| {
-            rustix::fs::setxattr(
-                &image.layers[1],
-                "user.rcompose.unsynced",
-                b"another boot",
-                rustix::fs::XattrFlags::empty(),
-            )
-            .expect("marked");
-            fs::remove_file(image.layers[1].join("b")).expect("lost");
-        }),
-        ("both", |image| image.layers.iter().for_each(|layer| fs::remove_dir_all(layer).expect("removed"))),
-    ];
-    for (what, damage) in damages {
-        let place = Place::new();
-        // Nothing answers on this port: whoever asked would fail.
-        let name = "127.0.0.1:1/web:1";
-        let loaded =
-            load_bytes(&place, &oci_archive(&[(name, &image(&["a", "b"]))])).expect("loaded").remove(0);
-        damage(&loaded);
-        assert_eq!(find(&place, name), None, "{what}");
-        let repaired = fetch(&place.store, &source(name), &Platform::host(), &Silent).expect(what);
-        assert_eq!(files(&repaired), ["a", "b"], "{what}");
-        assert_eq!(find(&place, name), Some(repaired), "{what}");
-        assert_eq!(place.leftovers(), Vec::<PathBuf>::new(), "{what}");
-    }
-}
-
-#[test]
-fn damaged_blobs_come_anew_with_the_next_load() {
-    let made = image(&["a"]);
-    for blob in [&made.manifest, &made.config, &made.layers[0]] {
-        let place = Place::new();
-        let archive = oci_archive(&[("web:1", &made)]);
-        let loaded = load_bytes(&place, &archive).expect("loaded").remove(0);
-        let path = place.path().join("blobs/sha256").join(blob.digest.hex());
-        fs::write(&path, b"rubbish").expect("damaged");
-        load_bytes(&place, &archive).expect("loaded again");
-        assert_eq!(fs::read(&path).expect("read"), blob.bytes);
-        assert_eq!(find(&place, "web:1"), Some(loaded));
-    }
-}
-
-#[test]
-fn a_blob_that_rotted_is_noticed_when_it_is_needed() {
-    let place = Place::new();
-    let made = image(&["a"]);
-    let archive = oci_archive(&[("web:1", &made)]);
-    let loaded = load_bytes(&place, &archive).expect("loaded").remove(0);
-    let path = place.path().join("blobs/sha256").join(made.layers[0].digest.hex());
-    let mut rotten = made.layers[0].bytes.clone();
-    rotten[513] ^= 1;
-    fs::write(&path, rotten).expect("damaged, and as long as before");
-    fs::remove_dir_all(&loaded.layers[0]).expect("removed");
-    load_bytes(&place, &archive).expect_err("the blob is taken for whole until it is read");
-    assert_eq!(load_bytes(&place, &archive).expect("loaded anew"), [loaded]);
-}
-
-#[test]
 fn another_id_map_has_layers_of_its_own() {
     let place = Place::new();
     let name = "127.0.0.1:1/web:1";
@@ -412,7 +322,8 @@ fn many_who_want_the_same_image_unpack_it_once() {
         for _ in 0..4 {
             scope.spawn(|| {
                 let place_name = Path::new("the archive");
-                load(&place.store, place_name, &archive[..], &Platform::host(), &sink).expect("loaded");
+                load(&place.store, place_name, &archive[..], &Platforms::All(Platform::host()), &sink)
+                    .expect("loaded");
             });
         }
     });
@@ -420,124 +331,4 @@ fn many_who_want_the_same_image_unpack_it_once() {
     assert_eq!(told.iter().filter(|text| *text == "Pull complete").count(), 4, "one for each layer");
     assert_eq!(find(&place, "web:1").map(|image| files(&image).len()), Some(4));
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
-}
-
-/// Adds a layer with one file on top of an image, as a build does it, and returns what came out.
-fn build_on(place: &Place, base: &Image, name: &str, file: &str) -> Image {
-    let store = &place.store;
-    let lease = store.lease().expect("a lease");
-    let Parts { config, mut layers } = store.parts(&base.manifest).expect("the base's parts");
-    lease.keep(layers.iter().flat_map(|part| [&part.blob, &part.chain])).expect("kept");
-    let bytes = tar(&[(file, b"built")]);
-    let diff_id = Digest::of(&bytes);
-    let mut blob = store.blobs().begin_unknown().expect("begun");
-    blob.write(&bytes).expect("written");
-    let (blob, size) = blob.seal(&lease).expect("sealed");
-    let below = layers.last().map(|part| part.chain.clone());
-    let part = store.part(below.as_ref(), &diff_id, &blob).expect("described");
-    assert_eq!(part.size, size);
-    lease.keep([&part.chain]).expect("kept");
-    let scratch = store.scratch().expect("a directory");
-    let upper = scratch.path().join("upper");
-    fs::create_dir(&upper).expect("made");
-    fs::write(upper.join(file), "built").expect("written");
-    // Whoever collects now takes nothing of it away.
-    store.collect(&InUse::default()).expect("collected");
-    assert_eq!(
-        store.publish(&upper, &part.chain).expect("published"),
-        store.layer(&part.chain).expect("there")
-    );
-    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
-    config["rootfs"]["diff_ids"].as_array_mut().expect("a list").push(diff_id.to_string().into());
-    layers.push(part);
-    let names = [name.parse().expect("a name")];
-    store.add(config.to_string().into_bytes(), &layers, &names, &Silent).expect("added")
-}
-
-#[test]
-fn what_is_built_here_is_an_image_like_any_other() {
-    let place = Place::new();
-    let base = load_bytes(&place, &oci_archive(&[("web:1", &image(&["a"]))])).expect("loaded").remove(0);
-    let built = build_on(&place, &base, "web:2", "b");
-    assert_eq!(files(&built), ["a", "b"]);
-    assert_eq!(find(&place, "web:2"), Some(built.clone()));
-    assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
-    place.store.remove("web:1", false, &nobody).expect("removed");
-    assert_eq!(find(&place, "web:2").map(|image| files(&image)), Some(vec!["a".to_owned(), "b".to_owned()]));
-    // The layer that was published is what its blob unpacks to.
-    fs::remove_dir_all(&built.layers[1]).expect("removed");
-    let again = build_on(&place, &base_of(&place, "web:2"), "web:3", "c");
-    assert_eq!(files(&again), ["a", "b", "c"]);
-}
-
-fn base_of(place: &Place, name: &str) -> Image {
-    place.store.lookup(name, &Platform::host()).expect("known")
-}
-
-fn save_to(place: &Place, words: &[&str], form: Form) -> Result<Vec<u8>, Error> {
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    let offers = place.store.offers(&words, None, &Platform::host())?;
-    let mut bytes = Vec::new();
-    save(&place.store, &offers, form, &mut bytes)?;
-    Ok(bytes)
-}
-
-#[test]
-fn what_is_saved_loads_again_in_every_form() {
-    let place = Place::new();
-    let (one, two) = (image(&["a", "b"]), image(&["a", "c"]));
-    load_bytes(&place, &oci_archive(&[("web:1", &one), ("db:1", &two)])).expect("loaded");
-    place.store.tag("web:1", &"web:stable".parse().expect("a name")).expect("tagged");
-    for form in [Form::Docker, Form::DockerV1, Form::Oci] {
-        let archive = save_to(&place, &["web:1", "db:1", "web:stable"], form).expect("saved");
-        assert_eq!(archive, save_to(&place, &["web:1", "db:1", "web:stable"], form).expect("saved"));
-        let other = Place::new();
-        load_bytes(&other, &archive).expect("loaded");
-        for name in ["web:1", "db:1", "web:stable"] {
-            let (before, after) = (find(&place, name).expect(name), find(&other, name).expect(name));
-            assert_eq!(
-                (after.id, files_at(&after.layers)),
-                (before.id, files_at(&before.layers)),
-                "{form:?}"
-            );
-            if form != Form::DockerV1 {
-                assert_eq!(after.manifest, before.manifest, "{form:?}");
-            }
-        }
-    }
-    let id = one.config.digest.short();
-    let other = Place::new();
-    let loaded = load_bytes(&other, &save_to(&place, &[id], Form::Docker).expect("saved")).expect("loaded");
-    assert_eq!(loaded[0].names, Vec::<String>::new(), "an id has no name");
-    let rotten = place.path().join("blobs/sha256").join(one.layers[1].digest.hex());
-    let length = fs::metadata(&rotten).expect("there").len();
-    fs::write(&rotten, vec![0; usize::try_from(length).expect("small")]).expect("damaged");
-    let error = save_to(&place, &["web:1"], Form::Oci).expect_err("damage is not handed on");
-    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
-}
-
-fn files_at(layers: &[PathBuf]) -> Vec<String> {
-    let names = |layer: &PathBuf| fs::read_dir(layer).expect("a layer").flatten().collect::<Vec<_>>();
-    layers.iter().flat_map(names).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
-#[test]
-fn a_layout_takes_images_in_addition() {
-    let (place, target) = (Place::new(), tempfile::tempdir().expect("a temporary directory"));
-    let (one, two) = (image(&["a"]), image(&["b"]));
-    load_bytes(&place, &oci_archive(&[("web:1", &one), ("db:1", &two)])).expect("loaded");
-    let put = |word: &str| {
-        let offers = place.store.offers(&[word.to_owned()], None, &Platform::host()).expect("offered");
-        save_layout(&place.store, &offers, target.path()).expect("saved");
-    };
-    put("web:1");
-    put("db:1");
-    place.store.tag("db:1", &"web:1".parse().expect("a name")).expect("tagged");
-    put("web:1");
-    let other = Place::new();
-    for (name, made) in [("db:1", &two), ("web:1", &two)] {
-        let source = source(&format!("oci:{}:docker.io/library/{name}", target.path().display()));
-        let image = fetch(&other.store, &source, &Platform::host(), &Silent).expect(name);
-        assert_eq!(image.id, made.config.digest, "{name}");
-    }
 }
