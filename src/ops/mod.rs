@@ -26,6 +26,7 @@ pub mod up;
 pub mod verbs;
 pub mod worker;
 
+pub use crate::plan::desired::Separator;
 pub use crate::plan::observed;
 
 use crate::host::paths::Paths;
@@ -54,6 +55,8 @@ pub struct Session<'a> {
     pub dry_run: bool,
     /// How many images are fetched at once at most.
     pub parallel: Option<usize>,
+    /// How containers are named.
+    pub separator: Separator,
 }
 
 /// [`Ears`] as a sink of progress.
