@@ -96,7 +96,7 @@ fn a_dependency_that_is_declared_nowhere_is_refused_unless_it_is_not_required() 
             "services:\n  web:\n    image: rootfs:/\n    depends_on:\n      gone: {{condition: service_started, required: {required}}}\n"
         )
     };
-    refused("optional", &compose(true), &["depends on `gone`, which is not defined", "compose.yaml:5:7"]);
+    refused("optional", &compose(true), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
     let project = Project::new("optional", &compose(false));
     let output = project.command(&["config", "-q"]).output().expect("run");
     let said = String::from_utf8_lossy(&output.stderr);
