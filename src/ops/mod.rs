@@ -17,6 +17,7 @@ pub mod images;
 pub mod ports;
 pub mod process;
 pub mod project;
+mod pump;
 pub mod registry;
 pub mod run;
 pub mod status;
