@@ -150,6 +150,9 @@ impl Checker {
     fn repeats(&mut self, list: &[Node], path: &Path<'_>) {
         let mut seen: HashMap<String, usize> = HashMap::with_capacity(list.len());
         for (index, node) in list.iter().enumerate() {
+            if self.findings.problems.len() >= MOST_PROBLEMS {
+                return;
+            }
             match seen.entry(sorted_text(node)) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(index);
