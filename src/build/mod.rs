@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Everything up to [`graph::Graph`] is pure: what a base image says of itself is asked of the caller. The rest happens
-//! in one process inside the outer user namespace ([`serve`]): it copies files itself, and has its `RUN`s forked by a
+//! in one process inside the outer user namespace ([`serve()`]): it copies files itself, and has its `RUN`s forked by a
 //! process with one thread ([`run::runner`]).
 //!
 //! On disk it owns `DATA/build/` (see [`cache`]). Layers and images are the image store's.

@@ -1,5 +1,5 @@
 //! Where each value of a project comes from and what it beat, for `config --explain`: the finished tree, whose nodes
-//! know their places, read together with the [trace](super::trace) of what happened to them on the way.
+//! know their places, read together with the trace of what happened to them on the way.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

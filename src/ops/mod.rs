@@ -16,6 +16,7 @@ pub mod images;
 pub mod ports;
 pub mod process;
 pub mod project;
+mod pump;
 pub mod registry;
 pub mod run;
 pub mod status;
@@ -25,6 +26,7 @@ pub mod up;
 pub mod verbs;
 pub mod worker;
 
+pub use crate::plan::desired::Separator;
 pub use crate::plan::observed;
 
 use crate::host::paths::Paths;
@@ -53,6 +55,8 @@ pub struct Session<'a> {
     pub dry_run: bool,
     /// How many images are fetched at once at most.
     pub parallel: Option<usize>,
+    /// How containers are named.
+    pub separator: Separator,
 }
 
 /// [`Ears`] as a sink of progress.

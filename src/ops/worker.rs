@@ -97,7 +97,7 @@ pub struct Wanted {
 pub enum Said {
     /// How far something is.
     Progress(Progress),
-    /// A registry wants to know who we are; an [`Answer`] must come.
+    /// A registry wants to know who we are; an `Answer` must come.
     Asks {
         /// The registry.
         host: String,

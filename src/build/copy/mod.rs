@@ -4,7 +4,7 @@
 //! Files ── select::take ─▶ Taken ── place::put ─▶ Draft ─▶ the upper directory, which is the layer
 //! ```
 //!
-//! The rules are BuildKit's, down to what it creates on the way and whose attributes it keeps. [`files`] and [`draft`]
+//! The rules are BuildKit's, down to what it creates on the way and whose attributes it keeps. [`files`] and `draft`
 //! are the two ends: neither ever follows a symbolic link out of its root.
 
 pub mod digest;

@@ -208,8 +208,8 @@ fn owners_and_modes_are_asked_for_or_roots() {
     let case = Case { detail: Detail::Owners, ..Case::default() };
     case.gives(&["/run.sh"], "/x/", "Directory x/ 755 0:0\n File x/run.sh x 755 0:0");
     let case =
-        Case { owner: Some((11, 12)), mode: Some(Chmod::Octal { mode: 0o640, text: String::new() }), ..case };
-    case.gives(&["/d/f"], "/x", "Directory x/ 640 11:12\n File x/g.txt g 640 11:12");
+        Case { owner: Some((11, 12)), mode: Some(Chmod::Octal { mode: 0o740, text: String::new() }), ..case };
+    case.gives(&["/d/f"], "/x", "Directory x/ 740 11:12\n File x/g.txt g 740 11:12");
     let case = Case { below: "dir x\n mode x 750", ..case };
     let found = case.run(&["/d/f"], "/x").expect("copied");
     assert!(found.starts_with("Directory x/ 750 ") && !found.starts_with("Directory x/ 750 11"), "{found}");

@@ -6,7 +6,7 @@
 //!
 //! The rules are those of BuildKit's frontend (`docker/dockerfile:1`), see the
 //! [reference](https://docs.docker.com/reference/dockerfile/). Nothing is expanded here: variables, shells and
-//! base images are the matter of [`graph`](super::graph), which uses [`expand`].
+//! base images are the matter of [`graph`](super::graph), which uses `expand`.
 
 mod copy;
 mod diagnostic;

@@ -1,6 +1,6 @@
 //! What a build has to do: stages and steps with everything expanded, and the image that comes out. Pure.
 //!
-//! [`evaluate`] walks a Dockerfile as BuildKit's frontend does: it follows what the target needs, asks
+//! [`evaluate()`] walks a Dockerfile as BuildKit's frontend does: it follows what the target needs, asks
 //! [`Bases`] what the base images say of themselves, expands variables, adds the triggers of `ONBUILD`, and keeps
 //! the image's configuration. What it gives has no choices left: each [`Step`] says what it reads, what it runs and
 //! in which environment, and which line of history it leaves.
