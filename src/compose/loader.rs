@@ -22,7 +22,7 @@ use super::variables::{Origin, Variables};
 use super::yaml::Taken;
 use super::{
     bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, text,
-    validate, yaml,
+    touched, validate, yaml,
 };
 
 /// What a service costs in the model, however little it says: it has a place for every attribute.
@@ -238,7 +238,8 @@ impl<'a> Loader<'a> {
         self.apply_extends(&mut root, &resets, context)?;
         self.take_out(&mut base, &resets);
         self.apply_include(&mut root, context)?;
-        let mut merged = merge::files(base, root, &mut self.trace)?;
+        let part = touched::take(&mut base, &root);
+        let mut merged = merge::files(part, root, &mut self.trace)?;
         merge::unique(&mut merged, &mut self.trace)?;
         self.check(&merged)?;
         if let Some(version) = merged.as_map_mut().and_then(|map| map.shift_remove("version")) {
@@ -250,7 +251,8 @@ impl<'a> Loader<'a> {
         }
         self.spell_out(&mut merged)?;
         merge::unique(&mut merged, &mut self.trace)?;
-        Ok(merged)
+        touched::put_back(&mut base, merged);
+        Ok(base)
     }
 
     /// Takes out of a tree what a later document resets or overrides.

@@ -67,6 +67,7 @@ pub mod short;
 #[cfg(test)]
 mod tests;
 mod text;
+mod touched;
 mod trace;
 mod validate;
 mod variables;

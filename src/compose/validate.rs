@@ -138,11 +138,20 @@ impl Checker {
     }
 
     fn list(&mut self, list: &[Node], item: &Shape, repeats: bool, path: &Path<'_>) {
-        let mut seen: HashMap<String, usize> = HashMap::new();
         for (index, node) in list.iter().enumerate() {
             self.node(node, item, &path.item(index));
-            if repeats {
-                continue;
+        }
+        if !repeats && list.len() > 1 {
+            self.repeats(list, path);
+        }
+    }
+
+    /// Refuses items that are equal to earlier ones.
+    fn repeats(&mut self, list: &[Node], path: &Path<'_>) {
+        let mut seen: HashMap<String, usize> = HashMap::with_capacity(list.len());
+        for (index, node) in list.iter().enumerate() {
+            if self.findings.problems.len() >= MOST_PROBLEMS {
+                return;
             }
             match seen.entry(sorted_text(node)) {
                 Entry::Vacant(vacant) => {

@@ -184,6 +184,23 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_sorted_for_they_are_searched() {
+        fn walk(shape: &'static Shape) {
+            match shape {
+                Shape::Object(object) => {
+                    let sorted = object.attributes.is_sorted_by(|a, b| a.key < b.key);
+                    assert!(sorted, "{}", object.name);
+                    object.attributes.iter().for_each(|attribute| walk(attribute.shape));
+                }
+                Shape::Map(_, shape) | Shape::List(shape, _) => walk(shape),
+                Shape::Either(forms) => forms.iter().for_each(|form| walk(form)),
+                _ => {}
+            }
+        }
+        walk(&FILE);
+    }
+
+    #[test]
     fn patterns_take_what_the_readers_take() {
         let check = |pattern: &str, reads: &dyn Fn(&str) -> bool, texts: &[&str]| {
             let pattern = Regex::new(pattern).expect("a pattern");
