@@ -5,18 +5,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::report::{Exit, Report};
 
 /// A command or option, and what helps until it is there.
-const LATER: [(&str, Option<&str>); 9] = [
+const LATER: [(&str, Option<&str>); 7] = [
     (
         "attach",
         Some("`rcompose logs -f SERVICE` follows its output, `rcompose exec SERVICE sh` works inside"),
     ),
     ("bridge", None),
-    ("commit", None),
     ("cp", Some("`rcompose exec -T SERVICE tar -c PATH | tar -x` copies out of a container")),
-    (
-        "export",
-        Some("`rcompose exec -T SERVICE tar -c PATH >FILE` writes files of a container to an archive"),
-    ),
     ("publish", None),
     ("stats", Some("`rcompose top` lists the processes in containers")),
     ("watch", Some("bind the sources with `volumes:`, or run `rcompose up -d` again after a change")),
