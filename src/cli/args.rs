@@ -87,8 +87,8 @@ pub struct Global {
     /// Print the version
     #[arg(short, long, action = ArgAction::Version)]
     pub version: Option<bool>,
-    /// Not honoured: containers are always called PROJECT-SERVICE-N
-    #[arg(long, hide = true)]
+    /// Call containers PROJECT_SERVICE_N, as Compose 1 did
+    #[arg(long)]
     pub compatibility: bool,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::{AnsiChoice, Global, ProgressChoice};
 use crate::host::paths::Paths;
 use crate::ops::project::{Found, Project, Source};
-use crate::ops::{Ears, Session, project};
+use crate::ops::{Ears, Separator, Session, project};
 use crate::progress::{Progress, Sink, build};
 use crate::report::{Exit, Report};
 use crate::ui;
@@ -50,10 +50,11 @@ impl Context {
         Context { paths: paths(), display, build, mode, who: format!("rcompose {command}"), global }
     }
 
-    /// Names options that are accepted for the sake of scripts and change nothing here.
-    pub fn name_what_is_not_honoured(&self) {
-        if self.global.compatibility || self.switched_on("COMPOSE_COMPATIBILITY") {
-            self.warning("`--compatibility` has no effect: containers are always called PROJECT-SERVICE-N");
+    /// How containers are named.
+    fn separator(&self) -> Separator {
+        match self.global.compatibility || self.switched_on("COMPOSE_COMPATIBILITY") {
+            true => Separator::Underscore,
+            false => Separator::Hyphen,
         }
     }
 
@@ -65,6 +66,7 @@ impl Context {
             ears: self,
             dry_run: self.global.dry_run,
             parallel: self.global.parallel.and_then(|number| usize::try_from(number).ok()).filter(|n| *n > 0),
+            separator: self.separator(),
         }
     }
 

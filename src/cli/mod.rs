@@ -53,7 +53,6 @@ pub fn run() -> ExitCode {
         }
     };
     let context = Context::new(cli.global, cli.command.name());
-    context.name_what_is_not_honoured();
     let exit = match cli.command.run(&context) {
         Ok(exit) => exit,
         Err(report) => {

@@ -1,6 +1,6 @@
 //! The caller's terminal or streams, joined to a process in a container until it ends.
 //!
-//! Without a terminal the process has the caller's own streams and only signals are passed on. With one, bytes go
+//! Without a terminal, pumps or the caller's own pipes carry the bytes, and only signals are passed on here. With one, bytes go
 //! between the caller's terminal (in raw mode) and the master of the process's terminal; they never see the supervisor.
 
 use std::io;
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::terminal::{self, Raw, Signals};
 use crate::api::client::Client;
 use crate::api::message::{Notice, Reply};
+use crate::ops::process::Pumps;
 use crate::ops::{Session, call};
 use crate::report::{Exit, Report};
 
@@ -30,14 +31,21 @@ const PASSED: [Signal; 5] =
 
 impl Wire<'_> {
     /// Carries bytes and signals until the process ends; returns its exit code.
-    pub fn carry(&self, mut client: Client) -> Result<Exit, Report> {
+    pub fn carry(&self, client: Client, mut pumps: Pumps) -> Result<Exit, Report> {
         let signals = Signals::take(&PASSED).map_err(|error| failed("listen for signals", error))?;
+        pumps.start().map_err(|error| failed("carry the standard streams", error))?;
+        let ended = self.follow(client, &signals);
+        pumps.finish();
+        ended
+    }
+
+    fn follow(&self, mut client: Client, signals: &Signals) -> Result<Exit, Report> {
         let mut terminal: Option<Joined> = None;
         loop {
             let master = terminal.as_ref().map(|joined| joined.master.as_fd());
             let reading = terminal.as_ref().is_some_and(|joined| joined.input);
             let (stdin, client_fd) = (io::stdin(), client.as_fd());
-            let mut fds = vec![PollFd::new(&client_fd, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+            let mut fds = vec![PollFd::new(&client_fd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
             if let Some(master) = &master {
                 fds.push(PollFd::new(master, PollFlags::IN));
                 if reading {
@@ -59,7 +67,7 @@ impl Wire<'_> {
                 }
             }
             if ready[1] {
-                self.pass_signals(&signals, &mut client, terminal.as_ref())?;
+                self.pass_signals(signals, &mut client, terminal.as_ref())?;
             }
             if ready[0] {
                 while let Some((notice, descriptors)) = client.try_next()? {

@@ -1,6 +1,7 @@
 //! The last forms that a text may have → those of the model: lists of `k=v` to mappings, commands to words, single
 //! texts to lists, counts to numbers. Extensions are put aside. After this, `decode` has only kinds to look at.
 
+use super::budget::Budget;
 use super::canonical::listed;
 use super::diagnostic::Problem;
 use super::model::EXTENSIONS;
@@ -8,11 +9,17 @@ use super::node::{Map, Node, Path, Value};
 use super::schema::{self, Shape};
 use super::words;
 
+/// What binding finds, and how much it may make.
+struct Binding<'a> {
+    problems: Vec<Problem>,
+    budget: &'a mut Budget,
+}
+
 /// Brings a tree into the forms of the model.
-pub fn tree(root: &mut Node) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub fn tree(root: &mut Node, budget: &mut Budget) -> Vec<Problem> {
+    let mut found = Binding { problems: Vec::new(), budget };
     for (name, service) in entries(root, "services") {
-        self::service(service, &Path::Root.key("services").key(name), &mut problems);
+        self::service(service, &Path::Root.key("services").key(name), &mut found);
     }
     for section in ["networks", "volumes", "secrets", "configs"] {
         for (_, resource) in entries(root, section) {
@@ -22,7 +29,7 @@ pub fn tree(root: &mut Node) -> Vec<Problem> {
         }
     }
     put_aside(root, &schema::FILE);
-    problems
+    found.problems
 }
 
 fn entries<'a>(node: &'a mut Node, key: &str) -> impl Iterator<Item = (&'a String, &'a mut Node)> {
@@ -36,7 +43,7 @@ fn items<'a>(node: &'a mut Node, key: &str) -> impl Iterator<Item = &'a mut Node
     }
 }
 
-fn service(service: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
+fn service(service: &mut Node, path: &Path<'_>, found: &mut Binding<'_>) {
     for key in ["environment", "labels", "annotations", "sysctls"] {
         if let Some(node) = service.get_mut(key) {
             mapping(node, key == "environment");
@@ -46,10 +53,10 @@ fn service(service: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
         service.get_mut(key).into_iter().for_each(listed);
     }
     for key in ["command", "entrypoint"] {
-        command(service, key, path, problems);
+        command(service, key, path, found);
     }
     if let Some(hosts) = service.get_mut("extra_hosts") {
-        self::hosts(hosts, &path.key("extra_hosts"), problems);
+        self::hosts(hosts, &path.key("extra_hosts"), found);
     }
     if let Some(test) = service.get_mut("healthcheck").and_then(|check| check.get_mut("test"))
         && let Value::Text(line) = &test.value
@@ -58,13 +65,13 @@ fn service(service: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
         test.value = Value::List(words.into());
     }
     if let Some(build) = service.get_mut("build") {
-        self::build(build, &path.key("build"), problems);
+        self::build(build, &path.key("build"), found);
     }
     if let Some(deploy) = service.get_mut("deploy") {
-        self::deploy(deploy, path, problems);
+        self::deploy(deploy, path, found);
     }
     for request in items(service, "gpus") {
-        device_request(request, path, problems);
+        device_request(request, path, found);
     }
     for mount in items(service, "volumes") {
         if let Some(labels) = mount.get_mut("volume").and_then(|volume| volume.get_mut("labels")) {
@@ -73,7 +80,7 @@ fn service(service: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
     }
     for key in ["post_start", "pre_stop"] {
         for (index, hook) in items(service, key).enumerate() {
-            self::hook(hook, &path.key(key).item(index), problems);
+            self::hook(hook, &path.key(key).item(index), found);
         }
     }
     if let Some(develop) = service.get_mut("develop") {
@@ -82,7 +89,7 @@ fn service(service: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
                 rule.get_mut(key).into_iter().for_each(listed);
             }
             if let Some(exec) = rule.get_mut("exec") {
-                hook(exec, &path.key("develop").key("watch").item(index), problems);
+                hook(exec, &path.key("develop").key("watch").item(index), found);
             }
         }
     }
@@ -98,34 +105,34 @@ fn service(service: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn build(build: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
+fn build(build: &mut Node, path: &Path<'_>, found: &mut Binding<'_>) {
     for (key, nullable) in [("args", true), ("labels", false)] {
         if let Some(node) = build.get_mut(key) {
             mapping(node, nullable);
         }
     }
     if let Some(hosts) = build.get_mut("extra_hosts") {
-        self::hosts(hosts, &path.key("extra_hosts"), problems);
+        self::hosts(hosts, &path.key("extra_hosts"), found);
     }
     if let Some(limits) = build.get_mut("ulimits") {
         ulimits(limits);
     }
 }
 
-fn deploy(deploy: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
+fn deploy(deploy: &mut Node, path: &Path<'_>, found: &mut Binding<'_>) {
     if let Some(labels) = deploy.get_mut("labels") {
         mapping(labels, false);
     }
     let reservations = deploy.get_mut("resources").and_then(|resources| resources.get_mut("reservations"));
     if let Some(reservations) = reservations {
         for request in items(reservations, "devices") {
-            device_request(request, path, problems);
+            device_request(request, path, found);
         }
     }
 }
 
-fn hook(hook: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
-    command(hook, "command", path, problems);
+fn hook(hook: &mut Node, path: &Path<'_>, found: &mut Binding<'_>) {
+    command(hook, "command", path, found);
     if let Some(environment) = hook.get_mut("environment") {
         mapping(environment, true);
     }
@@ -161,14 +168,17 @@ pub fn mapping(node: &mut Node, nullable: bool) {
     }
 }
 
-fn command(owner: &mut Node, key: &str, path: &Path<'_>, problems: &mut Vec<Problem>) {
+fn command(owner: &mut Node, key: &str, path: &Path<'_>, found: &mut Binding<'_>) {
     let Some(node) = owner.get_mut(key) else { return };
     let Value::Text(line) = &node.value else { return };
     match words::split(line) {
         Ok(words) => {
+            if let Err(problem) = found.budget.values(words.len(), node.at, "the words of commands") {
+                return found.problems.push(*problem);
+            }
             node.value = Value::List(words.into_iter().map(|word| Node::text_like(word, node)).collect());
         }
-        Err(message) => problems.push(
+        Err(message) => found.problems.push(
             Problem::at(node.at, format!("{path}.{key}: invalid command line: {message}"))
                 .hint("write it as a list: [\"program\", \"argument\"]"),
         ),
@@ -176,11 +186,11 @@ fn command(owner: &mut Node, key: &str, path: &Path<'_>, problems: &mut Vec<Prob
 }
 
 /// Turns every form of additional hosts into lines of `host=address`.
-fn hosts(node: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
+fn hosts(node: &mut Node, path: &Path<'_>, found: &mut Binding<'_>) {
     let mut lines = Vec::new();
     let mut line = |host: &str, addresses: &str, origin: &Node| {
         if host.is_empty() {
-            problems.push(
+            found.problems.push(
                 Problem::at(origin.at, format!("{path}: invalid additional host `{addresses}`, missing IP"))
                     .hint("write `host=address`"),
             );
@@ -219,7 +229,7 @@ fn hosts(node: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
     node.value = Value::List(lines);
 }
 
-fn device_request(request: &mut Node, path: &Path<'_>, problems: &mut Vec<Problem>) {
+fn device_request(request: &mut Node, path: &Path<'_>, found: &mut Binding<'_>) {
     if let Some(options) = request.get_mut("options") {
         mapping(options, false);
     }
@@ -229,7 +239,7 @@ fn device_request(request: &mut Node, path: &Path<'_>, problems: &mut Vec<Proble
         "all" => count.value = Value::Int(-1),
         number => match number.parse::<i64>() {
             Ok(number) => count.value = Value::Int(number.into()),
-            Err(_) => problems.push(Problem::at(
+            Err(_) => found.problems.push(Problem::at(
                 count.at,
                 format!("{path}: invalid count `{number}` of devices: write a number or `all`"),
             )),

@@ -1,5 +1,6 @@
 //! Short syntax → long syntax, then defaults. Both may be applied to a tree that has them already.
 
+use super::budget::{Budget, weight};
 use super::diagnostic::{Findings, Problem};
 use super::merge::{build_map, dependency_map, keyed_map};
 use super::model::EXTENSIONS;
@@ -9,8 +10,8 @@ use super::short;
 use super::validate::boolean;
 
 /// Spells every short form out. With `raw`, a short form that cannot be read stays as it is: it holds variables.
-pub fn spell_out(root: &mut Node, raw: bool) -> Findings {
-    let mut speller = Speller { raw, findings: Findings::default() };
+pub fn spell_out(root: &mut Node, raw: bool, budget: &mut Budget) -> Findings {
+    let mut speller = Speller { raw, budget, findings: Findings::default() };
     if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
         for (name, service) in services.iter_mut() {
             speller.service(service, &Path::Root.key("services").key(name));
@@ -26,8 +27,10 @@ pub fn spell_out(root: &mut Node, raw: bool) -> Findings {
     speller.findings
 }
 
-struct Speller {
+struct Speller<'a> {
     raw: bool,
+    /// How much long forms may grow together: a range of ports is many.
+    budget: &'a mut Budget,
     findings: Findings,
 }
 
@@ -50,7 +53,7 @@ fn text(text: impl Into<String>) -> Value {
     Value::Text(text.into())
 }
 
-impl Speller {
+impl Speller<'_> {
     fn refuse(&mut self, node: &Node, path: &Path<'_>, message: &str) {
         self.findings.problems.push(Problem::at(node.at, format!("{path}: {message}")));
     }
@@ -150,12 +153,12 @@ impl Speller {
     /// Agents and keys become a list of `id` or `id=path`.
     fn ssh(&mut self, node: &mut Node, path: &Path<'_>) {
         if let Value::Map(map) = &node.value {
-            let lines =
-                map.iter().map(|(id, place)| match place.scalar_text().filter(|text| !text.is_empty()) {
-                    Some(place_text) => Node::text_like(format!("{id}={place_text}"), place),
-                    None => Node::text_like(id.clone(), place),
-                });
-            node.value = Value::List(lines.collect());
+            let line = |(id, place): (&String, &Node)| match place.scalar_text().unwrap_or_default() {
+                text if text.is_empty() && id == "default" => Node::text_like(id.clone(), place),
+                // As a key, an agent may have any name; as an item only `default`, and what has a path.
+                text => Node::text_like(format!("{id}={text}"), place),
+            };
+            node.value = Value::List(map.iter().map(line).collect());
         }
         listed(node);
         if self.raw {
@@ -262,7 +265,14 @@ impl Speller {
                 }
             };
             match short::ports(&spec) {
-                Ok(ports) => all.extend(ports.into_iter().map(|port| long_port(port, &item))),
+                Ok(ports) => {
+                    let long = ports.into_iter().map(|port| long_port(port, &item));
+                    let long: Vec<Node> = long.collect();
+                    match self.budget.values(long.iter().map(weight).sum(), item.at, "ranges of ports") {
+                        Ok(()) => all.extend(long),
+                        Err(problem) => self.findings.problems.push(*problem),
+                    }
+                }
                 Err(_) if self.raw => all.push(item),
                 Err(message) => {
                     let place = path.item(index);
@@ -436,15 +446,18 @@ mod tests {
     fn read(text: &str) -> Node {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        yaml::parse(&sources, file, &mut Trace::default()).expect("yaml").remove(0).root
+        yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default())
+            .expect("yaml")
+            .remove(0)
+            .root
     }
 
     fn check(body: &str, expected: &str) {
         let mut root = read(&format!("services: {{a: {body}}}"));
-        let findings = spell_out(&mut root, false);
+        let findings = spell_out(&mut root, false, &mut Budget::default());
         assert!(findings.problems.is_empty(), "{body}: {:?}", findings.problems);
         let once = root.clone();
-        spell_out(&mut root, false);
+        spell_out(&mut root, false, &mut Budget::default());
         assert_eq!(once, root, "spelling out twice changes nothing");
         assert_eq!(root.to_json()["services"]["a"].to_string(), expected, "{body}");
     }
@@ -479,7 +492,7 @@ mod tests {
     #[test]
     fn external_names_move_up() {
         let mut root = read("volumes: {a: {external: {name: x}}, b: {external: true}, c: }\n");
-        let findings = spell_out(&mut root, false);
+        let findings = spell_out(&mut root, false, &mut Budget::default());
         assert_eq!(findings.warnings.len(), 1);
         assert_eq!(
             root.to_json()["volumes"].to_string(),

@@ -9,6 +9,9 @@ use super::graph;
 use super::model::ByteSize;
 use super::node::{Map, Node, Span, Value};
 
+/// After so many problems no more is said of a further one than that it is there.
+const MOST_PROBLEMS: usize = 100;
+
 /// Checks that need no other part of the project: they hold for included projects too.
 pub fn semantics(root: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -79,7 +82,6 @@ fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
         let place = format!("services.{name}.ports.[]");
         if let Some(ip) = port.get("host_ip")
             && let Some(text) = ip.as_text()
-            && !text.is_empty()
             && !text.contains('$')
             && text.parse::<IpAddr>().is_err()
         {
@@ -160,20 +162,37 @@ impl<'a> Checker<'a> {
         self.problems.push(Problem::at(at.at, message));
     }
 
-    /// Says that something is not defined, and what was probably meant.
-    fn undefined(&mut self, node: &Node, message: String, name: &str, known: &[&str]) {
-        let at = if node.at.line == 0 { node.key } else { node.at };
-        self.problems.push(Problem::at(at, message).near(name, known.iter().copied()));
+    fn defines(&self, section: &str, name: &str) -> bool {
+        match section {
+            // The root holds the active ones only, and so does this.
+            "services" => self.services.contains_key(name),
+            _ => self.root.get(section).is_some_and(|section| section.get(name).is_some()),
+        }
     }
 
-    fn known(&self, key: &str) -> Vec<&'a str> {
-        self.root
-            .get(key)
-            .and_then(Node::as_map)
-            .into_iter()
-            .flat_map(Map::keys)
-            .map(String::as_str)
-            .collect()
+    /// Says that something is not defined, and what was probably meant.
+    fn undefined(&mut self, section: &str, node: &Node, message: String, name: &str) {
+        let at = if node.at.line == 0 { node.key } else { node.at };
+        let problem = Problem::at(at, message);
+        // A file that is wrong so often is helped enough.
+        if self.problems.len() >= MOST_PROBLEMS {
+            return self.problems.push(problem);
+        }
+        let known: Vec<&str> = match section {
+            "services" => self.services.keys().map(String::as_str).collect(),
+            _ => self::section(self.root, section)
+                .filter(|(_, node)| node.key.line > 0)
+                .map(|(name, _)| name.as_str())
+                .collect(),
+        };
+        let problem = problem.near(name, known.iter().copied());
+        let problem = match known.len() {
+            _ if !problem.hints.is_empty() => problem,
+            0 => problem.hint(format!("define it: `{name}:` below `{section}:` at the top level")),
+            1..=12 => problem.hint(format!("{section} are {}", known.join(", "))),
+            _ => problem,
+        };
+        self.problems.push(problem);
     }
 
     fn service(&mut self, name: &str, service: &Node) {
@@ -213,11 +232,10 @@ impl<'a> Checker<'a> {
                 }
             }
         }
-        let models = self.known("models");
         for (model, node) in section(service, "models") {
-            if !models.contains(&model.as_str()) {
+            if !self.defines("models", model) {
                 let message = format!("service `{name}` refers to undefined model {model}");
-                self.undefined(&keyed(node), message, model, &models);
+                self.undefined("models", &keyed(node), message, model);
             }
         }
     }
@@ -235,11 +253,10 @@ impl<'a> Checker<'a> {
             };
             match self.services.get(target) {
                 None => {
-                    let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
                     let message = format!(
                         "service `{name}` declares unknown service `{target}` as additional context {context}"
                     );
-                    self.undefined(node, message, target, &known);
+                    self.undefined("services", node, message, target);
                 }
                 Some(service) if service.get("build").is_none() => {
                     let message = format!(
@@ -260,18 +277,16 @@ impl<'a> Checker<'a> {
             self.problems
                 .push(Problem::at(platform.at, message).also(build.key, "the platforms of its build"));
         }
-        let secrets = self.known("secrets");
         for secret in list(build, "secrets") {
             let source = secret.text_of("source").unwrap_or_default();
-            if !secrets.contains(&source) {
+            if !self.defines("secrets", source) {
                 let message = format!("service `{name}` refers to undefined build secret {source}");
-                self.undefined(secret, message, source, &secrets);
+                self.undefined("secrets", secret, message, source);
             }
         }
     }
 
     fn attachments(&mut self, name: &str, service: &Node) {
-        let networks = self.known("networks");
         if let Some(mode) = service.get("network_mode") {
             if service.get("networks").and_then(Node::as_map).is_some_and(|networks| !networks.is_empty()) {
                 let message =
@@ -281,26 +296,24 @@ impl<'a> Checker<'a> {
             if let Some(target) = mode.as_text().and_then(|text| text.strip_prefix("service:"))
                 && !self.services.contains_key(target)
             {
-                let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
                 let message = format!("service `{target}` not found for network_mode 'service:{target}'");
-                self.undefined(mode, message, target, &known);
+                self.undefined("services", mode, message, target);
             }
         }
         for (network, node) in section(service, "networks") {
-            if !networks.contains(&network.as_str()) {
+            if !self.defines("networks", network) {
                 let message = format!("service `{name}` refers to undefined network {network}");
-                self.undefined(&keyed(node), message, network, &networks);
+                self.undefined("networks", &keyed(node), message, network);
             }
         }
         for kind in ["configs", "secrets"] {
-            let known = self.known(kind);
             for reference in list(service, kind) {
                 let source = reference.text_of("source").unwrap_or_default();
-                if !known.contains(&source) {
+                if !self.defines(kind, source) {
                     let word = kind.trim_end_matches('s');
                     let message = format!("service `{name}` refers to undefined {word} {source}");
                     let at = reference.get("source").unwrap_or(reference);
-                    self.undefined(at, message, source, &known);
+                    self.undefined(kind, at, message, source);
                 }
             }
         }
@@ -336,28 +349,27 @@ impl<'a> Checker<'a> {
                 ));
                 self.problems.push(problem);
             } else {
-                let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
                 let message = format!("service `{name}` depends on undefined service `{dependency}`");
-                self.undefined(node, message, dependency, &known);
+                self.undefined("services", node, message, dependency);
             }
         }
     }
 
     fn mounts(&mut self, name: &str, service: &Node) {
-        let volumes = self.known("volumes");
         let mut targets: HashMap<&str, &Node> = HashMap::new();
         for mount in list(service, "volumes") {
             if mount.text_of("type") == Some("volume")
                 && let Some(source) = mount.get("source")
                 && let Some(text) = source.as_text().filter(|text| !text.is_empty())
-                && !volumes.contains(&text)
+                && !self.defines("volumes", text)
             {
                 let message = format!("service `{name}` refers to undefined volume {text}");
-                let mut problem = Problem::at(source.at, message).near(text, volumes.iter().copied());
                 if text.contains('/') {
-                    problem = problem.hint(format!("for a directory of the host write `./{text}`"));
+                    let hint = format!("for a directory of the host write `./{text}`");
+                    self.problems.push(Problem::at(source.at, message).hint(hint));
+                } else {
+                    self.undefined("volumes", source, message, text);
                 }
-                self.problems.push(problem);
             }
             if let Some(target) = mount.text_of("target") {
                 targets.insert(target, mount);

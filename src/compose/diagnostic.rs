@@ -60,7 +60,7 @@ pub type Fault = Box<Problem>;
 impl Problem {
     /// Makes a problem at a place.
     pub fn at(at: Span, message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), at, also: Vec::new(), hints: Vec::new() }
+        Problem { message: shortened(message.into()), at, also: Vec::new(), hints: Vec::new() }
     }
 
     /// Adds a hint.
@@ -89,6 +89,19 @@ impl Problem {
         places.extend(self.also.iter().filter_map(|(span, label)| sources.place(*span, label)));
         Diagnostic { message: self.message, places, hints: self.hints }
     }
+}
+
+/// Cuts a message that quotes a very long text.
+fn shortened(mut message: String) -> String {
+    const LONGEST: usize = 1000;
+    if message.len() > LONGEST {
+        let end = message.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST).last();
+        message.truncate(end.unwrap_or(0));
+        message.push('…');
+        // Thousands of such messages may be kept.
+        message.shrink_to_fit();
+    }
+    message
 }
 
 /// What a phase finds in a tree.

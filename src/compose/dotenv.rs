@@ -4,6 +4,9 @@ use indexmap::IndexMap;
 
 use super::interpolate::{self, Failure};
 
+/// How long the values of a file may be together, in bytes.
+const LONGEST: usize = 16 << 20;
+
 /// Variables of a file, in order. A name without `=` that nothing gives a value is not among them.
 pub type Variables = IndexMap<String, Assigned>;
 
@@ -27,13 +30,14 @@ pub struct SyntaxError {
 
 /// Reads the usual syntax. `lookup` gives the values that beat the file's own in `$NAME`, and those of bare names;
 /// `unset` is told each name in a value that nothing gives a value.
-pub fn parse(
+pub fn parse<'a>(
     text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
+    lookup: &dyn Fn(&str) -> Option<&'a str>,
     unset: &mut dyn FnMut(&str),
 ) -> Result<Variables, SyntaxError> {
     let mut reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 };
     let mut variables = Variables::new();
+    let mut whole = 0;
     while reader.skip_to_statement() {
         let line = reader.line;
         let fail = |message: String| SyntaxError { line, message };
@@ -42,14 +46,18 @@ pub fn parse(
             return Err(fail(format!("`{name}`: the name of a variable cannot contain a space")));
         }
         if !has_value {
-            if let Some(value) = lookup(&name) {
+            if let Some(value) = lookup(&name).map(str::to_owned) {
                 variables.insert(name, Assigned { value, line });
             }
             continue;
         }
         let (raw, expands) = reader.value().map_err(fail)?;
+        // A variable may hold others, and these others again.
+        if whole > LONGEST {
+            return Err(fail(format!("the values of this file are longer than {} MiB", LONGEST >> 20)));
+        }
         let value = if expands {
-            let earlier = |name: &str| variables.get(name).map(|earlier| earlier.value.clone());
+            let earlier = |name: &str| variables.get(name).map(|earlier| earlier.value.as_str());
             let both = |name: &str| lookup(name).or_else(|| earlier(name));
             interpolate::parse(&raw)
                 .and_then(|parts| interpolate::fill(&parts, &both, unset))
@@ -57,6 +65,7 @@ pub fn parse(
         } else {
             raw
         };
+        whole += value.len();
         variables.insert(name, Assigned { value, line });
     }
     Ok(variables)
@@ -70,7 +79,7 @@ fn describe(failure: &Failure) -> String {
 }
 
 /// Reads the plain syntax: everything after the first `=` is the value.
-pub fn parse_raw(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Variables, SyntaxError> {
+pub fn parse_raw<'a>(text: &str, lookup: &dyn Fn(&str) -> Option<&'a str>) -> Result<Variables, SyntaxError> {
     let mut variables = Variables::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (text, line) in text.lines().zip(1..) {
@@ -80,7 +89,7 @@ pub fn parse_raw(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<
         }
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
-            None => (text.trim_end(), lookup(text.trim_end())),
+            None => (text.trim_end(), lookup(text.trim_end()).map(str::to_owned)),
         };
         if name.is_empty() || name.contains(char::is_whitespace) {
             return Err(SyntaxError { line, message: format!("`{name}` is no name of a variable") });
@@ -241,7 +250,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &[(&str, &str)]) {
-        let lookup = |name: &str| (name == "SHELL_VAR").then(|| "shell".to_owned());
+        let lookup = |name: &str| (name == "SHELL_VAR").then_some("shell");
         let variables = parse(text, &lookup, &mut |_| {}).expect(text);
         let found: Vec<(&str, &str)> =
             variables.iter().map(|(name, found)| (name.as_str(), found.value.as_str())).collect();

@@ -4,6 +4,7 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use super::bind::mapping;
+use super::budget::weight_of;
 use super::diagnostic::Problem;
 use super::dotenv::{self, Variables as FileVariables};
 use super::error::Stop;
@@ -57,8 +58,8 @@ impl Loader<'_> {
                 value.value = Value::Text(known.clone());
             }
         }
-        let own_value = |name: &str| own.get(name).and_then(Node::as_text).map(str::to_owned);
-        let lookup = |name: &str| environment.get(name).cloned().or_else(|| own_value(name));
+        let own_value = |name: &str| own.get(name).and_then(Node::as_text);
+        let lookup = |name: &str| environment.get(name).map(String::as_str).or_else(|| own_value(name));
         let mut all = Map::new();
         let mut left = Vec::new();
         for file in files.as_ref().and_then(Node::as_list).unwrap_or_default() {
@@ -90,7 +91,7 @@ impl Loader<'_> {
         let Some(map) = service.as_map_mut() else { return Ok(()) };
         let Some(files) = map.shift_remove("label_file") else { return Ok(()) };
         let own = own_values(service, "labels", false);
-        let lookup = |name: &str| environment.get(name).cloned();
+        let lookup = |name: &str| environment.get(name).map(String::as_str);
         let mut all = Map::new();
         let mut left = Vec::new();
         for file in files.as_list().unwrap_or_default() {
@@ -128,10 +129,10 @@ impl Loader<'_> {
     }
 
     /// Reads one file. Returns `None` for a missing one that is to be left to others.
-    fn file(
+    fn file<'a>(
         &mut self,
         named: &Named<'_>,
-        lookup: &dyn Fn(&str) -> Option<String>,
+        lookup: &dyn Fn(&str) -> Option<&'a str>,
     ) -> Result<Option<Map>, Stop> {
         let path = PathBuf::from(named.node.as_text().unwrap_or_default());
         let Some(file) = self.text_of(&path, named)? else {
@@ -145,11 +146,14 @@ impl Loader<'_> {
             dotenv::parse(text, lookup, &mut |name| unset.push(interpolate::unset_warning(name)))
         };
         unset.into_iter().for_each(|warning| self.warn(warning));
-        parsed.map(|variables| Some(nodes(variables, file))).map_err(|error| {
+        let variables = parsed.map_err(|error| {
             let message =
                 format!("failed to read {}: line {}: {}", self.shown(&path), error.line, error.message);
-            Problem::at(line(file, error.line), message).also(named.node.at, "named here").into()
-        })
+            Problem::at(line(file, error.line), message).also(named.node.at, "named here")
+        })?;
+        let weight = variables.iter().map(|(name, given)| weight_of(name) + weight_of(&given.value)).sum();
+        self.budget.values(weight, named.node.at, "env files and label files")?;
+        Ok(Some(nodes(variables, file)))
     }
 
     /// Reads a file once, however many services name it. Returns `None` for a missing one that may be missing.
@@ -157,6 +161,7 @@ impl Loader<'_> {
         if let Some(file) = self.env_texts.get(path) {
             return Ok(Some(*file));
         }
+        self.budget.file(named.node.at)?;
         let shown = self.shown(path);
         let Named { node, required, what, .. } = named;
         let bytes = match self.read.read(path) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::budget::weight;
 use super::diagnostic::Problem;
 use super::error::Stop;
 use super::loader::{Context, Loader};
@@ -26,7 +27,15 @@ struct Link {
 /// Where a service stands: its file, and the services beside it.
 struct Home<'a> {
     file: &'a Path,
-    services: &'a mut Map,
+    services: &'a Map,
+    /// Those that have their bases below them already.
+    resolved: &'a mut Map,
+}
+
+impl Home<'_> {
+    fn get(&self, name: &str) -> Option<&Node> {
+        self.resolved.get(name).or_else(|| self.services.get(name))
+    }
 }
 
 impl Loader<'_> {
@@ -38,18 +47,14 @@ impl Loader<'_> {
         context: &Context<'_>,
     ) -> Result<(), Stop> {
         let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) else { return Ok(()) };
-        let names: Vec<String> = services.keys().cloned().collect();
-        for name in names {
-            if services.get(&name).and_then(|service| service.get("extends")).is_none() {
-                continue;
-            }
-            let mut home = Home { file: context.file, services };
-            if let Some(merged) =
-                self.extended(&name, &mut home, std::slice::from_ref(resets), &mut Vec::new(), context)?
-            {
-                services.insert(name, merged);
+        let mut home = Home { file: context.file, services, resolved: &mut Map::new() };
+        for (name, service) in services.iter() {
+            if service.get("extends").is_some() && !home.resolved.contains_key(name) {
+                self.extended(name, &mut home, std::slice::from_ref(resets), &mut Vec::new(), context)?;
             }
         }
+        let resolved = std::mem::take(home.resolved);
+        services.extend(resolved);
         Ok(())
     }
 
@@ -62,7 +67,7 @@ impl Loader<'_> {
         chain: &mut Vec<Link>,
         context: &Context<'_>,
     ) -> Result<Option<Node>, Stop> {
-        let Some(service) = home.services.get(name).filter(|service| !service.is_null()) else {
+        let Some(service) = home.get(name).filter(|service| !service.is_null()) else {
             return Ok(None);
         };
         let mut service = service.clone();
@@ -81,10 +86,10 @@ impl Loader<'_> {
         let base = match file {
             Some(file) => {
                 let path = context.directory.join(file.as_text().unwrap_or_default());
-                let (mut services, own) = self.base_file(&path, file, name, context)?;
+                let (services, own) = self.base_file(&path, file, name, context)?;
                 self.require(&services, base_name, name, &path, file)?;
                 resets.push(own);
-                let mut home = Home { file: &path, services: &mut services };
+                let mut home = Home { file: &path, services: &services, resolved: &mut Map::new() };
                 self.extended(base_name, &mut home, &resets, chain, context)?
             }
             None => {
@@ -101,6 +106,7 @@ impl Loader<'_> {
                 service
             }
             Some(mut base) => {
+                self.budget.values(weight(&base), extends.at, "services that extend others")?;
                 for Taken { way, at } in resets.iter().flat_map(|ways| ways.iter()) {
                     if let [section, of, rest @ ..] = way.as_slice()
                         && section == "services"
@@ -114,7 +120,7 @@ impl Loader<'_> {
                 merge::service(base, service, &Way::Root.key("services").key(name), &mut self.trace)?
             }
         };
-        home.services.insert(name.to_owned(), merged.clone());
+        home.resolved.insert(name.to_owned(), merged.clone());
         Ok(Some(merged))
     }
 
@@ -134,7 +140,7 @@ impl Loader<'_> {
         named: &Node,
         service: &str,
         context: &Context<'_>,
-    ) -> Result<(Map, Resets), Stop> {
+    ) -> Result<(Rc<Map>, Resets), Stop> {
         let key = (path.to_owned(), context.serial);
         if let Some((services, resets)) = self.bases.get(&key) {
             return Ok((services.clone(), resets.clone()));
@@ -148,13 +154,14 @@ impl Loader<'_> {
             let message = format!("cannot extend service `{service}`: file {} not found", self.shown(path));
             return Err(Problem::at(named.at, message).into());
         }
-        let (root, resets) = self.base_tree(path, context)?;
-        let Value::Map(mut root) = root.value else { return Ok((Map::new(), resets)) };
+        let (root, resets) = self.base_tree(path, named.at, context)?;
+        let Value::Map(mut root) = root.value else { return Ok((Rc::default(), resets)) };
         let Some(Value::Map(services)) = root.shift_remove("services").map(|services| services.value) else {
             let message =
                 format!("cannot extend service `{service}`: {} has no services section", self.shown(path));
             return Err(Problem::at(named.at, message).into());
         };
+        let services = Rc::new(services);
         self.bases.insert(key, (services.clone(), resets.clone()));
         Ok((services, resets))
     }

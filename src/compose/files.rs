@@ -2,6 +2,8 @@
 //! is [`Disk`].
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -39,12 +41,29 @@ pub struct Disk;
 
 impl Read for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let size = fs::metadata(path)?.len();
-        if size > super::yaml::LARGEST as u64 {
-            let message = format!("it is larger than {} MiB", super::yaml::LARGEST >> 20);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        const LARGEST: u64 = super::yaml::LARGEST as u64;
+        let too_large = || {
+            let message = format!("it is larger than {} MiB", LARGEST >> 20);
+            io::Error::new(io::ErrorKind::FileTooLarge, message)
+        };
+        // The null device is a file that says nothing; others may give bytes for ever, or wait for some.
+        if path == Path::new("/dev/null") {
+            return Ok(Vec::new());
         }
-        fs::read(path)
+        let metadata = fs::metadata(path)?;
+        if metadata.file_type().is_char_device() || metadata.file_type().is_block_device() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device, not a file"));
+        }
+        if metadata.len() > LARGEST {
+            return Err(too_large());
+        }
+        // A pipe, or a file that grows, does not say beforehand how long it is.
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(too_large());
+        }
+        Ok(bytes)
     }
 
     fn is_file(&self, path: &Path) -> bool {
@@ -232,7 +251,7 @@ pub fn env_files(
         let bytes =
             read.read(path).map_err(|source| Error::Read { what: "env file", path: path.clone(), source })?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let lookup = |name: &str| environment.get(name).or_else(|| all.get(name)).cloned();
+        let lookup = |name: &str| environment.get(name).or_else(|| all.get(name)).map(String::as_str);
         let mut unset = |name: &str| warnings.push(interpolate::unset_warning(name));
         match dotenv::parse(&text, &lookup, &mut unset) {
             Ok(variables) => {

@@ -1,12 +1,14 @@
 //! Dependency order: what must be there before what, what goes at the same time, cycles named.
 
+use std::collections::HashSet;
+
 use indexmap::IndexMap;
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
 
 use super::diagnostic::Problem;
 use super::model::{Condition, Project, Service};
-use super::node::{Map, Node};
+use super::node::{Map, Node, Span};
 
 /// Services and their dependencies.
 #[derive(Clone, Debug, Default)]
@@ -50,20 +52,25 @@ impl<'a> DependencyGraph<'a> {
     /// Returns the services in layers: each needs only what stands in layers before it, so that a layer can start at
     /// once. Stopping goes the other way. Within a layer the order is that of the file.
     pub fn layers(&self) -> Vec<Vec<&'a str>> {
-        let mut depth: IndexMap<&str, usize> = self.needs.keys().map(|name| (*name, 0)).collect();
-        // Each round settles at least one layer; a cycle, which a loaded project does not have, ends with the rounds.
-        for _ in 0..self.needs.len() {
-            let mut changed = false;
-            for (name, needs) in &self.needs {
-                let least =
-                    needs.iter().filter_map(|(need, _)| depth.get(need)).max().map_or(0, |depth| depth + 1);
-                if depth[name] < least {
-                    depth.insert(name, least);
-                    changed = true;
-                }
+        let mut waiting: IndexMap<&str, usize> =
+            self.needs.iter().map(|(name, needs)| (*name, needs.len())).collect();
+        let mut users: IndexMap<&str, Vec<&str>> = IndexMap::new();
+        for (name, needs) in &self.needs {
+            for (need, _) in needs {
+                users.entry(need).or_default().push(name);
             }
-            if !changed {
-                break;
+        }
+        let mut depth: IndexMap<&str, usize> = self.needs.keys().map(|name| (*name, 0)).collect();
+        let mut ready: Vec<&str> =
+            self.needs.iter().filter(|(_, needs)| needs.is_empty()).map(|n| *n.0).collect();
+        while let Some(name) = ready.pop() {
+            let below = depth[name] + 1;
+            for user in users.get(name).into_iter().flatten() {
+                depth[*user] = below.max(depth[*user]);
+                waiting[*user] -= 1;
+                if waiting[*user] == 0 {
+                    ready.push(user);
+                }
             }
         }
         let mut layers: Vec<Vec<&str>> = Vec::new();
@@ -94,30 +101,37 @@ pub fn cycle(services: &Map) -> Option<Problem> {
         }
     }
     let loops = |group: &Vec<_>| group.len() > 1 || graph.contains_edge(group[0], group[0]);
-    let group = tarjan_scc(&graph).into_iter().find(loops)?;
-    let group: Vec<&str> = group.into_iter().map(|index| graph[index]).collect();
+    // Kosaraju's algorithm keeps its own stack: a chain of dependencies may be longer than ours is deep.
+    let group = kosaraju_scc(&graph).into_iter().find(loops)?;
+    let group: HashSet<&str> = group.into_iter().map(|index| graph[index]).collect();
     // Walk inside the group until a service comes again: from there on it is a cycle.
     let start = services.keys().map(String::as_str).find(|name| group.contains(name))?;
-    let mut way = vec![start];
-    let mut places = Vec::new();
-    loop {
-        let here = way[way.len() - 1];
+    let mut way: IndexMap<&str, &Node> = IndexMap::new();
+    let mut here = start;
+    while !way.contains_key(here) {
         let (next, node) = edges(services.get(here)?).find(|(need, _)| group.contains(need))?;
-        places.push(node);
-        if let Some(first) = way.iter().position(|name| *name == next) {
-            way.drain(..first);
-            places.drain(..first);
-            way.push(next);
-            break;
-        }
-        way.push(next);
+        way.insert(here, node);
+        here = next;
     }
+    let first = way.get_index_of(here)?;
+    Some(describe(&way[first..]))
+}
+
+/// Names a cycle: each service, and where it names the next one.
+fn describe(way: &indexmap::map::Slice<&str, &Node>) -> Problem {
+    /// A cycle of more services is shortened.
+    const LONGEST: usize = 12;
     let at = |node: &Node| if node.key.line == 0 { node.at } else { node.key };
-    let mut problem = Problem::at(at(places[0]), format!("dependency cycle detected: {}", way.join(" -> ")));
-    for (name, node) in way.iter().zip(&places).skip(1) {
-        problem = problem.also(at(node), format!("needed by {name}"));
-    }
-    Some(problem)
+    let names: Vec<&str> = way.keys().copied().take(LONGEST).collect();
+    let more = way.len().saturating_sub(LONGEST);
+    let rest = if more > 0 { format!(" -> ({more} more)") } else { String::new() };
+    let back = way.keys().next().copied().unwrap_or_default();
+    let message = format!("dependency cycle detected: {}{rest} -> {back}", names.join(" -> "));
+    let mut places = way.iter().take(LONGEST).map(|(name, node)| (*name, at(node)));
+    let start = places.next().map_or(Span::NOWHERE, |(_, at)| at);
+    places.fold(Problem::at(start, message), |problem, (name, at)| {
+        problem.also(at, format!("needed by {name}"))
+    })
 }
 
 fn edges(service: &Node) -> impl Iterator<Item = (&str, &Node)> {
@@ -155,5 +169,13 @@ mod tests {
         assert_eq!(graph.layers(), [vec!["db", "cache"], vec!["api"], vec!["web"], vec!["job"]]);
         assert_eq!(graph.needed_by("db"), ["api"]);
         assert_eq!(graph.needs("job").len(), 1);
+    }
+
+    #[test]
+    fn a_long_chain_is_no_deep_one() {
+        let text: Vec<String> = (1..20_000).map(|n| format!("s{n}: s{}", n - 1)).collect();
+        let services = services(&format!("s0:\n{}", text.join("\n")));
+        let layers = DependencyGraph::of(&services).layers();
+        assert_eq!((layers.len(), layers[19_999][0]), (20_000, "s19999"));
     }
 }

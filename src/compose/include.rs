@@ -68,12 +68,14 @@ impl Loader<'_> {
             }
         }
         let mut chain = context.chain.to_vec();
-        if chain.contains(first) || chain.len() >= DEPTH {
+        // By their real paths: a symbolic link could give one file a new name each time.
+        let real = self.read.real_path(first);
+        if chain.contains(&real) || chain.len() >= DEPTH {
             let names: Vec<String> = chain.iter().chain([first]).map(|file| self.shown(file)).collect();
             let message = format!("include cycle detected: {}", names.join(" includes "));
             return Err(Problem::at(entry.at.at, message).into());
         }
-        chain.push(first.clone());
+        chain.push(real);
         let directory = match entry.directory {
             Some(directory) => {
                 let path = PathBuf::from(paths::absolute(directory, context.directory, self.home.as_deref()));
@@ -94,7 +96,7 @@ impl Loader<'_> {
             file: first,
             serial: self.serial,
         };
-        self.model(&files, &inner)
+        self.model(&files, entry.at.at, &inner)
     }
 
     /// The variables of an entry: those of the including project over those of its own env files.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexSet;
 
+use super::budget::Budget;
 use super::diagnostic::Problem;
 use super::node::{Node, Path, Span, Value};
 use super::trace::{Step, Trace};
@@ -14,6 +15,12 @@ use super::variables::{Origin, Variables};
 
 /// How deep defaults may stand in defaults.
 const DEPTH: usize = 64;
+
+/// How many pieces a text may have.
+const PARTS: usize = 50_000;
+
+/// How long a text may become, in bytes.
+const LONGEST: usize = 4 << 20;
 
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +71,12 @@ pub enum Failure {
     /// Defaults stand too deep in defaults.
     #[error("variables are nested more than {DEPTH} deep")]
     TooDeep,
+    /// Variables upon variables.
+    #[error("there are more than {PARTS} variables in one text")]
+    TooMany,
+    /// Variables make a text very long.
+    #[error("variables make this text longer than {} MiB", LONGEST >> 20)]
+    TooLong,
     /// `${NAME:?…}` of a variable without a value.
     #[error("required variable {name} is missing a value{}", if message.is_empty() { String::new() } else { format!(": {message}") })]
     Missing {
@@ -87,6 +100,9 @@ fn parse_at(text: &str, depth: usize) -> Result<Vec<Part>, Failure> {
     let mut plain = String::new();
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
+        if parts.len() >= PARTS {
+            return Err(Failure::TooMany);
+        }
         plain.push_str(&rest[..dollar]);
         let after = &rest[dollar + 1..];
         if let Some(after) = after.strip_prefix('$') {
@@ -165,9 +181,9 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 /// Fills variables in. `lookup` gives values; `unset` is told each variable that has none and no default.
-pub fn fill(
+pub fn fill<'a>(
     parts: &[Part],
-    lookup: &dyn Fn(&str) -> Option<String>,
+    lookup: &dyn Fn(&str) -> Option<&'a str>,
     unset: &mut dyn FnMut(&str),
 ) -> Result<String, Failure> {
     let mut filled = String::new();
@@ -180,12 +196,12 @@ pub fn fill(
             Part::Variable { name, operator } => (name, operator),
         };
         let value = lookup(name);
-        let has_value = value.as_ref().is_some_and(|value| !value.is_empty());
+        let has_value = value.is_some_and(|value| !value.is_empty());
         let Some((operator, word, _)) = operator else {
             if value.is_none() {
                 unset(name);
             }
-            filled.push_str(value.as_deref().unwrap_or(""));
+            push(&mut filled, value.unwrap_or(""))?;
             continue;
         };
         let use_word = match operator {
@@ -200,12 +216,20 @@ pub fn fill(
             if matches!(operator, Operator::RequireValue | Operator::Require) {
                 return Err(Failure::Missing { name: name.clone(), message: word });
             }
-            filled.push_str(&word);
+            push(&mut filled, &word)?;
         } else if !alternate {
-            filled.push_str(value.as_deref().unwrap_or(""));
+            push(&mut filled, value.unwrap_or(""))?;
         }
     }
     Ok(filled)
+}
+
+fn push(filled: &mut String, text: &str) -> Result<(), Failure> {
+    if filled.len() + text.len() > LONGEST {
+        return Err(Failure::TooLong);
+    }
+    filled.push_str(text);
+    Ok(())
 }
 
 /// Says that a variable has no value.
@@ -252,10 +276,15 @@ fn collect(parts: &[Part], found: &mut BTreeMap<String, Variable>) {
     }
 }
 
+/// After so many problems no more are looked for.
+const MOST_PROBLEMS: usize = 1000;
+
 /// Fills in the texts of trees.
 pub(super) struct Filler<'a> {
     /// What variables stand for.
     pub variables: &'a Variables,
+    /// How much the texts may grow together.
+    pub budget: &'a mut Budget,
     /// What is told of each text that is filled in.
     pub trace: &'a mut Trace,
     /// Texts that cannot be filled in.
@@ -266,15 +295,22 @@ pub(super) struct Filler<'a> {
 
 impl<'a> Filler<'a> {
     /// Makes one that has found nothing yet.
-    pub fn new(variables: &'a Variables, trace: &'a mut Trace) -> Filler<'a> {
-        Filler { variables, trace, problems: Vec::new(), unset: IndexSet::new() }
+    pub fn new(variables: &'a Variables, budget: &'a mut Budget, trace: &'a mut Trace) -> Filler<'a> {
+        Filler { variables, budget, trace, problems: Vec::new(), unset: IndexSet::new() }
     }
 
     /// Fills in every text of a tree; keys stay as they are.
     pub fn tree(&mut self, node: &mut Node, path: &Path<'_>) {
+        if self.problems.len() >= MOST_PROBLEMS {
+            return;
+        }
         match &mut node.value {
             Value::Text(text) if text.contains('$') => match self.text(text) {
                 Ok(filled) => {
+                    if let Err(problem) = self.budget.text(filled.len(), node.at, "variables") {
+                        self.problems.push(*problem);
+                        return;
+                    }
                     let used = || Step::Filled { text: text.clone(), variables: used(text, self.variables) };
                     self.trace.tell(path, node.at, used);
                     *text = filled;
@@ -296,7 +332,7 @@ impl<'a> Filler<'a> {
     }
 
     fn text(&mut self, text: &str) -> Result<String, Failure> {
-        let lookup = |name: &str| self.variables.get(name).cloned();
+        let lookup = |name: &str| self.variables.get(name).map(String::as_str);
         let unset = &mut self.unset;
         fill(&parse(text)?, &lookup, &mut |name| {
             unset.insert(name.to_owned());
@@ -317,7 +353,9 @@ fn problem(failure: Failure, at: Span, path: &Path<'_>) -> Problem {
             Problem::at(at, format!("invalid interpolation format for {path}: `{text}`"))
                 .hint("write `${NAME}` for a variable, or `$$` for a dollar sign")
         }
-        Failure::TooDeep => Problem::at(at, format!("{path}: {failure}")),
+        Failure::TooDeep | Failure::TooLong | Failure::TooMany => {
+            Problem::at(at, format!("{path}: {failure}"))
+        }
         Failure::Missing { ref name, .. } => {
             let hint = format!("set it: `export {name}=…`, or a line `{name}=…` in the file .env");
             Problem::at(at, format!("{failure}, for {path}")).hint(hint)
@@ -330,9 +368,8 @@ mod tests {
     use super::*;
 
     fn check(text: &str, environment: &[(&str, &str)], expected: Result<&str, &str>) {
-        let lookup = |name: &str| {
-            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        };
+        let lookup =
+            |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         let result = parse(text).and_then(|parts| fill(&parts, &lookup, &mut |_| {}));
         match expected {
             Ok(expected) => assert_eq!(result.as_deref(), Ok(expected), "{text}"),

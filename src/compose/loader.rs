@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
+use super::budget::Budget;
 use super::diagnostic::{Findings, Problem, Sources};
 use super::error::{Error, Stop};
 use super::extends::{self, Resets};
@@ -23,6 +25,9 @@ use super::{
     validate, yaml,
 };
 
+/// What a service costs in the model, however little it says: it has a place for every attribute.
+const SERVICE_WEIGHT: usize = 32;
+
 /// Everything that phases share.
 pub struct Loader<'a> {
     /// How files are read.
@@ -30,13 +35,15 @@ pub struct Loader<'a> {
     /// What was read.
     pub sources: Sources,
     /// What was found on the way.
-    pub warnings: Vec<String>,
+    pub warnings: IndexSet<String>,
     /// The home directory of the caller.
     pub home: Option<String>,
     /// Services of files that others extend, by file and context.
-    pub bases: HashMap<(PathBuf, usize), (Map, Resets)>,
+    pub bases: HashMap<(PathBuf, usize), (Rc<Map>, Resets)>,
     /// The number of the latest context.
     pub serial: usize,
+    /// How much may still be made.
+    pub budget: Budget,
     /// What happens to values, when it is asked for.
     pub trace: Trace,
     /// Env files and label files of services, by path, as the sources number them.
@@ -82,10 +89,11 @@ impl<'a> Loader<'a> {
         Loader {
             read,
             sources: Sources::default(),
-            warnings: Vec::new(),
+            warnings: IndexSet::new(),
             home: request.environment.get("HOME").cloned(),
             bases: HashMap::new(),
             serial: 0,
+            budget: Budget::default(),
             trace: Trace::default(),
             env_texts: HashMap::new(),
             switches: request.switches,
@@ -101,6 +109,11 @@ impl<'a> Loader<'a> {
     /// Loads the project.
     pub fn project(&mut self, request: &Request, setting: &Setting) -> Result<Project, Stop> {
         let Whole { mut root, name, environment } = self.whole(request, setting)?;
+        if let Some(services) = root.get("services")
+            && let Some(map) = services.as_map()
+        {
+            self.budget.values(map.len() * SERVICE_WEIGHT, services.place(), "services")?;
+        }
         let mut disabled = self.split_profiles(&mut root, request, setting);
         if !self.switches.no_consistency {
             self.take(consistency::references(&root, &disabled))?;
@@ -110,7 +123,7 @@ impl<'a> Loader<'a> {
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
             self.resolve_files(services, &environment)?;
         }
-        let problems = bind::tree(&mut root);
+        let problems = bind::tree(&mut root, &mut self.budget);
         if !problems.is_empty() {
             return Err(problems.into());
         }
@@ -119,7 +132,7 @@ impl<'a> Loader<'a> {
         for service in disabled.values_mut() {
             let mut wrapped = wrap(service);
             // A service that does not take part may be half-written; what can be read of it is kept.
-            bind::tree(&mut wrapped);
+            bind::tree(&mut wrapped, &mut self.budget);
             if let Some(map) = wrapped.as_map_mut()
                 && let Some(Value::Map(mut services)) = map.shift_remove("services").map(|node| node.value)
                 && let Some(bound) = services.shift_remove("x")
@@ -150,7 +163,7 @@ impl<'a> Loader<'a> {
         self.warnings.extend(setting.warnings.iter().cloned());
         let mut parsed = Vec::with_capacity(setting.files.len());
         for path in &setting.files {
-            parsed.push(self.parse(path, request.stdin.as_deref())?);
+            parsed.push(self.parse(path, request.stdin.as_deref(), Span::NOWHERE)?);
         }
         let mut environment = setting.environment.clone();
         let name = self.project_name(request, setting, &parsed)?;
@@ -160,7 +173,7 @@ impl<'a> Loader<'a> {
         if parsed.iter().all(|file| file.documents.is_empty()) {
             return Err(Error::Empty { path: first }.into());
         }
-        let chain = [first.clone()];
+        let chain = [self.read.real_path(&first)];
         let context = Context {
             directory: &setting.directory,
             environment: &environment,
@@ -178,10 +191,10 @@ impl<'a> Loader<'a> {
     }
 
     /// Reads and merges the files of an included project.
-    pub fn model(&mut self, files: &[PathBuf], context: &Context<'_>) -> Result<Node, Stop> {
+    pub fn model(&mut self, files: &[PathBuf], at: Span, context: &Context<'_>) -> Result<Node, Stop> {
         let mut parsed = Vec::with_capacity(files.len());
         for path in files {
-            parsed.push(self.parse(path, None)?);
+            parsed.push(self.parse(path, None, at)?);
         }
         self.tree(parsed, context)
     }
@@ -250,8 +263,13 @@ impl<'a> Loader<'a> {
     }
 
     /// Reads a file that another extends: long form, paths absolute, not checked yet.
-    pub fn base_tree(&mut self, path: &Path, context: &Context<'_>) -> Result<(Node, Resets), Stop> {
-        let parsed = self.parse(path, None)?;
+    pub fn base_tree(
+        &mut self,
+        path: &Path,
+        at: Span,
+        context: &Context<'_>,
+    ) -> Result<(Node, Resets), Stop> {
+        let parsed = self.parse(path, None, at)?;
         let mut root = Node::made(Value::Map(Map::new()));
         let mut ways = Vec::new();
         for document in parsed.documents {
@@ -279,7 +297,7 @@ impl<'a> Loader<'a> {
         if self.switches.no_interpolate {
             return Ok(());
         }
-        let mut filler = Filler::new(context.environment, &mut self.trace);
+        let mut filler = Filler::new(context.environment, &mut self.budget, &mut self.trace);
         filler.tree(root, &Way::Root);
         let Filler { mut problems, unset, .. } = filler;
         for name in unset {
@@ -300,28 +318,28 @@ impl<'a> Loader<'a> {
     }
 
     fn spell_out(&mut self, root: &mut Node) -> Result<(), Stop> {
-        let findings = canonical::spell_out(root, self.switches.no_interpolate);
+        let findings = canonical::spell_out(root, self.switches.no_interpolate, &mut self.budget);
         self.take(findings)
     }
 
     /// Passes warnings on; fails with the problems, if there are any.
     fn take(&mut self, findings: Findings) -> Result<(), Stop> {
-        for (warning, at) in findings.warnings {
-            let place = self.sources.place(at, "");
-            let place = place.map(|place| format!(" ({}:{}:{})", place.file, place.line, place.column));
-            self.warn(format!("{warning}{}", place.unwrap_or_default()));
+        for (warning, Span { file, line, column, .. }) in findings.warnings {
+            self.warn(match line {
+                0 => warning,
+                _ => format!("{warning} ({}:{line}:{column})", self.sources.name(file)),
+            });
         }
         if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
     }
 
     /// Says something once.
     pub fn warn(&mut self, warning: String) {
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
-        }
+        self.warnings.insert(warning);
     }
 
-    fn parse(&mut self, path: &Path, stdin: Option<&[u8]>) -> Result<Parsed, Stop> {
+    fn parse(&mut self, path: &Path, stdin: Option<&[u8]>, at: Span) -> Result<Parsed, Stop> {
+        self.budget.file(at)?;
         let bytes = match stdin {
             Some(stdin) if path == Path::new("-") => stdin.to_vec(),
             _ => self.read.read(path).map_err(|source| Error::Read {
@@ -342,7 +360,10 @@ impl<'a> Loader<'a> {
                 return Err(Problem::at(Span { file, line, column, width: 1 }, message).into());
             }
         };
-        Ok(Parsed { path: path.to_owned(), documents: yaml::parse(&self.sources, file, &mut self.trace)? })
+        Ok(Parsed {
+            path: path.to_owned(),
+            documents: yaml::parse(&self.sources, file, &mut self.budget, &mut self.trace)?,
+        })
     }
 
     /// The name: `-p`, then `COMPOSE_PROJECT_NAME`, then the last file's `name`, then the directory's.
@@ -365,7 +386,7 @@ impl<'a> Loader<'a> {
             parsed.iter().flat_map(|file| &file.documents).filter_map(|document| document.root.get("name"));
         if let Some(node) = names.next_back() {
             let mut node = node.clone();
-            let mut filler = Filler::new(&setting.environment, &mut self.trace);
+            let mut filler = Filler::new(&setting.environment, &mut self.budget, &mut self.trace);
             filler.tree(&mut node, &Way::Root.key("name"));
             if !filler.problems.is_empty() {
                 return Err(filler.problems.into());
@@ -401,7 +422,9 @@ impl<'a> Loader<'a> {
         let everything = active.iter().any(|profile| profile == "*");
         let takes_part = |service: &Node| {
             let profiles = profiles_of(service);
-            everything || profiles.is_empty() || profiles.iter().any(|profile| active.contains(profile))
+            // The profile without a name is what a variable without a value leaves; it is always active.
+            let is_active = |profile: &String| profile.is_empty() || active.contains(profile);
+            everything || profiles.is_empty() || profiles.iter().any(is_active)
         };
         let (on, off): (Map, Map) =
             std::mem::take(services).into_iter().partition(|(_, service)| takes_part(service));

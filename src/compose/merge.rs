@@ -1,6 +1,7 @@
 //! An override onto a base, rule by key (compose-spec, "Merge"); the rules stand in the schema folder.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::diagnostic::{Fault, Problem};
 use super::node::{Map, Node, Path, Value};
@@ -54,7 +55,8 @@ impl Merger<'_> {
             Merge::Hosts => {
                 let (base, mut over) = (sequence(base), sequence(over));
                 if let (Value::List(known), Value::List(lines)) = (&base.value, &mut over.value) {
-                    lines.retain(|line| !known.contains(line));
+                    let known: HashSet<&str> = known.iter().filter_map(Node::as_text).collect();
+                    lines.retain(|line| line.as_text().is_none_or(|text| !known.contains(text)));
                 }
                 self.append(base, over, path)
             }
@@ -155,13 +157,22 @@ impl Merger<'_> {
             Shape::List(item, _) => item,
             _ => &shape,
         };
+        let subnet = |pool: &Node| pool.get("subnet").map(|subnet| subnet.scalar_text().unwrap_or_default());
+        let mut places: HashMap<Option<String>, usize> = HashMap::new();
+        for (index, pool) in known.iter().enumerate() {
+            places.entry(subnet(pool)).or_insert(index);
+        }
         for pool in more {
-            match known.iter_mut().find(|other| other.get("subnet") == pool.get("subnet")) {
-                Some(slot) => {
+            match places.entry(subnet(&pool)) {
+                Entry::Occupied(place) => {
+                    let slot = &mut known[*place.get()];
                     let old = std::mem::replace(slot, Node::made(Value::Null));
                     *slot = self.deep(old, pool, item, path);
                 }
-                None => known.push(pool),
+                Entry::Vacant(place) => {
+                    place.insert(known.len());
+                    known.push(pool);
+                }
             }
         }
         base
@@ -319,6 +330,8 @@ fn identity(item: &Node, rule: Unique, path: &Path<'_>, index: usize) -> Result<
                 None => return Err(bad("is missing a target port".to_owned())),
                 Some(_) => port_identity(item),
             },
+            // Port 0 is none.
+            Value::Int(0) => return Err(bad("is missing a target port".to_owned())),
             _ => item.scalar_text(),
         },
     })
@@ -333,6 +346,7 @@ fn port_identity(port: &Node) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::Budget;
     use super::super::diagnostic::Sources;
     use super::super::yaml;
     use super::*;
@@ -340,7 +354,10 @@ mod tests {
     fn read(text: &str) -> Node {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        yaml::parse(&sources, file, &mut Trace::default()).expect("yaml").remove(0).root
+        yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default())
+            .expect("yaml")
+            .remove(0)
+            .root
     }
 
     /// Merges two bodies of service `a` and shows the result.

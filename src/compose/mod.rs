@@ -37,6 +37,7 @@
 //! ```
 
 mod bind;
+mod budget;
 mod canonical;
 mod consistency;
 mod decode;
@@ -141,6 +142,11 @@ pub fn explain(request: &Request, read: &dyn Read) -> Result<Explained, Error> {
     Ok(Explained { project, values, warnings })
 }
 
+/// Returns a JSON Schema of the files that are read here, from the table that they are checked against.
+pub fn json_schema() -> serde_json::Value {
+    schema::schema()
+}
+
 /// Loads the project without filling variables in.
 pub fn load_tree(request: &Request, read: &dyn Read) -> Result<LoadedTree, Error> {
     let mut request = request.clone();
@@ -169,7 +175,7 @@ fn with_loader<T>(
         .map_err(|error| loader.unsettled(error))
         .and_then(|setting| work(&mut loader, &setting));
     match result {
-        Ok(value) => Ok((value, loader.warnings)),
+        Ok(value) => Ok((value, loader.warnings.into_iter().collect())),
         Err(stop) => Err(stop.resolve(&loader.sources)),
     }
 }

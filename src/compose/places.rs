@@ -90,6 +90,7 @@ impl PartialEq for Places {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::Budget;
     use super::super::trace::Trace;
     use super::super::yaml;
     use super::*;
@@ -97,7 +98,10 @@ mod tests {
     fn places(text: &str) -> Places {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        let root = yaml::parse(&sources, file, &mut Trace::default()).expect("yaml").remove(0).root;
+        let root = yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default())
+            .expect("yaml")
+            .remove(0)
+            .root;
         Places::new(root, sources)
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::model::{EXTENSIONS, Project};
+use super::schema::{self, Shape};
 
 /// Returns the project as JSON, indented. Extensions below the top level are left out and the `$` of keys doubled too,
 /// as the reference does.
@@ -19,6 +20,7 @@ pub fn json(project: &Project) -> Result<String, Error> {
 pub fn yaml(project: &Project) -> Result<String, Error> {
     let mut value = to_value(project)?;
     say_what_is_empty(project, &mut value);
+    respell(&mut value, &schema::FILE);
     write_yaml(&doubled(extensions(value, true, true), false))
 }
 
@@ -71,6 +73,42 @@ fn say_what_is_empty(project: &Project, value: &mut Value) {
             }
         }
     }
+}
+
+/// Writes in another form what would be refused in the one that JSON has: sizes below zero as numbers, agents that have
+/// no path as keys.
+fn respell(value: &mut Value, shape: &Shape) {
+    match (&mut *value, shape) {
+        (Value::String(text), Shape::Size(_)) if text.starts_with('-') => {
+            if let Ok(number) = text.parse::<i64>() {
+                *value = number.into();
+            }
+        }
+        (Value::Object(map), Shape::Object(object)) => {
+            for (key, value) in map.iter_mut() {
+                if key == "ssh" && value.is_array() {
+                    *value = agents(value);
+                } else if let Some(known) = object.attribute(key) {
+                    respell(value, known.shape);
+                }
+            }
+        }
+        (Value::Object(map), Shape::Map(_, shape)) => {
+            map.values_mut().for_each(|value| respell(value, shape))
+        }
+        (Value::Array(list), Shape::List(shape, _)) => list.iter_mut().for_each(|item| respell(item, shape)),
+        (_, Shape::Either(forms)) => forms.iter().for_each(|form| respell(value, form)),
+        _ => {}
+    }
+}
+
+fn agents(list: &Value) -> Value {
+    let agent = |line: &Value| {
+        let line = line.as_str()?;
+        let (id, path) = line.split_once('=').map_or((line, Value::Null), |(id, path)| (id, path.into()));
+        Some((id.to_owned(), path))
+    };
+    Value::Object(list.as_array().into_iter().flatten().filter_map(agent).collect())
 }
 
 fn write_yaml(value: &Value) -> Result<String, Error> {

@@ -236,6 +236,7 @@ fn places_survive_extends_include_and_several_files() {
   --> base.yaml:4:16
    |     networks: [front]
    |                ^^^^^
+hint: define it: `front:` below `networks:` at the top level
 ",
     );
     check_error(

@@ -1,14 +1,22 @@
 //! A tree against the [schema](super::schema): unknown keys, wrong kinds, values that cannot be read. Finds all
 //! problems of a tree, each with its place.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use regex::Regex;
+
 use super::diagnostic::{Findings, Problem};
 use super::model::{ByteSize, Duration};
 use super::node::{Map, Node, Path, Value};
 use super::schema::{BOOL, INT, NATURAL, NULL, NUMBER, Names, Object, Shape, TEXT};
 
+/// After so many problems no more are looked for.
+const MOST_PROBLEMS: usize = 1000;
+
 /// Checks a tree. With `raw`, texts with variables that were not filled in pass for anything.
 pub fn check(node: &Node, shape: &Shape, raw: bool) -> Findings {
-    let mut checker = Checker { raw, findings: Findings::default() };
+    let mut checker = Checker { raw, findings: Findings::default(), patterns: Patterns::default() };
     checker.node(node, shape, &Path::Root);
     checker.findings
 }
@@ -25,6 +33,19 @@ pub fn boolean(text: &str) -> Option<bool> {
 struct Checker {
     raw: bool,
     findings: Findings,
+    patterns: Patterns,
+}
+
+/// Regular expressions of the schema, compiled when they are first needed.
+#[derive(Default)]
+struct Patterns(HashMap<&'static str, Option<Regex>>);
+
+impl Patterns {
+    fn matches(&mut self, pattern: &'static str, text: &str) -> bool {
+        // A test sees to it that every pattern of the schema can be compiled.
+        let compiled = self.0.entry(pattern).or_insert_with(|| Regex::new(pattern).ok());
+        compiled.as_ref().is_none_or(|pattern| pattern.is_match(text))
+    }
 }
 
 impl Checker {
@@ -36,8 +57,14 @@ impl Checker {
         if self.raw && node.as_text().is_some_and(|text| text.contains('$')) {
             return;
         }
+        if self.findings.problems.len() >= MOST_PROBLEMS {
+            return;
+        }
         match shape {
-            Shape::Any => {}
+            Shape::Later(instead) => {
+                let message = format!("{path} is of a later version of the specification");
+                self.findings.problems.push(Problem::at(node.key, message).hint(*instead));
+            }
             Shape::Object(object) => match node.as_map() {
                 Some(map) => self.object(node, map, object, path),
                 None => self.refuse(node, format!("{path} must be a mapping, not {}", node.kind())),
@@ -67,6 +94,9 @@ impl Checker {
 
     fn object(&mut self, node: &Node, map: &Map, object: &Object, path: &Path<'_>) {
         for (key, value) in map {
+            if self.findings.problems.len() >= MOST_PROBLEMS {
+                return;
+            }
             if let Some(attribute) = object.attribute(key) {
                 self.node(value, attribute.shape, &path.key(key));
             } else if !(object.extensions && key.starts_with("x-")) {
@@ -74,7 +104,7 @@ impl Checker {
                     Path::Root => format!("`{key}` is no key of a Compose file"),
                     _ => format!("{path}: `{key}` is no key of {}", object.name),
                 };
-                let known: Vec<&str> = object.attributes.iter().map(|attribute| attribute.key).collect();
+                let known: Vec<&str> = object.known().map(|attribute| attribute.key).collect();
                 let mut problem = Problem::at(value.key, message).near(key, known.iter().copied());
                 if problem.hints.is_empty() && known.len() <= 12 {
                     problem = problem.hint(format!("allowed are {}", known.join(", ")));
@@ -94,6 +124,9 @@ impl Checker {
 
     fn map(&mut self, map: &Map, names: Names, shape: &Shape, path: &Path<'_>) {
         for (key, value) in map {
+            if self.findings.problems.len() >= MOST_PROBLEMS {
+                return;
+            }
             if names == Names::Resource && !resource_name(key) {
                 let message = format!("{path}: `{key}` is no good name");
                 self.findings
@@ -105,12 +138,24 @@ impl Checker {
     }
 
     fn list(&mut self, list: &[Node], item: &Shape, repeats: bool, path: &Path<'_>) {
+        let mut seen: HashMap<String, usize> = HashMap::new();
         for (index, node) in list.iter().enumerate() {
             self.node(node, item, &path.item(index));
-            if !repeats && let Some(first) = list[..index].iter().find(|earlier| *earlier == node) {
-                let shown = node.scalar_text().unwrap_or_else(|| node.kind().to_owned());
-                let message = format!("{path}: items {} are equal: `{shown}` stands twice", index);
-                self.findings.problems.push(Problem::at(node.at, message).also(first.at, "first here"));
+            if repeats {
+                continue;
+            }
+            match seen.entry(sorted_text(node)) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(index);
+                }
+                Entry::Occupied(first) => {
+                    let shown = node.scalar_text().unwrap_or_else(|| node.kind().to_owned());
+                    let first = *first.get();
+                    let message =
+                        format!("{path}: items {first} and {index} are equal: `{shown}` stands twice");
+                    let problem = Problem::at(node.at, message).also(list[first].at, "first here");
+                    self.findings.problems.push(problem.hint("remove one of them"));
+                }
             }
         }
     }
@@ -148,19 +193,26 @@ impl Checker {
             (Shape::Size(kinds), Value::Int(bytes)) if kinds & NATURAL != 0 && *bytes < 0 => {
                 refuse(format!("{bytes} must be greater than or equal to 0"))
             }
-            (Shape::Size(_), _) => {
-                text.and_then(|text| ByteSize::parse(text).err()).and_then(|error| refuse(error.to_string()))
-            }
+            (Shape::Size(_), _) => text
+                .and_then(|text| match ByteSize::parse(text) {
+                    // Only the number -1 says that there is no limit.
+                    Ok(size) if size.0 < 0 => Some(format!("`{text}` is not a size: write the number -1")),
+                    Ok(_) => None,
+                    Err(error) => Some(error.to_string()),
+                })
+                .and_then(refuse),
             (Shape::Duration, _) => {
                 text.and_then(|text| Duration::parse(text).err()).and_then(|error| refuse(error.to_string()))
             }
             (Shape::Word(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
+                // Nothing is what a variable without a value leaves; where it may stand, it says nothing.
+                let known: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
                 let message =
-                    format!("{path}: `{text}` is not allowed: it must be one of {}", words.join(", "));
+                    format!("{path}: `{text}` is not allowed: it must be one of {}", known.join(", "));
                 self.findings.problems.push(Problem::at(node.at, message).near(text, words.iter().copied()));
                 None
             }
-            (Shape::Test(good, wanted), Value::Text(text)) if !good(text) => {
+            (Shape::Test { pattern, wanted }, Value::Text(text)) if !self.patterns.matches(pattern, text) => {
                 refuse(format!("`{text}` does not match: it must be {wanted}"))
             }
             _ => None,
@@ -168,6 +220,20 @@ impl Checker {
         if let Some(message) = wrong {
             self.refuse(node, message);
         }
+    }
+}
+
+/// Writes a value down so that equal values are written equally, whatever the order of their keys.
+fn sorted_text(node: &Node) -> String {
+    match &node.value {
+        Value::List(list) => list.iter().map(|item| format!("{}\0", sorted_text(item))).collect(),
+        Value::Map(map) => {
+            let mut entries: Vec<(&String, &Node)> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            entries.into_iter().map(|(key, value)| format!("{key}\0{}\0", sorted_text(value))).collect()
+        }
+        Value::Text(text) => format!("\"{text}"),
+        _ => node.to_json().to_string(),
     }
 }
 
@@ -190,7 +256,7 @@ pub fn resource_name(name: &str) -> bool {
 /// Returns whether a value is of the right kind, whatever it holds.
 fn fits(node: &Node, shape: &Shape) -> bool {
     match shape {
-        Shape::Any => true,
+        Shape::Later(_) => true,
         Shape::Object(_) | Shape::Map(..) => node.as_map().is_some(),
         Shape::List(..) => node.as_list().is_some(),
         Shape::Either(forms) => forms.iter().any(|form| fits(node, form)),
@@ -215,7 +281,7 @@ fn kinds(shape: &Shape) -> u8 {
         Shape::Int(..) => INT | TEXT,
         Shape::Count | Shape::Number => NUMBER | TEXT,
         Shape::Size(kinds) => TEXT | kinds,
-        Shape::Duration | Shape::Word(_) | Shape::Test(..) => TEXT,
+        Shape::Duration | Shape::Word(_) | Shape::Test { .. } => TEXT,
         _ => 0,
     }
 }
@@ -223,7 +289,6 @@ fn kinds(shape: &Shape) -> u8 {
 /// Says what a shape wants.
 fn describe(shape: &Shape) -> String {
     let words: Vec<String> = match shape {
-        Shape::Any => vec!["anything".to_owned()],
         Shape::Object(_) | Shape::Map(..) => vec!["a mapping".to_owned()],
         Shape::List(item, _) if matches!(item, Shape::Scalar(_)) => {
             vec![format!("a list of {}", describe(item))]
@@ -253,6 +318,7 @@ fn describe(shape: &Shape) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::Budget;
     use super::super::diagnostic::Sources;
     use super::super::trace::Trace;
     use super::super::{schema, yaml};
@@ -261,8 +327,32 @@ mod tests {
     fn findings(text: &str) -> Findings {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        let documents = yaml::parse(&sources, file, &mut Trace::default()).expect("yaml");
+        let documents =
+            yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default()).expect("yaml");
         check(&documents[0].root, &schema::FILE, false)
+    }
+
+    #[test]
+    fn texts_of_a_form_are_told_apart() {
+        let check = |key: &str, good: &[&str], bad: &[&str]| {
+            let problems = |text: &str| findings(&format!("services: {{a: {{{key}: '{text}'}}}}")).problems;
+            for text in good {
+                assert!(problems(text).is_empty(), "{key}: {text}");
+            }
+            for text in bad {
+                assert!(
+                    problems(text).iter().any(|problem| problem.message.contains("does not match")),
+                    "{text}"
+                );
+            }
+        };
+        check("container_name", &["ab", "web-1", "A.b_c"], &["a", "", "-ab", "a b", "é1"]);
+        check("restart", &["no", "on-failure:3", ""], &["never", "on-failure:", "on-failure:x"]);
+        check(
+            "pull_policy",
+            &["always", "every_12h", "every_1d12h"],
+            &["sometimes", "every_", "every_h", "every_5y", "every_12", "every_é"],
+        );
     }
 
     fn check_refused(text: &str, expected: &[(u32, u32, &str)]) {

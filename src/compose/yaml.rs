@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, StructureStyle, Tag};
 
+use super::budget::{Budget, weight_of};
 use super::diagnostic::{Fault, Problem, Sources};
 use super::node::{Map, Node, Span, Value};
 use super::scalar::{resolve, resolve_plain};
@@ -16,11 +17,8 @@ use super::trace::{Rule, Trace};
 /// How deep lists and mappings may stand in each other.
 const DEPTH: usize = 500;
 
-/// How many nodes aliases may copy, beyond ten for each node that is written out.
-const COPIES: usize = 300_000;
-
-/// The tallest file that is read, in bytes.
-pub const LARGEST: usize = 32 << 20;
+/// The largest file that is read, in bytes.
+pub const LARGEST: usize = 16 << 20;
 
 /// One document of a file.
 #[derive(Debug)]
@@ -41,20 +39,18 @@ pub struct Taken {
 }
 
 /// Reads all documents of a file. A file with nothing but comments has none.
-pub fn parse(sources: &Sources, file: u32, trace: &mut Trace) -> Result<Vec<Document>, Fault> {
+pub fn parse(
+    sources: &Sources,
+    file: u32,
+    budget: &mut Budget,
+    trace: &mut Trace,
+) -> Result<Vec<Document>, Fault> {
     let text = sources.text(file);
     let mut options = Options::default();
     options.flow_nesting_limit = DEPTH + 1;
     options.block_nesting_limit = DEPTH + 1;
-    let mut builder = Builder {
-        file,
-        anchors: HashMap::new(),
-        aliased: HashMap::new(),
-        frames: Vec::new(),
-        copied: 0,
-        written: 0,
-        trace,
-    };
+    let mut builder =
+        Builder { file, anchors: HashMap::new(), aliased: HashMap::new(), frames: Vec::new(), budget, trace };
     let mut parser = Parser::new_from_str_with_options(text, options);
     let mut documents = Vec::new();
     while let Some(event) = parser.next_event() {
@@ -125,7 +121,7 @@ struct Marked {
     node: Node,
     /// The marked values below.
     resets: Vec<Reset>,
-    /// How many nodes it is.
+    /// What it costs.
     size: usize,
 }
 
@@ -135,8 +131,7 @@ struct Builder<'a> {
     /// Services that are aliases, by anchor and name (true), and what their names begin with up to a dot (false).
     aliased: HashMap<(usize, String), bool>,
     frames: Vec<Frame>,
-    copied: usize,
-    written: usize,
+    budget: &'a mut Budget,
     trace: &'a mut Trace,
 }
 
@@ -167,7 +162,8 @@ impl Builder<'_> {
         let at = self.span(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.written += 1;
+                let size = weight_of(&text);
+                self.budget.values(size, at, "its values")?;
                 let mark = mark(tag.as_deref());
                 let plain = style == ScalarStyle::Plain;
                 if let Some(Frame { content: Open::Map { key: key @ None, .. }, .. }) = self.frames.last_mut()
@@ -185,13 +181,13 @@ impl Builder<'_> {
                     *key = Some((text.clone().into_owned(), at, merges));
                     if anchor != 0 {
                         let node = Node { value: Value::Text(text.into_owned()), at, key: at };
-                        self.anchors.insert(anchor, Marked { node, resets: Vec::new(), size: 1 });
+                        self.anchors.insert(anchor, Marked { node, resets: Vec::new(), size });
                     }
                     return Ok(None);
                 }
                 let value =
                     resolve(&text, plain, tag.as_deref()).map_err(|message| Problem::at(at, message))?;
-                let marked = Marked { node: Node { value, at, key: at }, resets: Vec::new(), size: 1 };
+                let marked = Marked { node: Node { value, at, key: at }, resets: Vec::new(), size };
                 self.complete(marked, anchor, mark)
             }
             Event::SequenceStart(style, anchor, tag) => {
@@ -214,16 +210,7 @@ impl Builder<'_> {
                 let Some(copy) = self.anchors.get(&id) else {
                     return Err(Box::new(Problem::at(at, "this alias names no anchor")));
                 };
-                self.copied += copy.size;
-                if self.copied > COPIES + 10 * self.written {
-                    return Err(Box::new(
-                        Problem::at(
-                            at,
-                            "aliases make this file too large: their copies hold too many values",
-                        )
-                        .hint("repeat less, or write the values out"),
-                    ));
-                }
+                self.budget.values(copy.size, at, "aliases")?;
                 let copy = copy.clone();
                 if let Some(Frame { content: Open::Map { key: key @ None, .. }, .. }) = self.frames.last_mut()
                 {
@@ -253,8 +240,11 @@ impl Builder<'_> {
         if section != "services" {
             return Ok(());
         }
-        let heads = name.match_indices('.').map(|(dot, _)| name[..dot].to_owned());
-        let heads: Vec<String> = heads.collect();
+        // Names have a length that a host name could have; for longer ones this would be costly.
+        if name.len() > 255 {
+            return Ok(());
+        }
+        let heads: Vec<String> = name.match_indices('.').map(|(dot, _)| name[..dot].to_owned()).collect();
         let is_service = |head: &&String| self.aliased.get(&(anchor, (*head).clone())) == Some(&true);
         let longer = self.aliased.contains_key(&(anchor, name.clone())).then_some(name);
         if let Some(other) = heads.iter().find(is_service).or(longer) {
@@ -280,7 +270,7 @@ impl Builder<'_> {
         flow: bool,
         content: Open,
     ) -> Result<Option<Marked>, Fault> {
-        self.written += 1;
+        self.budget.values(1, at, "its values")?;
         if let Some(Frame { content: Open::Map { key: None, .. }, .. }) = self.frames.last() {
             return Err(Box::new(Problem::at(at, "a key must be text, not a list or mapping")));
         }
@@ -495,7 +485,7 @@ mod tests {
     fn load(text: &str) -> Result<Vec<Document>, Fault> {
         let mut sources = Sources::default();
         let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        parse(&sources, file, &mut Trace::default())
+        parse(&sources, file, &mut Budget::default(), &mut Trace::default())
     }
 
     fn check(text: &str, expected: &str) {

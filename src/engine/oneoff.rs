@@ -54,7 +54,7 @@ impl Engine {
                 return Err(Error::NameInUse { name }.into());
             }
             Some(name) => name,
-            None => format!("{}-{}-run-{}", self.name(), service.name, random_hex(6).map_err(Error::from)?),
+            None => run.desired.oneoff_name(&service, &random_hex(6).map_err(Error::from)?),
         };
         let making = Making {
             service: &service,

@@ -168,7 +168,9 @@ impl Store {
     pub fn sweep(&self) -> Result<(), files::Error> {
         for id in self.ids()? {
             match self.container(&id) {
-                Ok(Some(_)) | Err(files::Error::Newer { .. } | files::Error::Io { .. }) => {}
+                Ok(Some(_))
+                | Err(files::Error::Newer { .. } | files::Error::Io { .. } | files::Error::NotOurs { .. }) => {
+                }
                 Ok(None) | Err(files::Error::Damaged { .. }) => remove_tree(&self.directory(&id))?,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -28,6 +28,15 @@ pub enum Error {
         path: PathBuf,
         /// What the parser said.
         source: serde_json::Error,
+    },
+    /// Somebody else made it where we keep what only we may touch.
+    #[error(
+        "`{}` is not a directory of yours alone (mode 0700): remove it, or set XDG_RUNTIME_DIR to a directory of yours",
+        path.display()
+    )]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
     },
     /// A newer rcompose has written it.
     #[error("`{}` has format {found}, this rcompose knows formats up to {known}", path.display())]
@@ -89,6 +98,23 @@ pub fn write(path: &Path, content: &[u8], durability: Durability) -> Result<(), 
 /// Makes a directory and its parents, those that are new with mode 0700.
 pub fn make_private_dir(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create directory", path))
+}
+
+/// Makes a private directory where others may make files as well (/tmp), and refuses one that is not ours alone: whoever
+/// made it could put links in our way, or listen in our place.
+pub fn make_own_dir(path: &Path) -> Result<(), Error> {
+    make_private_dir(path)?;
+    match is_own_dir(path)? {
+        true => Ok(()),
+        false => Err(Error::NotOurs { path: path.to_owned() }),
+    }
+}
+
+/// Returns whether a path is a directory of this user that nobody else may enter. Links are not followed.
+pub fn is_own_dir(path: &Path) -> Result<bool, Error> {
+    let found = fs::symlink_metadata(path).map_err(failed("look at", path))?;
+    let own = found.uid() == rustix::process::geteuid().as_raw();
+    Ok(found.is_dir() && own && found.mode() & 0o077 == 0)
 }
 
 /// Makes a directory with its parents and sets its mode whatever the umask says.

@@ -49,6 +49,8 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // Nobody else's file is ever ours to write to.
+            .custom_flags(libc::O_NOFOLLOW)
             .open(path)
             .map_err(failed("open lock", path))?;
         match mode {

@@ -175,9 +175,9 @@ fn names(prepared: &Prepared, shown: &HashSet<String>) -> Vec<String> {
     let services = prepared.desired.services.values().filter(|service| shown.contains(&service.name));
     let mut all: Vec<String> = services
         .flat_map(|service| {
-            (1..=service.scale).map(|number| match &service.container_name {
-                Some(name) => short_name(&prepared.desired.project, name).to_owned(),
-                None => format!("{}-{number}", service.name),
+            (1..=service.scale).map(|number| {
+                let name = prepared.desired.container_name(service, number);
+                short_name(&prepared.desired.project, &name).to_owned()
             })
         })
         .collect();

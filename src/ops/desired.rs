@@ -27,7 +27,12 @@ pub fn desired(
         let Some(name) = image_of(chosen, service)? else { continue };
         known.insert(name, image_facts(images.get(&service.name), single_id));
     }
-    let mut facts = Facts { single_id, declared: project::declared(chosen), ..Facts::default() };
+    let mut facts = Facts {
+        single_id,
+        declared: project::declared(chosen),
+        separator: session.separator,
+        ..Facts::default()
+    };
     look(&desired::needed_files(chosen), &mut facts);
     let (wish, warnings) = desired::desired(chosen, &known, &facts)?;
     for warning in warnings {

@@ -17,6 +17,7 @@ pub mod lock;
 pub mod ports;
 pub mod process;
 pub mod project;
+mod pump;
 pub mod registry;
 pub mod run;
 pub mod snapshot;
@@ -27,6 +28,7 @@ pub mod up;
 pub mod verbs;
 pub mod worker;
 
+pub use crate::plan::desired::Separator;
 pub use crate::plan::observed;
 
 use crate::host::paths::Paths;
@@ -55,6 +57,8 @@ pub struct Session<'a> {
     pub dry_run: bool,
     /// How many images are fetched at once at most.
     pub parallel: Option<usize>,
+    /// How containers are named.
+    pub separator: Separator,
 }
 
 /// [`Ears`] as a sink of progress.

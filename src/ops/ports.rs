@@ -107,7 +107,7 @@ fn refused(paths: &Paths, error: Error, service: &str, number: u32, bound: &[Bou
     };
     let port = format!("port `{address}/{}` of the host", protocol.name());
     if rival.service == service {
-        let message = format!("{port} can be had by one container of service `{service}` only");
+        let message = format!("{port} would be in use by two containers of service `{service}`");
         return Report::new(Exit::PortBusy, message)
             .cause(format!("containers {} and {number} ask for it", rival.number))
             .hint("leave the host port out, or give a range of ports, so that each container gets its own");
@@ -217,6 +217,6 @@ mod tests {
             assert!(report.hints.iter().all(|hint| !hint.contains("stop process")), "{:?}", report.hints);
         };
         check("b", 1, "port `127.0.0.1:N/tcp` of the host is asked for by service `a` and by service `b`");
-        check("a", 2, "port `127.0.0.1:N/tcp` of the host can be had by one container of service `a` only");
+        check("a", 2, "port `127.0.0.1:N/tcp` of the host would be in use by two containers of service `a`");
     }
 }

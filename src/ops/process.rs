@@ -1,21 +1,28 @@
 //! A command in a running container.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::Session;
 use super::call::{connect, tell};
+pub use super::pump::Pumps;
+use super::pump::Way;
 use crate::api::client::Client;
 pub use crate::api::message::Exec;
 use crate::api::message::{Notice, Request};
 use crate::report::{Exit, Report};
 
-/// Asks for a command in a container; the answers come over the client.
-pub fn exec(session: &Session<'_>, project: &str, exec: Exec) -> Result<Client, Report> {
-    let streams = streams(exec.tty, !exec.detach)?;
+/// Asks for a command in a container; the answers come over the client, its bytes over the pumps.
+pub fn exec(session: &Session<'_>, project: &str, exec: Exec) -> Result<(Client, Pumps), Report> {
+    let (streams, pumps) = match exec.detach {
+        // Nobody stays to carry bytes.
+        true => (nothing()?, Pumps::default()),
+        false => streams(exec.tty, true)?,
+    };
     let mut client = connect(session, project)?;
     client.ask(Request::Exec(exec), streams)?;
-    Ok(client)
+    Ok((client, pumps))
 }
 
 /// What was started without waiting for its end.
@@ -40,23 +47,31 @@ pub fn detached(session: &Session<'_>, mut client: Client) -> Result<Started, Re
     }
 }
 
-/// Copies of our own standard input, output and error, for a process that gets them; none with a terminal.
-/// Without `input` standard input is empty.
-pub fn streams(tty: bool, input: bool) -> Result<Vec<OwnedFd>, Report> {
+/// What stands for our own standard input, output and error in a process; none with a terminal. Without `input`
+/// standard input is empty. The pumps are to be started when the request has been sent and signals are taken over.
+pub fn streams(tty: bool, input: bool) -> Result<(Vec<OwnedFd>, Pumps), Report> {
+    let mut pumps = Pumps::default();
     if tty {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), pumps));
     }
-    let failed = |error: io::Error| {
-        Report::new(Exit::Failure, "cannot hand the standard streams on").cause(error.to_string())
-    };
-    let stdin = if input {
-        io::stdin().as_fd().try_clone_to_owned()
-    } else {
-        std::fs::File::open("/dev/null").map(OwnedFd::from)
-    };
-    Ok(vec![
-        stdin.map_err(failed)?,
-        io::stdout().as_fd().try_clone_to_owned().map_err(failed)?,
-        io::stderr().as_fd().try_clone_to_owned().map_err(failed)?,
-    ])
+    let stdin = if input { pumps.stand_in(io::stdin().as_fd(), Way::In) } else { null() };
+    let streams = vec![
+        stdin.map_err(not_handed_on)?,
+        pumps.stand_in(io::stdout().as_fd(), Way::Out).map_err(not_handed_on)?,
+        pumps.stand_in(io::stderr().as_fd(), Way::Out).map_err(not_handed_on)?,
+    ];
+    Ok((streams, pumps))
+}
+
+/// Streams of a process that talks to nobody.
+fn nothing() -> Result<Vec<OwnedFd>, Report> {
+    (0..3).map(|_| null()).collect::<io::Result<_>>().map_err(not_handed_on)
+}
+
+fn null() -> io::Result<OwnedFd> {
+    Ok(File::options().read(true).write(true).open("/dev/null")?.into())
+}
+
+fn not_handed_on(error: io::Error) -> Report {
+    Report::new(Exit::Failure, "cannot hand the standard streams on").cause(error.to_string())
 }

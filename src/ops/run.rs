@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::call::connect;
 use super::desired::desired;
+use super::process::Pumps;
 use super::project::{self, Project};
 use super::up::{Build, Options as UpOptions, PullPolicy};
 use super::{Session, images, ports, process, status, verbs};
@@ -81,7 +82,7 @@ pub fn run(
     project: &Project,
     changes: &Changes,
     options: &Options,
-) -> Result<Client, Report> {
+) -> Result<(Client, Pumps), Report> {
     if session.dry_run {
         return Err(Report::new(Exit::Usage, "run has no dry run: it does nothing but run"));
     }
@@ -111,8 +112,11 @@ pub fn run(
             ports::bind_one(session.paths, port, &options.service, 0, &mut bound, &mut descriptors)?;
         }
     }
+    let mut pumps = Pumps::default();
     if !options.detach {
-        descriptors.extend(process::streams(changes.tty, changes.interactive)?);
+        let (streams, started) = process::streams(changes.tty, changes.interactive)?;
+        descriptors.extend(streams);
+        pumps = started;
     }
     let request = Run {
         service: options.service.clone(),
@@ -131,7 +135,7 @@ pub fn run(
     };
     let mut client = connect(session, &project.name)?;
     client.ask(Request::Run(Box::new(request)), descriptors)?;
-    Ok(client)
+    Ok((client, pumps))
 }
 
 /// Binds the ports of dependencies that will be started.

@@ -104,7 +104,7 @@ pub fn numbered<'a>(
 
 /// What log lines and lists call a container: its name without the project's.
 pub fn short_name<'a>(project: &str, name: &'a str) -> &'a str {
-    name.strip_prefix(project).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name)
+    name.strip_prefix(project).and_then(|rest| rest.strip_prefix(['-', '_'])).unwrap_or(name)
 }
 
 /// Refuses early what `exec` cannot do: the service's container must run.

@@ -38,6 +38,7 @@ pub(super) fn wish(text: &str) -> Desired {
         declared: Vec::new(),
         networks: IndexMap::new(),
         volumes: IndexMap::new(),
+        separator: Default::default(),
     };
     let lines: Vec<Vec<&str>> = lines(text).filter(|words| words[0] != "@").collect();
     for words in lines.iter().filter(|words| words[0] != "net" && words[0] != "vol") {

@@ -1,6 +1,7 @@
 //! Giving up privileges: who the program runs as and what it may do. The order is runc's, each place for a reason.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use base64::Engine;
@@ -19,14 +20,21 @@ use super::target::Root;
 use super::users::{self, User};
 use crate::sys::process::{join_new_session_keyring, load_seccomp_filter};
 
+/// So much of /etc/passwd and /etc/group is read, in bytes.
+const LONGEST: u64 = 8 << 20;
+
 /// Finds a user by the files of the image.
 pub(super) fn find_user(root: &Root, user: &str, further: &[String]) -> Result<User, Error> {
     let read = |path: &str| -> Result<String, Error> {
-        match root.open(path, OFlags::RDONLY) {
+        // The container may have put a pipe or a device there, which would hold us up for ever.
+        match root.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(file) => {
+                let file = File::from(file);
+                if !file.metadata().map_err(failed("read", path))?.is_file() {
+                    return Err(failed("read", path)(io::Error::other("it is no regular file")));
+                }
                 let mut bytes = Vec::new();
-                io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)
-                    .map_err(failed("read", path))?;
+                file.take(LONGEST).read_to_end(&mut bytes).map_err(failed("read", path))?;
                 Ok(String::from_utf8_lossy(&bytes).into_owned())
             }
             // An image may have neither, and one that we may not read (0640 of the host's root) names nobody.

@@ -29,12 +29,19 @@ fn short(path: &Path) -> io::Result<(PathBuf, Option<OwnedFd>)> {
 pub(super) fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
     let connected = short(path).and_then(|(short, _directory)| UnixStream::connect(short));
     match connected {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) if peer_is_us(&stream)? => Ok(Some(stream)),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user listens there")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         // A socket whose listener is dead.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the other end belongs to this user. SO_PEERCRED names who has called listen(2), in our own numbering.
+fn peer_is_us(stream: &UnixStream) -> io::Result<bool> {
+    let peer = rustix::net::sockopt::socket_peercred(stream)?;
+    Ok(peer.uid == rustix::process::geteuid())
 }
 
 /// Listens; a dead socket at that place is removed. Only the user may connect.

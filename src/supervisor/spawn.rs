@@ -211,6 +211,7 @@ pub fn may_hold(paths: &Paths, project: &str, holder: Option<u32>) -> bool {
 fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> {
     let path = paths.project_lock(project);
     loop {
+        files::make_own_dir(&paths.run())?;
         files::make_private_dir(&paths.run_project(project))?;
         let lock = match Lock::take(&path, Mode::Exclusive, who) {
             Ok(lock) => lock,

@@ -1,5 +1,4 @@
-//! `build`: what is done is not done again, failures name their place, secrets leave no trace. On `scratch`, so that no
-//! image has to be at hand.
+//! `build`: what is done is not done again, failures name their place. On `scratch`, so that no image has to be at hand.
 
 use super::support::{Capability, Project, needs};
 
@@ -65,4 +64,20 @@ fn the_same_files_give_the_same_image() {
         line.split_whitespace().find(|word| word.starts_with("sha256:")).expect(&said).to_owned()
     };
     assert_eq!(id(&[]), id(&["--no-cache"]));
+}
+
+#[test]
+fn a_quiet_build_says_only_what_is_not_honoured() {
+    let Some(project) = project("quiet", "FROM scratch\nCOPY a.txt /\n") else { return };
+    let quiet = |project: &Project| {
+        let output = project.command(&["build", "-q"]).env("TOKEN", "x").output().expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    assert_eq!(quiet(&project), "");
+    let compose = "services: {app: {image: 't-quiet:1', build: {context: ., cache_from: ['x/y']}}}\n";
+    project.write("compose.yaml", compose);
+    let said = quiet(&project);
+    assert!(said.contains("build.cache_from") && said.lines().count() == 1, "{said}");
 }

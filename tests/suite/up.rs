@@ -204,3 +204,28 @@ services:
     assert!(error.contains("exited (3)") && error.contains("wrong setting"), "{error}");
     project.leaves_nothing();
 }
+
+#[test]
+fn compatibility_names_containers_as_before_and_keeps_those_that_are_there() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("compat", TWO);
+    let names = || {
+        let mut names: Vec<String> = project
+            .run(&["ps", "-a", "--format", "{{.Name}}"])
+            .ok()
+            .lines()
+            .map(|name| name.trim_start_matches(project.name()).to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    project.run(&["--compatibility", "up", "-d", "a"]).ok();
+    assert_eq!(names(), ["_a_1"]);
+    assert!(project.run(&["logs", "a"]).ok().is_empty());
+    // Only a name has changed: no reason to make it anew.
+    project.run(&["up", "-d"]).ok();
+    assert_eq!(names(), ["-b-1", "_a_1"]);
+    project.leaves_nothing();
+}

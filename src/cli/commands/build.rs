@@ -48,8 +48,12 @@ impl Args {
             pull: self.pull,
             ..Overrides::default()
         };
-        let options =
-            Options { services: self.services, with_dependencies: self.with_dependencies, overrides };
+        let options = Options {
+            services: self.services,
+            with_dependencies: self.with_dependencies,
+            overrides,
+            quiet: self.quiet,
+        };
         if self.print {
             let file = build::bake(&project, &options)?;
             console::out_line(&serde_json::to_string_pretty(&file).unwrap_or_default());

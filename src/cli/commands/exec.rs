@@ -68,12 +68,12 @@ impl Args {
             detach: self.detach,
             window: if tty { terminal::size() } else { None },
         };
-        let client = process::exec(&session, &found.name, exec)?;
+        let (client, pumps) = process::exec(&session, &found.name, exec)?;
         if self.detach {
             process::detached(&session, client)?;
             return Ok(Exit::Success);
         }
-        Wire { session: &session, tty }.carry(client)
+        Wire { session: &session, tty }.carry(client, pumps)
     }
 }
 

@@ -132,12 +132,12 @@ impl Args {
             build: build.choice(self.pull),
             remove_orphans: self.remove_orphans,
         };
-        let client = run::run(&session, &project, &changes, &options)?;
+        let (client, pumps) = run::run(&session, &project, &changes, &options)?;
         if self.detach {
             let started = crate::ops::process::detached(&session, client)?;
             console::out_line(&started.id);
             return Ok(Exit::Success);
         }
-        Wire { session: &session, tty }.carry(client)
+        Wire { session: &session, tty }.carry(client, pumps)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, Duration, Extensions, Mapping, unset, zero};
+use super::{ByteSize, Duration, Extensions, Mapping, unset};
 
 /// How many containers, with what, and what happens when one ends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -163,7 +163,6 @@ pub struct GenericResource {
 #[serde(default)]
 pub struct DiscreteResource {
     /// The name that the administrator gave.
-    #[serde(skip_serializing_if = "zero")]
     pub kind: String,
     /// How many.
     pub value: f64,

@@ -94,7 +94,7 @@ pub struct ServiceNetwork {
     pub driver_opts: Mapping,
     /// The network with the highest carries the default route; 0 when not given.
     #[serde(skip_serializing_if = "zero")]
-    pub gw_priority: f64,
+    pub gw_priority: i64,
     /// The interface's name inside.
     #[serde(skip_serializing_if = "unset")]
     pub interface_name: Option<String>,
@@ -112,7 +112,7 @@ pub struct ServiceNetwork {
     pub mac_address: Option<String>,
     /// Networks are attached from the highest down; 0 when not given.
     #[serde(skip_serializing_if = "zero")]
-    pub priority: f64,
+    pub priority: i64,
     /// `x-…`.
     #[serde(rename = "#extensions", skip_serializing_if = "Extensions::is_empty")]
     pub extensions: Extensions,

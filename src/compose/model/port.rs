@@ -4,14 +4,14 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Extensions, zero};
+use super::{Extensions, unset, zero};
 
 /// One port of the container and where it is published.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PortMapping {
     /// A name for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "unset")]
     pub name: Option<String>,
     /// `ingress` or `host`; on one machine they are the same.
     #[serde(skip_serializing_if = "zero")]
@@ -20,15 +20,16 @@ pub struct PortMapping {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<String>,
     /// The container's port.
+    #[serde(skip_serializing_if = "zero")]
     pub target: u32,
     /// The host's port or range (`8000-8010`: one of these), as text; `None` lets the system choose.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "unset")]
     pub published: Option<String>,
     /// `tcp` or `udp` (or `sctp`).
     #[serde(skip_serializing_if = "zero")]
     pub protocol: String,
     /// What is spoken on it (`http`), for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "unset")]
     pub app_protocol: Option<String>,
     /// `x-…`.
     #[serde(rename = "#extensions", skip_serializing_if = "Extensions::is_empty")]

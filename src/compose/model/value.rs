@@ -340,7 +340,9 @@ impl<'de> Deserialize<'de> for SshKeys {
                 let mut keys = SshKeys::default();
                 while let Some(item) = list.next_element::<String>()? {
                     match item.split_once('=') {
-                        Some((id, path)) => keys.0.insert(id.to_owned(), Some(path.to_owned())),
+                        Some((id, path)) => keys
+                            .0
+                            .insert(id.to_owned(), Some(path.to_owned()).filter(|path| !path.is_empty())),
                         None => keys.0.insert(item, None),
                     };
                 }

@@ -2,19 +2,19 @@
 //! same thing. `validate`, `merge` and `decode` walk a tree along this table; adding a key is a line here.
 
 mod file;
+mod json;
 mod service;
 
 pub use file::FILE;
+pub use json::schema;
 pub use service::SERVICE;
 
 use super::node::Value;
-use Shape::{Any, Bool, Count, Either, Int, List, Map, Number, Scalar, Size};
+use Shape::{Bool, Count, Either, Int, List, Map, Number, Scalar, Size};
 
 /// What a value may be.
 #[derive(Debug)]
 pub enum Shape {
-    /// Anything.
-    Any,
     /// A scalar of one of these kinds ([`TEXT`] …), taken as it is.
     Scalar(u8),
     /// `true`, `false`, or text that reads as one.
@@ -31,8 +31,15 @@ pub enum Shape {
     Duration,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Text that passes a test; with what to say when it does not.
-    Test(fn(&str) -> bool, &'static str),
+    /// Text of a form.
+    Test {
+        /// What it must match, as a regular expression.
+        pattern: &'static str,
+        /// What to say when it does not.
+        wanted: &'static str,
+    },
+    /// What later versions of the specification have; refused, with what to do instead.
+    Later(&'static str),
     /// A list; whether an item may stand twice.
     List(&'static Shape, bool),
     /// A mapping with names of the user's choice.
@@ -79,6 +86,11 @@ pub struct Object {
 }
 
 impl Object {
+    /// Returns the keys that may be written.
+    pub fn known(&self) -> impl Iterator<Item = &'static Attribute> {
+        self.attributes.iter().filter(|attribute| !matches!(attribute.shape, Shape::Later(_)))
+    }
+
     /// Returns what is known of a key.
     pub fn attribute(&self, key: &str) -> Option<&'static Attribute> {
         self.attributes.iter().find(|attribute| attribute.key == key)
@@ -193,7 +205,6 @@ impl Shape {
 
 // Shapes that stand in many places.
 
-static ANY: Shape = Any;
 static STRING: Shape = Scalar(TEXT);
 static STRING_OR_NULL: Shape = Scalar(TEXT | NULL);
 static STRING_OR_NUMBER: Shape = Scalar(TEXT | NUMBER);
@@ -201,6 +212,8 @@ static SCALAR: Shape = Scalar(TEXT | NUMBER | BOOL | NULL);
 static TRUE_OR_FALSE: Shape = Bool;
 static STRICT_BOOL: Shape = Scalar(BOOL);
 static INTEGER: Shape = Int(i64::MIN, i64::MAX);
+static COUNTER: Shape = Int(0, i64::MAX);
+static STRING_OR_INTEGER: Shape = Scalar(TEXT | INT);
 static STRICT_INTEGER: Shape = Scalar(INT);
 static STRICT_NUMBER: Shape = Scalar(NUMBER);
 static COUNT: Shape = Count;

@@ -1,6 +1,6 @@
 //! Services: the largest part of the specification.
 
-use super::Shape::{Either, Int, List, Map, Scalar, Size, Test, Word};
+use super::Shape::{Either, Int, Later, List, Map, Scalar, Size, Test, Word};
 use super::*;
 
 /// A service.
@@ -17,10 +17,7 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("cgroup_parent", &STRING),
         key("command", &COMMAND).merge(Merge::Replace),
         key("configs", &FILE_REFERENCES).unique(Unique::Mount("")),
-        key(
-            "container_name",
-            &Test(container_name, "a letter or digit, then letters, digits, `_`, `.` or `-`"),
-        ),
+        key("container_name", &CONTAINER_NAME),
         key("cpu_count", &Int(0, i64::MAX)),
         key("cpu_percent", &Int(0, 100)),
         key("cpu_period", &COUNT),
@@ -43,12 +40,12 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("entrypoint", &COMMAND).merge(Merge::Replace),
         key("env_file", &ENV_FILE).merge(Merge::Sequence).unique(Unique::EnvFile),
         key("environment", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
-        key("expose", &List(&STRING_OR_NUMBER, false)).unique(Unique::Value),
+        key("expose", &List(&STRING_OR_INTEGER, false)).unique(Unique::Value),
         key("extends", &EXTENDS),
         key("external_links", &UNIQUE_STRINGS),
         key("extra_hosts", &HOSTS).merge(Merge::Hosts),
         key("gpus", &GPUS),
-        key("group_add", &List(&STRING_OR_NUMBER, false)),
+        key("group_add", &List(&STRING_OR_INTEGER, false)),
         key("healthcheck", &HEALTHCHECK),
         key("hostname", &STRING),
         key("image", &STRING),
@@ -78,16 +75,11 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("privileged", &TRUE_OR_FALSE),
         key("profiles", &UNIQUE_STRINGS).unique(Unique::Name),
         key("provider", &PROVIDER),
-        key(
-            "pull_policy",
-            &Test(pull_policy, "always, never, missing, build, daily, weekly or `every_` and a time"),
-        ),
+        key("pre_start", &PRE_START),
+        key("pull_policy", &PULL_POLICY),
         key("pull_refresh_after", &STRING),
         key("read_only", &TRUE_OR_FALSE),
-        key(
-            "restart",
-            &Test(restart, "no, always, unless-stopped, on-failure or `on-failure:` and a number"),
-        ),
+        key("restart", &RESTART),
         key("runtime", &STRING),
         key("scale", &INTEGER),
         key("secrets", &FILE_REFERENCES).unique(Unique::Mount("/run/secrets")),
@@ -96,7 +88,7 @@ pub static SERVICE: Shape = Shape::Object(&object(
         key("stdin_open", &TRUE_OR_FALSE),
         key("stop_grace_period", &DURATION),
         key("stop_signal", &STRING),
-        key("storage_opt", &Map(Names::Free, &ANY)),
+        key("storage_opt", &Map(Names::Free, &Scalar(TEXT | NUMBER | NULL))),
         key("sysctls", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
         key("tmpfs", &STRING_OR_LIST).merge(Merge::Sequence).unique(Unique::Name),
         key("tty", &TRUE_OR_FALSE),
@@ -111,6 +103,23 @@ pub static SERVICE: Shape = Shape::Object(&object(
     ],
 ));
 
+static CONTAINER_NAME: Shape = Test {
+    pattern: "^[a-zA-Z0-9][a-zA-Z0-9_.-]+$",
+    wanted: "a letter or digit, then letters, digits, `_`, `.` or `-`",
+};
+static PRE_START: Shape = Later(
+    "run it as a service of its own, and let this one depend on it with `condition: service_completed_successfully`",
+);
+static PULL_POLICY: Shape = Test {
+    pattern: "^(always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+)$",
+    wanted: "always, never, missing, build, daily, weekly or `every_` and a time",
+};
+/// Nothing is what a variable without a value leaves; it asks for nothing.
+static RESTART: Shape = Test {
+    pattern: "^(|no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$",
+    wanted: "no, always, unless-stopped, on-failure or `on-failure:` and a number",
+};
+
 static BLKIO: Shape = Shape::Object(&closed(object(
     "blkio_config",
     &[
@@ -118,21 +127,22 @@ static BLKIO: Shape = Shape::Object(&closed(object(
         key("device_read_iops", &List(&BLKIO_RATE, true)),
         key("device_write_bps", &List(&BLKIO_RATE, true)),
         key("device_write_iops", &List(&BLKIO_RATE, true)),
-        key("weight", &INTEGER),
+        key("weight", &WEIGHT),
         key("weight_device", &List(&BLKIO_WEIGHT, true)),
     ],
 )));
 static BLKIO_RATE: Shape =
     Shape::Object(&closed(object("a rate", &[key("path", &STRING), key("rate", &WHOLE_SIZE)])));
 static BLKIO_WEIGHT: Shape =
-    Shape::Object(&closed(object("a weight", &[key("path", &STRING), key("weight", &INTEGER)])));
+    Shape::Object(&closed(object("a weight", &[key("path", &STRING), key("weight", &WEIGHT)])));
+static WEIGHT: Shape = Int(0, u16::MAX as i64);
 
 static BUILD: Shape = Either(&[
     &STRING,
     &Shape::Object(&object(
         "build",
         &[
-            key("additional_contexts", &LIST_OR_MAP).merge(Merge::Sequence),
+            key("additional_contexts", &CONTEXTS).merge(Merge::Sequence),
             key("args", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
             key("cache_from", &STRINGS),
             key("cache_to", &STRINGS),
@@ -145,6 +155,7 @@ static BUILD: Shape = Either(&[
             key("labels", &LIST_OR_MAP).merge(Merge::Sequence).unique(Unique::Name),
             key("network", &STRING),
             key("no_cache", &TRUE_OR_FALSE),
+            key("no_cache_filter", &Later("leave it out; `no_cache: true` is for all stages")),
             key("platforms", &STRINGS),
             key("privileged", &TRUE_OR_FALSE),
             key("provenance", &BUILD_TEXT),
@@ -159,6 +170,8 @@ static BUILD: Shape = Either(&[
         ],
     )),
 ]);
+
+static CONTEXTS: Shape = Either(&[&Map(Names::Free, &STRING), &UNIQUE_STRINGS]);
 
 static CREDENTIAL_SPEC: Shape = Shape::Object(&object(
     "credential_spec",
@@ -207,7 +220,7 @@ static PLACEMENT: Shape = Shape::Object(&object(
     "placement",
     &[
         key("constraints", &STRINGS),
-        key("max_replicas_per_node", &INTEGER),
+        key("max_replicas_per_node", &COUNTER),
         key("preferences", &List(&Shape::Object(&object("a preference", &[key("spread", &STRING)])), true)),
     ],
 ));
@@ -243,15 +256,15 @@ static GENERIC_RESOURCE: Shape = Shape::Object(&object(
     "a resource",
     &[key(
         "discrete_resource_spec",
-        &Shape::Object(&object("a counted resource", &[key("kind", &STRING), key("value", &NUMERIC)])),
+        &Shape::Object(&object("a counted resource", &[key("kind", &STRING), key("value", &COUNT)])),
     )],
 ));
 static RESTART_POLICY: Shape = Shape::Object(&object(
     "restart_policy",
     &[
-        key("condition", &Word(&["none", "on-failure", "any"])),
+        key("condition", &Word(&["none", "on-failure", "any", ""])),
         key("delay", &DURATION),
-        key("max_attempts", &INTEGER),
+        key("max_attempts", &COUNTER),
         key("window", &DURATION),
     ],
 ));
@@ -263,7 +276,7 @@ static UPDATE_CONFIG: Shape = Shape::Object(&object(
         key("max_failure_ratio", &NUMERIC),
         key("monitor", &DURATION),
         key("order", &Word(&["start-first", "stop-first"])),
-        key("parallelism", &INTEGER),
+        key("parallelism", &COUNTER),
     ],
 ));
 
@@ -278,7 +291,7 @@ static WATCH: Shape = Shape::Object(&required(
             key("exec", &HOOK),
             key("ignore", &STRING_OR_LIST),
             key("include", &STRING_OR_LIST),
-            key("initial_sync", &TRUE_OR_FALSE),
+            key("initial_sync", &STRICT_BOOL),
             key("path", &STRING),
             key("target", &STRING),
         ],
@@ -322,7 +335,7 @@ static FILE_REFERENCES: Shape = List(
             "a reference",
             &[
                 key("gid", &STRING),
-                key("mode", &STRING_OR_NUMBER),
+                key("mode", &STRING_OR_INTEGER),
                 key("source", &STRING),
                 key("target", &STRING),
                 key("uid", &STRING),
@@ -402,7 +415,7 @@ static PORT: Shape = Shape::Object(&object(
     &[
         key("app_protocol", &STRING),
         key("host_ip", &STRING),
-        key("mode", &Word(&["host", "ingress"])),
+        key("mode", &Word(&["host", "ingress", ""])),
         key("name", &STRING),
         key("protocol", &STRING),
         key("published", &Scalar(TEXT | INT)),
@@ -480,63 +493,3 @@ static BIND: Shape = Shape::Object(&object(
         key("selinux", &Word(&["z", "Z"])),
     ],
 ));
-
-/// The specification wants `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, so at least two characters.
-fn container_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    text.len() >= 2
-        && bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-}
-
-/// Nothing is what a variable without a value leaves; it asks for nothing.
-fn restart(text: &str) -> bool {
-    matches!(text, "" | "no" | "always" | "unless-stopped" | "on-failure")
-        || text.strip_prefix("on-failure:").is_some_and(|retries| retries.parse::<u32>().is_ok())
-}
-
-fn pull_policy(text: &str) -> bool {
-    const WORDS: [&str; 8] =
-        ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
-    WORDS.contains(&text) || text.strip_prefix("every_").is_some_and(age)
-}
-
-/// Digits and a unit, once or more.
-fn age(text: &str) -> bool {
-    let mut digits = 0;
-    for c in text.chars() {
-        match c {
-            '0'..='9' => digits += 1,
-            'w' | 'd' | 'h' | 'm' | 's' if digits > 0 => digits = 0,
-            _ => return false,
-        }
-    }
-    !text.is_empty() && digits == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_policies_are_told_apart() {
-        for good in ["ab", "web-1", "A.b_c"] {
-            assert!(container_name(good), "{good}");
-        }
-        for bad in ["a", "", "-ab", "a b", "é1"] {
-            assert!(!container_name(bad), "{bad}");
-        }
-        for good in ["no", "on-failure:3", ""] {
-            assert!(restart(good), "{good}");
-        }
-        for bad in ["never", "on-failure:", "on-failure:x"] {
-            assert!(!restart(bad), "{bad}");
-        }
-        for good in ["always", "every_12h", "every_1d12h"] {
-            assert!(pull_policy(good), "{good}");
-        }
-        for bad in ["sometimes", "every_", "every_h", "every_5y", "every_12", "every_é"] {
-            assert!(!pull_policy(bad), "{bad}");
-        }
-    }
-}

@@ -30,6 +30,8 @@ pub struct Options {
     pub with_dependencies: bool,
     /// What the command line says of all of them.
     pub overrides: Overrides,
+    /// Nothing is said of how it gets on.
+    pub quiet: bool,
 }
 
 /// Builds services.
@@ -42,6 +44,8 @@ pub fn build(session: &Session<'_>, project: &Project, options: &Options) -> Res
         session.ears.warning("no service with a `build` section is selected, so nothing is built");
         return Ok(());
     }
+    let silent = images::Silenced(session.ears);
+    let session = if options.quiet { &Session { ears: &silent, ..*session } } else { session };
     run(session, &order, None).map(drop)
 }
 

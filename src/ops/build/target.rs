@@ -118,6 +118,13 @@ fn refuse(session: &Session<'_>, service: &Service, build: &Build) -> Result<(),
             format!("service `{name}` has `build.isolation`, which is for Windows"),
         ));
     }
+    for (key, value) in [("cache_from", &build.cache_from), ("cache_to", &build.cache_to)] {
+        if !value.is_empty() {
+            session.ears.warning(&format!(
+                "service `{name}` has `build.{key}`, which is not honoured: builds use the cache of this machine only"
+            ));
+        }
+    }
     for (key, value) in [("provenance", &build.provenance), ("sbom", &build.sbom)] {
         if value.as_deref().is_some_and(|value| !matches!(value, "" | "false")) {
             session

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 
 use super::error::Error;
-use super::model::{Condition, Dependency, Desired, NetworkWish, Service};
+use super::model::{Condition, Dependency, Desired, NetworkWish, Separator, Service};
 use super::places::BRIDGE;
 use super::{mounts, places, policies, process, resources, signal};
 use crate::compose::model::{self as compose, Project};
@@ -49,6 +49,8 @@ pub struct Facts {
     pub single_id: bool,
     /// Services that the files declare beside those of the project that is given (a selection has fewer).
     pub declared: Vec<String>,
+    /// How containers are to be named.
+    pub separator: Separator,
 }
 
 /// Something in the project that has no effect here.
@@ -116,6 +118,7 @@ pub fn desired(
         declared: context.declared(),
         networks: context.networks(&services)?,
         volumes: context.volumes(&services)?,
+        separator: facts.separator,
         services,
     };
     let order: Vec<String> =

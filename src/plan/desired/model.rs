@@ -27,6 +27,30 @@ pub struct Desired {
     pub networks: IndexMap<String, Network>,
     /// Named volumes that the services use, by full name.
     pub volumes: IndexMap<String, Volume>,
+    /// What stands between the parts of a container's name.
+    #[serde(default)]
+    pub separator: Separator,
+}
+
+/// Between project, service and number in the names of containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Separator {
+    /// `p-web-1`.
+    #[default]
+    Hyphen,
+    /// `p_web_1`, as Compose 1 named them and `--compatibility` asks for.
+    Underscore,
+}
+
+impl Separator {
+    /// The character.
+    pub fn character(self) -> char {
+        match self {
+            Separator::Hyphen => '-',
+            Separator::Underscore => '_',
+        }
+    }
 }
 
 impl Desired {
@@ -34,8 +58,22 @@ impl Desired {
     pub fn container_name(&self, service: &Service, number: u32) -> String {
         match &service.container_name {
             Some(name) => name.clone(),
-            None => format!("{}-{}-{number}", self.project, service.name),
+            None => self.joined(&[&service.name, &number.to_string()]),
         }
+    }
+
+    /// Returns what a one-off container of a service is called; `mark` sets it apart from others.
+    pub fn oneoff_name(&self, service: &Service, mark: &str) -> String {
+        self.joined(&[&service.name, "run", mark])
+    }
+
+    fn joined(&self, parts: &[&str]) -> String {
+        let mut name = self.project.clone();
+        for part in parts {
+            name.push(self.separator.character());
+            name.push_str(part);
+        }
+        name
     }
 }
 

@@ -44,7 +44,7 @@ fn places(service: &Service, context: &Context<'_>) -> Result<Vec<NetworkUse>, E
     let mut keys: Vec<(&String, ServiceNetwork)> =
         service.networks.iter().map(|(key, place)| (key, place.clone().unwrap_or_default())).collect();
     // Interfaces come in this order: the highest priority first, then by name.
-    keys.sort_by(|(a, x), (b, y)| y.priority.total_cmp(&x.priority).then_with(|| a.cmp(b)));
+    keys.sort_by(|(a, x), (b, y)| y.priority.cmp(&x.priority).then_with(|| a.cmp(b)));
     let mut places = Vec::new();
     let mut gateways = Vec::new();
     for (key, place) in &keys {
@@ -55,7 +55,7 @@ fn places(service: &Service, context: &Context<'_>) -> Result<Vec<NetworkUse>, E
         let links = context.links_to(&service.name, key);
         places.push(place_on(service, key, network.name.clone(), place, links)?);
     }
-    gateways.sort_by(|(a, x, _), (b, y, _)| a.total_cmp(b).then_with(|| x.cmp(y)));
+    gateways.sort_by(|(a, x, _), (b, y, _)| a.cmp(b).then_with(|| x.cmp(y)));
     let gateway = gateways.pop().map(|(.., name)| name);
     for place in &mut places {
         place.default_route = Some(&place.network) == gateway.as_ref();

@@ -74,6 +74,9 @@ pub struct Args {
         help_heading = "Look closer"
     )]
     pub explain: Option<String>,
+    /// Print a JSON Schema of Compose files, with which editors complete and check them; no project is read
+    #[arg(long, conflicts_with_all = ["list", "explain"], help_heading = "Look closer")]
+    pub schema: bool,
     /// Leave variables as they are written
     #[arg(long, help_heading = "Leave out a step")]
     pub no_interpolate: bool,
@@ -127,6 +130,13 @@ impl Args {
     }
 
     fn text(&self, context: &Context) -> Result<String, Report> {
+        if self.schema {
+            let schema = compose::json_schema();
+            return Ok(match self.format {
+                Some(Format::Yaml) => compose::render::tree_yaml(&schema)?,
+                _ => compose::render::tree_json(&schema)?,
+            });
+        }
         if self.variables {
             let loaded = project::load_tree(&context.session(), &context.source(), self.switches(context))?;
             return variables::text(&loaded.variables, self.format.unwrap_or(Format::Table));
