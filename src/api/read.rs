@@ -11,7 +11,7 @@ use crate::engine::{journal, observe, state};
 use crate::host::files;
 use crate::host::paths::Paths;
 use crate::plan::desired::Desired;
-use crate::plan::observed::{Container, Observed};
+use crate::plan::observed::{Container, ContainerId, Observed};
 use crate::report::{Exit, Report};
 
 fn report(error: files::Error) -> Report {
@@ -106,6 +106,30 @@ pub fn await_output(paths: &Paths, project: &str, chosen: &Filter, patience: Dur
         }
     }
     Ok(())
+}
+
+/// Says how a container's main process is started.
+pub fn process(paths: &Paths, project: &str, id: &ContainerId) -> Result<Option<Process>, Report> {
+    let config = state::Store::new(paths.clone(), project).config(id).map_err(report)?;
+    Ok(config.map(|config| Process {
+        argv: config.spec.process.argv,
+        env: config.spec.process.env,
+        cwd: config.spec.process.cwd,
+        user: config.spec.process.user,
+    }))
+}
+
+/// A process as it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Its directory.
+    pub cwd: String,
+    /// Its user.
+    pub user: String,
 }
 
 /// Opens the logs of the containers that `filter` chooses; with `follow` it goes on with what comes later.

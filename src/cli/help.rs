@@ -10,7 +10,13 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("Look at it", &["ps", "logs", "top", "port", "events", "wait", "volumes", "config", "ls"]),
     ("Work inside", &["exec", "run", "cp"]),
-    ("Images", &["build", "pull", "push", "login", "logout", "images", "image", "load", "save", "rmi"]),
+    (
+        "Images",
+        &[
+            "build", "pull", "push", "lock", "commit", "export", "login", "logout", "images", "image",
+            "load", "save", "rmi",
+        ],
+    ),
     ("This program and this machine", &["system", "doctor", "version", "completion", "help"]),
 ];
 

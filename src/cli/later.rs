@@ -5,14 +5,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::report::{Exit, Report};
 
 /// A command or option, and what helps until it is there.
-const LATER: [(&str, Option<&str>); 8] = [
+const LATER: [(&str, Option<&str>); 10] = [
     (
         "attach",
         Some("`rcompose logs -f SERVICE` follows its output, `rcompose exec SERVICE sh` works inside"),
     ),
     ("bridge", None),
-    ("commit", None),
-    ("export", Some("`rcompose cp SERVICE:PATH - >FILE` writes files of a container to an archive")),
     ("publish", None),
     ("stats", Some("`rcompose top` lists the processes in containers")),
     ("watch", Some("bind the sources with `volumes:`, or run `rcompose up -d` again after a change")),

@@ -5,7 +5,7 @@
 //! the archive those stand.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ use crate::progress::Sink;
 
 /// What the texts that describe an archive may measure.
 const MAX_TEXT: u64 = 16 << 20;
+
+/// What is looked at to say what a file is.
+const BEGINNING: usize = 64 << 10;
 
 /// An archive that was read: its texts, and which blob each file became.
 #[derive(Default)]
@@ -139,8 +142,17 @@ pub(super) fn load_one(
 fn scan((blobs, lease): (&Blobs, &Lease), place: &Path, archive: impl Read + Send) -> Result<Scanned, Error> {
     let wrap = |source| Error::Archive { place: place.to_owned(), source };
     let stream = |error| wrap(unpack::Error::Stream(error));
+    let mut archive = BufReader::with_capacity(BEGINNING, archive);
+    let begins = archive.fill_buf().map_err(stream)?.to_vec();
     let tar = unpack::inflate(archive).map_err(stream)?;
-    let mut entries = Entries::new(BufReader::with_capacity(256 << 10, tar));
+    let mut tar = BufReader::with_capacity(256 << 10, tar);
+    // What cannot be inflated is damaged; what can and is no tar was meant to be something else.
+    if let Ok(inflated) = tar.fill_buf()
+        && let Some(is) = what_else(&begins, inflated)
+    {
+        return Err(not_an_archive(place, format!("it is {is}")));
+    }
+    let mut entries = Entries::new(tar);
     let mut scanned = Scanned::default();
     while let Some(entry) = entries.next_entry().map_err(wrap)? {
         let name = path_of(&entry.path);
@@ -173,6 +185,54 @@ fn scan((blobs, lease): (&Blobs, &Lease), place: &Path, archive: impl Read + Sen
         }
     }
     Ok(scanned)
+}
+
+/// What a file is that is no tar, by its first bytes as they are and inflated; `None` where it may be one.
+fn what_else(begins: &[u8], inflated: &[u8]) -> Option<String> {
+    // The checksum of the first header is what makes a tar (POSIX pax, ustar).
+    let is_tar = inflated.len() >= 512
+        && (tar::Header::from_byte_slice(&inflated[..512])
+            .cksum()
+            .is_ok_and(|sum| sum == checksum(inflated))
+            || inflated[..512].iter().all(|byte| *byte == 0));
+    if is_tar {
+        return None;
+    }
+    let packed = match Compression::of(begins) {
+        Compression::None => "",
+        Compression::Gzip => "gzip of ",
+        Compression::Zstd => "zstd of ",
+    };
+    let text = std::str::from_utf8(&inflated[..inflated.len().min(512)]);
+    let is = match inflated {
+        [] => "nothing: it is empty",
+        [0x7f, b'E', b'L', b'F', ..] => "a program (ELF)",
+        [b'P', b'K', 3 | 5, ..] => "a zip archive",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "an xz archive, which would have to be unpacked before",
+        [b'B', b'Z', b'h', ..] => "a bzip2 archive, which would have to be unpacked before",
+        [b'7', b'z', 0xbc, 0xaf, ..] => "a 7z archive",
+        [b'h', b's', b'q', b's', ..] => "a squashfs file system",
+        [0x89, b'P', b'N', b'G', ..] => "a picture (PNG)",
+        [b'%', b'P', b'D', b'F', ..] => "a document (PDF)",
+        [b'#', b'!', ..] => "a script",
+        _ if text.is_ok_and(|text| text.trim_start().starts_with(['{', '['])) => "JSON",
+        _ if text.is_ok_and(|text| text.trim_start().starts_with('<')) => "a web page or XML",
+        _ if text.is_ok_and(|text| !text.contains(is_binary)) => "text",
+        _ if inflated.len() < 512 => "too short for one",
+        _ => "of no kind that is known here",
+    };
+    Some(format!("{packed}{is}"))
+}
+
+fn is_binary(character: char) -> bool {
+    character.is_control() && !matches!(character, '\t' | '\n' | '\r')
+}
+
+/// The sum of a header's bytes with its own field taken as spaces.
+fn checksum(block: &[u8]) -> u32 {
+    let field = 148..156;
+    let byte = |(at, byte): (usize, &u8)| u32::from(if field.contains(&at) { b' ' } else { *byte });
+    block[..512].iter().enumerate().map(byte).sum()
 }
 
 fn store_file<R: std::io::BufRead>(

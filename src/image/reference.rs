@@ -133,6 +133,11 @@ impl Reference {
         }
     }
 
+    /// Returns the same with a digest.
+    pub fn with_digest(&self, digest: &Digest) -> Reference {
+        Reference { digest: Some(digest.clone()), ..self.clone() }
+    }
+
     /// Returns the repository as `docker images` prints it: `redis`.
     pub fn familiar_repository(&self) -> String {
         Reference { tag: None, digest: None, ..self.clone() }.familiar()

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use indexmap::{IndexMap, IndexSet};
 
+use super::lock::Lock;
 use super::observed::Observed;
 use super::project::{self, Found, Project};
 use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
-use super::{Session, store};
+use super::{Session, lock, store};
 use crate::compose::model::Service;
 use crate::image::{self, Image, Lease, Platform, Source, Store};
 use crate::progress::{Progress, State};
@@ -27,6 +28,17 @@ struct Need {
     text: String,
     wanted: Wanted,
     policy: PullPolicy,
+    /// The lock that it is held to, and what it is called there.
+    locked: Option<(Lock, Source)>,
+}
+
+impl Need {
+    fn check(&self, image: &Image) -> Result<(), Report> {
+        match &self.locked {
+            Some((lock, source)) => lock.check(source, image),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Makes the images of services present; returns them by service, with the lease that keeps them present.
@@ -55,6 +67,7 @@ pub fn ensure_all(
         match (present, need.policy) {
             // Somebody may remove it until it is held; then it is missing.
             (Some(image), _) if store.hold(&lease, &image)? => {
+                need.check(&image)?;
                 found.insert(need.service.clone(), image);
             }
             (_, PullPolicy::Never) => never.push(absent(need)),
@@ -78,6 +91,7 @@ pub fn ensure_all(
         fetch(session, wanted.clone(), options.quiet_pull)?.into_iter().enumerate().zip(missing.values())
     {
         let image = held(session, &store, &lease, image, &wanted[at])?;
+        needs.iter().try_for_each(|need| need.check(&image))?;
         found.extend(needs.iter().map(|need| (need.service.clone(), image.clone())));
     }
     Ok((found, lease))
@@ -132,6 +146,7 @@ pub(super) fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
 /// Says for each service which image it needs.
 fn needs(project: &Project, services: &[&Service], options: &Options) -> Result<Vec<Need>, Report> {
     let default_platform = project::variable(project, "DOCKER_DEFAULT_PLATFORM");
+    let lock = options.locked.then(|| lock::needed(project)).transpose()?;
     let mut needs = Vec::new();
     for service in services {
         let Some(text) = image_of(project, service)? else { continue };
@@ -146,12 +161,19 @@ fn needs(project: &Project, services: &[&Service], options: &Options) -> Result<
         })?;
         let platform = Platform::choose(service.platform.as_deref(), default_platform)
             .map_err(|error| Report::from_error(Exit::File, &error))?;
-        let wanted = Wanted {
-            source: source.relative_to(&project.working_dir),
-            platform,
-            always: matches!(policy, PullPolicy::Always | PullPolicy::OlderThan(_)),
+        let source = source.relative_to(&project.working_dir);
+        // What is built here is in no lock.
+        let (source, policy, locked) = match lock.as_ref().filter(|_| service.build.is_none()) {
+            // A digest never means anything new, so nobody is asked for one that is here.
+            Some(lock) if policy != PullPolicy::Never => {
+                (lock.apply(&source)?, PullPolicy::Missing, Some((lock.clone(), source)))
+            }
+            Some(lock) => (lock.apply(&source)?, policy, Some((lock.clone(), source))),
+            None => (source, policy, None),
         };
-        needs.push(Need { service: service.name.clone(), text, wanted, policy });
+        let always = matches!(policy, PullPolicy::Always | PullPolicy::OlderThan(_));
+        let wanted = Wanted { source, platform, always };
+        needs.push(Need { service: service.name.clone(), text, wanted, policy, locked });
     }
     Ok(needs)
 }

@@ -59,6 +59,8 @@ pub struct Options {
     pub scale: Vec<(String, u32)>,
     /// For all images, instead of each service's `pull_policy`.
     pub pull: Option<PullPolicy>,
+    /// Only what `compose.lock` says.
+    pub locked: bool,
     /// No progress of fetching.
     pub quiet_pull: bool,
     /// When images are built.

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
-use super::{Session, status};
+use super::{Session, snapshot, status};
 use crate::api::read;
 use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
@@ -71,6 +71,10 @@ pub enum Verb {
     Usage,
     /// Look at everything in the store.
     Check(CheckOptions),
+    /// Write the files of a container to the standard input, which is an archive.
+    Export(snapshot::Files),
+    /// Make an image of a container.
+    Commit(Box<snapshot::Commit>),
     /// Remove an image.
     Remove {
         /// Its name or id.
@@ -119,6 +123,8 @@ pub enum Said {
     Usage(Box<Disk>),
     /// What a `Check` found.
     Checked(Checked),
+    /// The image of a `Commit`.
+    Committed(Digest),
     /// It failed as a whole.
     Failed(Report),
     /// Everything was said.
@@ -279,6 +285,11 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                 }
                 Verb::Check(options) => {
                     say(&Said::Checked(image::check::check(&store, options, &users, &sink)?));
+                    Ok(())
+                }
+                Verb::Export(files) => snapshot::write(&files),
+                Verb::Commit(commit) => {
+                    say(&Said::Committed(snapshot::make(&store, *commit)?));
                     Ok(())
                 }
                 Verb::Remove { name, force } => {

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::network::spec::{Attachment, NetworkSpec, Protocol};
-use crate::runtime::spec::ContainerId;
+pub use crate::runtime::spec::ContainerId;
 
 /// What exists of one project.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The table of commands: one file each, with its options and what it prints.
 
 pub mod build;
+pub mod commit;
 pub mod completion;
 pub mod config;
 pub mod cp;
@@ -9,11 +10,13 @@ pub mod doctor;
 pub mod down;
 pub mod events;
 pub mod exec;
+pub mod export;
 pub mod hidden;
 pub mod image;
 pub mod images;
 pub mod kill;
 pub mod load;
+pub mod lock;
 pub mod login;
 pub mod logs;
 pub mod ls;
@@ -95,6 +98,12 @@ pub enum Command {
     Pull(pull::Args),
     /// Send the images of services to registries
     Push(push::Args),
+    /// Write down which content each image name stands for, for `up --locked`
+    Lock(lock::Args),
+    /// Make an image of a container
+    Commit(commit::Args),
+    /// Write the files of a container to an archive
+    Export(export::Args),
     /// Log in to a registry
     Login(login::LoginArgs),
     /// Log out of a registry
@@ -149,6 +158,9 @@ impl Command {
             Command::Build(_) => "build",
             Command::Pull(_) => "pull",
             Command::Push(_) => "push",
+            Command::Lock(_) => "lock",
+            Command::Commit(_) => "commit",
+            Command::Export(_) => "export",
             Command::Login(_) => "login",
             Command::Logout(_) => "logout",
             Command::Images(_) => "images",
@@ -192,6 +204,9 @@ impl Command {
             Command::Build(args) => args.run(context),
             Command::Pull(args) => args.run(context),
             Command::Push(args) => args.run(context),
+            Command::Lock(args) => args.run(context),
+            Command::Commit(args) => args.run(context),
+            Command::Export(args) => args.run(context),
             Command::Login(args) => args.run(context),
             Command::Logout(args) => args.run(context),
             Command::Images(args) => args.run(context),

@@ -46,6 +46,9 @@ pub struct Args {
     /// No progress of fetching
     #[arg(long, help_heading = "What is made")]
     pub quiet_pull: bool,
+    /// Take exactly the images that `compose.lock` says, and ask no registry what a tag means
+    #[arg(long, help_heading = "What is made")]
+    pub locked: bool,
     /// Make containers anew even if nothing has changed
     #[arg(long, help_heading = "What is made")]
     pub force_recreate: bool,
@@ -158,6 +161,7 @@ impl Args {
             scale: self.scale.clone(),
             pull: self.pull.and_then(pull_policy),
             quiet_pull: self.quiet_pull,
+            locked: self.locked,
             build: self.build.choice(self.pull),
             ..Options::default()
         };

@@ -7,6 +7,8 @@
 //! whiteout `.wh.NAME`, the attribute `user.overlay.opaque` is `.wh..wh..opq`. Owners that could not be given when the
 //! file was made are taken from `user.rcompose.owner`. Sockets are left out, as every tar does.
 
+mod merged;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,6 +18,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use tar::{EntryType, Header};
+
+pub use merged::pack_merged;
 
 use super::unpack::{self, Meta};
 

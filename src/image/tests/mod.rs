@@ -249,7 +249,7 @@ fn what_is_no_archive_is_refused() {
     let error = load_bytes(&place, &tar(&[("f", b"x")])).expect_err("no image in it");
     assert!(matches!(error, Error::NotAnArchive { .. }), "{error}");
     let error = load_bytes(&place, &[b'x'; 2000]).expect_err("no tar");
-    assert!(matches!(error, Error::Archive { .. }), "{error}");
+    assert!(matches!(error, Error::NotAnArchive { .. }), "{error}");
 }
 
 #[test]
@@ -331,4 +331,29 @@ fn many_who_want_the_same_image_unpack_it_once() {
     assert_eq!(told.iter().filter(|text| *text == "Pull complete").count(), 4, "one for each layer");
     assert_eq!(find(&place, "web:1").map(|image| files(&image).len()), Some(4));
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_is_no_archive_is_called_by_its_name() {
+    let place = Place::new();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).expect("written");
+        encoder.finish().expect("finished")
+    };
+    let check = |bytes: &[u8], expected: &str| {
+        let error = load_bytes(&place, bytes).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    };
+    check(b"", "it is empty");
+    check(b"services: {}\n", "it is text");
+    check(br#"{"a": 1}"#, "it is JSON");
+    check(&gzip(b"hello"), "it is gzip of text");
+    check(&[b"\x7fELF\x02\x01".as_slice(), &[0; 1000]].concat(), "it is a program");
+    check(&[b"PK\x03\x04".as_slice(), &[1; 1000]].concat(), "a zip archive");
+    check(&[7; 2000], "of no kind that is known");
+    check(&tar(&[("etc/passwd", b"root")]), "neither `index.json` nor `manifest.json`");
+    let whole = oci_archive(&[("web:1", &image(&["a"]))]);
+    let error = load_bytes(&place, &whole[..700]).expect_err("cut off").to_string();
+    assert!(error.starts_with("cannot read"), "{error}");
 }
