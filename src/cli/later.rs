@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::report::{Exit, Report};
 
 /// A command or option, and what helps until it is there.
-const LATER: [(&str, Option<&str>); 10] = [
+const LATER: [(&str, Option<&str>); 6] = [
     (
         "attach",
         Some("`rcompose logs -f SERVICE` follows its output, `rcompose exec SERVICE sh` works inside"),
@@ -47,7 +47,7 @@ mod tests {
             let error = Cli::command().try_get_matches_from(words).expect_err("refused");
             assert_eq!(refused(&error).map(|report| report.message).as_deref(), expected, "{line}");
         };
-        check("-f x.yaml export a", Some("rcompose has no `export` yet"));
+        check("-f x.yaml stats a", Some("rcompose has no `stats` yet"));
         check("up --watch", Some("rcompose has no `--watch` yet"));
         check("biuld", None);
         check("up --wacht", None);

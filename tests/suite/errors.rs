@@ -118,8 +118,8 @@ fn a_project_name_that_is_a_path_reaches_no_directory() {
 #[test]
 fn a_command_that_is_not_there_yet_says_what_helps() {
     let project = Project::new("later", "services: {}\n");
-    let stderr = project.run(&["cp", "a:/b", "c"]).fails(2);
-    assert!(stderr.contains("rcompose has no `cp` yet") && stderr.contains("rcompose exec"), "{stderr}");
+    let stderr = project.run(&["stats"]).fails(2);
+    assert!(stderr.contains("rcompose has no `stats` yet") && stderr.contains("rcompose top"), "{stderr}");
 }
 
 #[test]
