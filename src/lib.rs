@@ -79,6 +79,9 @@
 //!   by [`ui`] in one write a frame. Crates for these were tried and left.
 //! * The first SYN of a fresh container was lost by the kernel's link watch, not by the gate: `ETHTOOL_GLINK` after the
 //!   attachment settles the link (`network::outbound`).
+//! * Standard streams of `exec` and `run` are not passed on as they are: a file, directory or terminal of the caller's in a
+//!   container is a way out of it. Pipes stand in between ([`ops::process`]).
+//! * A container with our init is entered through the program below it: the init itself may not be traced, by us neither.
 //!
 //! # Words
 //!
