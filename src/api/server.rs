@@ -96,6 +96,11 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
         }
         _ => return Ok(()),
     };
+    // One that has died is followed by another, with a supervisor of its own, who is the one to ask: not welcomed, the
+    // command tries again.
+    if !engine.has_keeper().await {
+        return Ok(());
+    }
     line.send(&Notice::Welcome, Vec::new()).await?;
     let (Word::Ask(request), descriptors) = line.receive().await? else { return Ok(()) };
     let (say, mut said) = mpsc::unbounded_channel();

@@ -128,6 +128,11 @@ impl Engine {
         Ok(self.link.get(key).await?)
     }
 
+    /// Returns whether the keeper answers.
+    pub async fn has_keeper(&self) -> bool {
+        self.link.keys().await.is_ok()
+    }
+
     /// Puts a descriptor into the keeper's store.
     pub fn store(&self, key: &str, descriptor: impl AsFd) -> Result<(), Error> {
         Ok(self.link.put(key, descriptor)?)

@@ -89,6 +89,9 @@ async fn supervise(
         let may_leave = connections.none() && engine.is_idle();
         let pause = if served && engine.is_empty() { Duration::ZERO } else { LINGER };
         tokio::select! {
+            // The keeper's death first: whoever is at the door then is the successor's.
+            biased;
+            _ = &mut keeper_lost => return Ok(Some(engine.take_descriptors())),
             stream = server::accept(&listener) => {
                 let stream = stream.map_err(system("accept a command"))?;
                 served = true;
@@ -97,7 +100,6 @@ async fn supervise(
             _ = knocks.recv() => listener = listen_anew(&engine, &paths, project).unwrap_or(listener),
             () = connections.left() => {}
             _ = changed.changed(), if !may_leave => {}
-            _ = &mut keeper_lost => return Ok(Some(engine.take_descriptors())),
             () = tokio::time::sleep(pause), if may_leave => {
                 match leave(&engine, &paths, project, &listener) {
                     Leave::Gone => return Ok(None),

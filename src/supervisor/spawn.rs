@@ -27,6 +27,9 @@ const FORMAT: u32 = 1;
 /// How long a supervisor may take to make its socket anew.
 const ANSWERS: Duration = Duration::from_secs(10);
 
+/// How often supervisors may go before they welcome a command, until it takes it that nobody is there.
+const GOODBYES: usize = 100;
+
 /// How long until the socket is looked for again.
 const LOOKS: Duration = Duration::from_millis(5);
 
@@ -124,17 +127,20 @@ pub fn ensure(paths: &Paths, project: &str, who: &str) -> Result<Client, Error> 
 /// Connects where the control socket is.
 fn reach(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
     let path = paths.control_socket(project);
-    let stream = match socket::connect(&path) {
-        Ok(Some(stream)) => stream,
-        Ok(None) => return Ok(None),
-        Err(source) => return Err(Error::Socket { path, source }),
-    };
-    match Client::greet(stream, who) {
-        Ok(client) => Ok(Some(client)),
-        // It was about to leave.
-        Err(client::Error::Gone) => Ok(None),
-        Err(error) => Err(error.into()),
+    for _ in 0..GOODBYES {
+        let stream = match socket::connect(&path) {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return Ok(None),
+            Err(source) => return Err(Error::Socket { path, source }),
+        };
+        match Client::greet(stream, who) {
+            Ok(client) => return Ok(Some(client)),
+            // It was about to leave, and its socket has gone; or another takes its place, at the same socket.
+            Err(client::Error::Gone) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(None)
 }
 
 /// Connects to what lives, whatever has become of its socket. The caller holds the project's lock: nobody else starts
