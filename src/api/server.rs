@@ -96,6 +96,10 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
         }
         _ => return Ok(()),
     };
+    // About to leave: the caller starts the next two.
+    if engine.has_lost_its_keeper() {
+        return Ok(());
+    }
     line.send(&Notice::Welcome, Vec::new()).await?;
     let (Word::Ask(request), descriptors) = line.receive().await? else { return Ok(()) };
     let (say, mut said) = mpsc::unbounded_channel();

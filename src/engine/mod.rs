@@ -87,6 +87,11 @@ pub(crate) fn now_ns() -> i64 {
 }
 
 impl Engine {
+    /// Whether the keeper has died: nothing can be started any more.
+    pub fn has_lost_its_keeper(&self) -> bool {
+        self.link.is_broken()
+    }
+
     /// The project's name.
     pub fn name(&self) -> &str {
         self.store.project()
