@@ -96,9 +96,8 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
         }
         _ => return Ok(()),
     };
-    // One that has died is followed by another, with a supervisor of its own, who is the one to ask: not welcomed, the
-    // command tries again.
-    if !engine.has_keeper().await {
+    // The next keeper has a supervisor of its own, who is the one to ask: not welcomed, the command tries again.
+    if engine.has_lost_its_keeper() {
         return Ok(());
     }
     line.send(&Notice::Welcome, Vec::new()).await?;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -111,6 +112,14 @@ impl Link {
             told,
         };
         Ok((Rc::new(link), receiver))
+    }
+
+    /// Whether the keeper has died, also where nobody has read that yet.
+    pub fn is_broken(&self) -> bool {
+        let mut fds = [PollFd::new(self.ready.get_ref(), PollFlags::empty())];
+        // POLLHUP and POLLERR come unasked (poll(2)).
+        let _ = poll(&mut fds, Some(&Timespec::default()));
+        !fds[0].revents().is_empty()
     }
 
     /// Reads until the keeper dies.

@@ -87,6 +87,11 @@ pub(crate) fn now_ns() -> i64 {
 }
 
 impl Engine {
+    /// Whether the keeper has died: nothing can be started any more.
+    pub fn has_lost_its_keeper(&self) -> bool {
+        self.link.is_broken()
+    }
+
     /// The project's name.
     pub fn name(&self) -> &str {
         self.store.project()
@@ -126,11 +131,6 @@ impl Engine {
     /// Fetches a descriptor from the keeper's store.
     pub async fn stored(&self, key: &str) -> Result<Option<OwnedFd>, Error> {
         Ok(self.link.get(key).await?)
-    }
-
-    /// Returns whether the keeper answers.
-    pub async fn has_keeper(&self) -> bool {
-        self.link.keys().await.is_ok()
     }
 
     /// Puts a descriptor into the keeper's store.

@@ -18,10 +18,20 @@ services:
 volumes: {data: {}}
 "#;
 
-/// Kills those of our processes that have one of these names; returns how many.
+/// Kills those of our processes that have one of these names; returns how many have died of it.
 fn kill_ours(project: &Project, names: &[&str]) -> usize {
     let ours = processes_of(project).into_iter().filter(|(_, name)| names.contains(&name.as_str()));
-    ours.filter(|(pid, _)| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
+    let killed: Vec<i32> =
+        ours.map(|(pid, _)| pid).filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).collect();
+    // The signal is sent, and its receiver still to die: until then nobody can know.
+    soon("the killed are dead", || killed.iter().all(|pid| is_dead(*pid)));
+    killed.len()
+}
+
+/// Whether a process is gone, or only its exit status is left of it.
+fn is_dead(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Insists that all lines are there, each once, and returns how many.
