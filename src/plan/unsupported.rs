@@ -192,13 +192,21 @@ fn visit(value: &Value, words: &[&str], path: String, found: &mut impl FnMut(Str
 /// Refuses what has to be refused, and names the rest.
 pub(super) fn check(project: &Project) -> Result<Vec<Warning>, Error> {
     let mut warnings = Vec::new();
+    let mut refused = Vec::new();
     for (path, entry) in used(project) {
         match entry.answer {
             Answer::Named => warnings.push(Warning { path, reason: entry.reason.to_owned() }),
-            Answer::Refused => return Err(Error::Refused { path, reason: entry.reason }),
+            Answer::Refused => refused.push(Error::Refused { path, reason: entry.reason, more: Vec::new() }),
         }
     }
-    Ok(warnings)
+    let mut refused = refused.into_iter();
+    match refused.next() {
+        None => Ok(warnings),
+        Some(Error::Refused { path, reason, .. }) => {
+            Err(Error::Refused { path, reason, more: refused.collect() })
+        }
+        Some(other) => Err(other),
+    }
 }
 
 #[cfg(test)]
