@@ -49,6 +49,8 @@ pub mod explain;
 mod extends;
 mod files;
 mod graph;
+#[cfg(test)]
+mod hostile;
 mod include;
 pub mod interpolate;
 mod loader;

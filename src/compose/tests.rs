@@ -207,6 +207,7 @@ fn independent_errors_are_reported_in_one_go() {
   --> compose.yaml:3:12
    |     image: 1
    |            ^
+hint: write it in quotes: \"1\"
 error: services.web: `prots` is no key of a service
   --> compose.yaml:4:5
    |     prots: []
