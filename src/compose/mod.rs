@@ -60,6 +60,8 @@ mod node;
 mod normalize;
 mod paths;
 mod places;
+#[cfg(test)]
+mod refusals;
 pub mod render;
 mod resolve;
 mod scalar;

@@ -53,6 +53,14 @@ fn good_with(files: &[(&str, &str)], request: Request) -> Loaded {
     load(&request, &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error)))
 }
 
+/// Returns every error that a user sees when these files are loaded.
+pub fn refused(files: &[(&str, &str)]) -> Vec<Report> {
+    let error = load(&request(), &Memory::new(files)).map(|_| ()).expect_err("refused");
+    let mut first = Report::from(error);
+    let more = std::mem::take(&mut first.more);
+    std::iter::once(first).chain(more).collect()
+}
+
 /// Returns the history of the values in these files.
 pub fn explained(files: &[(&str, &str)]) -> Vec<Explanation> {
     explain(&request(), &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error))).values

@@ -6,6 +6,7 @@ mod support;
 mod build;
 mod chaos;
 mod check;
+mod config;
 mod cp;
 mod errors;
 mod examples;
