@@ -70,6 +70,8 @@ fn values_of_the_wrong_kind() {
 fn short_forms_that_say_nothing() {
     service("ports: ['x:80']", (3, 13, "invalid host port", "[HOST:]CONTAINER"));
     service("ports: ['8000-8002:80-81']", (3, 13, "differ in length", "on the host"));
+    service("ports: [{target: 0}]", (3, 13, "missing a target port", "target"));
+    service("ports: [0]", (3, 13, "missing a target port", "target"));
     service("ports: ['80/icmp']", (3, 13, "no protocol", "tcp, udp or sctp"));
     service("volumes: ['aa:bb:cc:dd']", (3, 15, "too many colons", "SOURCE:TARGET"));
     service("devices: ['a:b:c:d']", (3, 15, "too many colons", "SOURCE:TARGET"));

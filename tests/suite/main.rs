@@ -7,6 +7,7 @@ mod build;
 mod chaos;
 mod check;
 mod config;
+mod corpus;
 mod cp;
 mod errors;
 mod examples;
