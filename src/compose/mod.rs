@@ -61,6 +61,8 @@ mod normalize;
 mod paths;
 mod places;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod refusals;
 pub mod render;
 mod resolve;

@@ -53,6 +53,23 @@ fn good_with(files: &[(&str, &str)], request: Request) -> Loaded {
     load(&request, &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error)))
 }
 
+/// Loads a file. When it is accepted, what is printed must load again, and to the same.
+pub fn loads(text: &str) {
+    let files = Memory::new(&[("compose.yaml", text)]);
+    let Ok(Loaded { project, .. }) = load(&Request { all_resources: true, ..request() }, &files) else {
+        return;
+    };
+    let printed = render::yaml(&project).expect("printable");
+    let again = Request {
+        files: vec!["-".into()],
+        stdin: Some(printed.clone().into_bytes()),
+        all_resources: true,
+        ..request()
+    };
+    let second = load(&again, &files).unwrap_or_else(|error| panic!("{text}\n{printed}\n{}", shown(error)));
+    assert_eq!(render::yaml(&second.project).expect("printable"), printed, "{text}");
+}
+
 /// Returns every error that a user sees when these files are loaded.
 pub fn refused(files: &[(&str, &str)]) -> Vec<Report> {
     let error = load(&request(), &Memory::new(files)).map(|_| ()).expect_err("refused");
