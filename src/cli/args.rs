@@ -87,6 +87,9 @@ pub struct Global {
     /// Print the version
     #[arg(short, long, action = ArgAction::Version)]
     pub version: Option<bool>,
+    /// Refuse a project that asks for something that has no effect here, instead of naming it
+    #[arg(long)]
+    pub strict: bool,
     /// Call containers PROJECT_SERVICE_N, as Compose 1 did
     #[arg(long)]
     pub compatibility: bool,

@@ -67,6 +67,7 @@ impl Context {
             dry_run: self.global.dry_run,
             parallel: self.global.parallel.and_then(|number| usize::try_from(number).ok()).filter(|n| *n > 0),
             separator: self.separator(),
+            strict: self.global.strict,
         }
     }
 

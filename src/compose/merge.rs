@@ -327,8 +327,9 @@ fn identity(item: &Node, rule: Unique, path: &Path<'_>, index: usize) -> Result<
         },
         Unique::Port => match &item.value {
             Value::Map(_) => match item.get("target") {
-                None => return Err(bad("is missing a target port".to_owned())),
-                Some(_) => port_identity(item),
+                // Port 0 is none; written down again it would not be there.
+                Some(target) if target.scalar_text().as_deref() != Some("0") => port_identity(item),
+                _ => return Err(bad("is missing a target port".to_owned())),
             },
             // Port 0 is none.
             Value::Int(0) => return Err(bad("is missing a target port".to_owned())),

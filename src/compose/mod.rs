@@ -49,6 +49,8 @@ pub mod explain;
 mod extends;
 mod files;
 mod graph;
+#[cfg(test)]
+mod hostile;
 mod include;
 pub mod interpolate;
 mod loader;
@@ -58,6 +60,10 @@ mod node;
 mod normalize;
 mod paths;
 mod places;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod refusals;
 pub mod render;
 mod resolve;
 mod scalar;

@@ -53,6 +53,31 @@ fn good_with(files: &[(&str, &str)], request: Request) -> Loaded {
     load(&request, &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error)))
 }
 
+/// Loads a file. When it is accepted, what is printed must load again, and to the same.
+pub fn loads(text: &str) {
+    let files = Memory::new(&[("compose.yaml", text)]);
+    let Ok(Loaded { project, .. }) = load(&Request { all_resources: true, ..request() }, &files) else {
+        return;
+    };
+    let printed = render::yaml(&project).expect("printable");
+    let again = Request {
+        files: vec!["-".into()],
+        stdin: Some(printed.clone().into_bytes()),
+        all_resources: true,
+        ..request()
+    };
+    let second = load(&again, &files).unwrap_or_else(|error| panic!("{text}\n{printed}\n{}", shown(error)));
+    assert_eq!(render::yaml(&second.project).expect("printable"), printed, "{text}");
+}
+
+/// Returns every error that a user sees when these files are loaded.
+pub fn refused(files: &[(&str, &str)]) -> Vec<Report> {
+    let error = load(&request(), &Memory::new(files)).map(|_| ()).expect_err("refused");
+    let mut first = Report::from(error);
+    let more = std::mem::take(&mut first.more);
+    std::iter::once(first).chain(more).collect()
+}
+
 /// Returns the history of the values in these files.
 pub fn explained(files: &[(&str, &str)]) -> Vec<Explanation> {
     explain(&request(), &Memory::new(files)).unwrap_or_else(|error| panic!("{}", shown(error))).values
@@ -207,6 +232,7 @@ fn independent_errors_are_reported_in_one_go() {
   --> compose.yaml:3:12
    |     image: 1
    |            ^
+hint: write it in quotes: \"1\"
 error: services.web: `prots` is no key of a service
   --> compose.yaml:4:5
    |     prots: []

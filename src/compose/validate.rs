@@ -53,6 +53,26 @@ impl Checker {
         self.findings.problems.push(Problem::at(node.at, message));
     }
 
+    /// Refuses a value of the wrong kind, and shows how it would be right where that is plain.
+    fn wrong_kind(&mut self, node: &Node, shape: &Shape, path: &Path<'_>) {
+        let message = format!("{path} must be {}, not {}", describe(shape), node.kind());
+        let problem = Problem::at(node.at, message);
+        let text =
+            node.scalar_text().filter(|text| !text.is_empty() && text.len() < 40 && !text.contains('\n'));
+        let lists = match shape {
+            Shape::List(..) => true,
+            Shape::Either(forms) => forms.iter().any(|form| matches!(form, Shape::List(..))),
+            _ => false,
+        };
+        self.findings.problems.push(match text {
+            Some(text) if kinds(shape) & TEXT != 0 && node.as_text().is_none() => {
+                problem.hint(format!("write it in quotes: \"{text}\""))
+            }
+            Some(text) if lists => problem.hint(format!("write `[{text}]` for a list of one")),
+            _ => problem,
+        });
+    }
+
     fn node(&mut self, node: &Node, shape: &Shape, path: &Path<'_>) {
         if self.raw && node.as_text().is_some_and(|text| text.contains('$')) {
             return;
@@ -75,19 +95,13 @@ impl Checker {
             },
             Shape::List(item, repeats) => match node.as_list() {
                 Some(list) => self.list(list, item, *repeats, path),
-                None => self.refuse(node, format!("{path} must be a list, not {}", node.kind())),
+                None => self.wrong_kind(node, shape, path),
             },
             Shape::Either(forms) => match forms.iter().find(|form| fits(node, form)) {
                 Some(form) => self.node(node, form, path),
-                None => {
-                    let message = format!("{path} must be {}, not {}", describe(shape), node.kind());
-                    self.refuse(node, message);
-                }
+                None => self.wrong_kind(node, shape, path),
             },
-            _ if !fits(node, shape) => {
-                let message = format!("{path} must be {}, not {}", describe(shape), node.kind());
-                self.refuse(node, message);
-            }
+            _ if !fits(node, shape) => self.wrong_kind(node, shape, path),
             _ => self.scalar(node, shape, path),
         }
     }

@@ -10,6 +10,7 @@ use crate::host::userns::{Facts as HostFacts, Kind, Mapping};
 use crate::image::Image;
 use crate::plan::desired::{self, Desired, Facts, ImageFacts};
 use crate::plan::fingerprint;
+use crate::plan::unsupported::{self, Answer};
 use crate::report::{Exit, Report};
 
 /// Makes the wish of the services of `chosen`, and tells what of it has no effect here.
@@ -34,11 +35,44 @@ pub fn desired(
         ..Facts::default()
     };
     look(&desired::needed_files(chosen), &mut facts);
-    let (wish, warnings) = desired::desired(chosen, &known, &facts)?;
+    let (wish, warnings) =
+        desired::desired(chosen, &known, &facts).map_err(|error| placed_error(chosen, error))?;
+    if session.strict {
+        let refusals = warnings.iter().map(|warning| {
+            let report = Report::new(Exit::File, warning.to_string());
+            placed(chosen, report, Some(&warning.path)).hint("leave it out, or run without `--strict`")
+        });
+        let mut refusals = refusals.collect::<Vec<_>>().into_iter();
+        if let Some(first) = refusals.next() {
+            return Err(first.and(refusals));
+        }
+    }
     for warning in warnings {
-        session.ears.warning(&warning.to_string());
+        let place = chosen.places.find(&warning.path);
+        let place = place.map(|place| format!(" ({}:{}:{})", place.file, place.line, place.column));
+        session.ears.warning(&format!("{warning}{}", place.unwrap_or_default()));
     }
     Ok(wish)
+}
+
+/// Shows where in the files the cause of an error stands, and the other errors of the same project.
+fn placed_error(project: &Project, mut error: desired::Error) -> Report {
+    let more = error.take_more();
+    let path = error.path();
+    let report = placed(project, error.into(), path.as_deref());
+    report.and(more.into_iter().map(|error| placed_error(project, error)))
+}
+
+fn placed(project: &Project, report: Report, path: Option<&str>) -> Report {
+    match path.and_then(|path| project.places.find(path)) {
+        Some(place) => report.place(place),
+        None => report,
+    }
+}
+
+/// What of the Compose Specification is not honoured here: the path of each attribute, and why.
+pub fn not_honoured() -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+    unsupported::TABLE.iter().map(|entry| (entry.path, entry.reason, entry.answer == Answer::Refused))
 }
 
 fn image_facts(image: Option<&Image>, single_id: bool) -> ImageFacts {

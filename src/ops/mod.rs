@@ -60,6 +60,8 @@ pub struct Session<'a> {
     pub parallel: Option<usize>,
     /// How containers are named.
     pub separator: Separator,
+    /// Refuse what a file asks for and has no effect here, instead of naming it.
+    pub strict: bool,
 }
 
 /// [`Ears`] as a sink of progress.

@@ -45,11 +45,19 @@ const REFRESH: Entry = named("services.*.pull_refresh_after", "images are fetche
 const IPV4: Entry = refused("networks.*.enable_ipv4", "networks always have IPv4 addresses");
 const OPTION: Entry = named("networks.*.driver_opts", "of the bridge's options only the MTU is known");
 
+const MODE: Entry = named("services.*.deploy.mode", "on one machine every service is `replicated`");
+const IPAM_OPTIONS: Entry = named("networks.*.ipam.options", "addresses are given out by ourselves");
+
+/// Found in the model itself rather than in what it prints: by value, or because they are not printed.
+const BY_HAND: [Entry; 5] = [REFRESH, IPV4, OPTION, MODE, IPAM_OPTIONS];
+
 /// All of them.
 pub const TABLE: &[Entry] = &[
     REFRESH,
     IPV4,
     OPTION,
+    MODE,
+    IPAM_OPTIONS,
     refused("services.*.provider", "services of other programs are not known yet"),
     refused("services.*.pre_start", "containers before a service are not known yet"),
     refused("services.*.gpus", "GPUs cannot be handed out yet"),
@@ -66,6 +74,10 @@ pub const TABLE: &[Entry] = &[
     named("services.*.blkio_config.device_read_iops", DEVICE_IO),
     named("services.*.blkio_config.device_write_bps", DEVICE_IO),
     named("services.*.blkio_config.device_write_iops", DEVICE_IO),
+    named("services.*.develop.watch", "files are not watched yet"),
+    named("services.*.volumes.*.consistency", "files of this machine are always consistent"),
+    named("networks.*.attachable", "a network is joined by its name, attachable or not"),
+    named("secrets.*.driver_opts", "secrets have no drivers here"),
     named("services.*.cgroup_parent", "control groups stand below the project's own"),
     named("services.*.cpu_count", WINDOWS),
     named("services.*.cpu_percent", WINDOWS),
@@ -115,7 +127,7 @@ pub fn used(project: &Project) -> Vec<(String, Entry)> {
     // What the model serialises to is always JSON.
     let value = serde_json::to_value(project).unwrap_or_default();
     let mut found = Vec::new();
-    for entry in TABLE.iter().filter(|entry| ![REFRESH.path, IPV4.path, OPTION.path].contains(&entry.path)) {
+    for entry in TABLE.iter().filter(|entry| BY_HAND.iter().all(|other| other.path != entry.path)) {
         let words: Vec<&str> = entry.path.split('.').collect();
         visit(&value, &words, String::new(), &mut |path| found.push((path, *entry)));
     }
@@ -123,10 +135,17 @@ pub fn used(project: &Project) -> Vec<(String, Entry)> {
         if service.pull_refresh_after.is_some() {
             found.push((format!("services.{name}.pull_refresh_after"), REFRESH));
         }
+        let mode = service.deploy.as_ref().and_then(|deploy| deploy.mode.as_deref());
+        if mode.is_some_and(|mode| !matches!(mode, "" | "replicated")) {
+            found.push((format!("services.{name}.deploy.mode"), MODE));
+        }
     }
     for (key, network) in &project.networks {
         if network.enable_ipv4 == Some(false) {
             found.push((format!("networks.{key}.enable_ipv4"), IPV4));
+        }
+        if !network.ipam.options.is_empty() {
+            found.push((format!("networks.{key}.ipam.options"), IPAM_OPTIONS));
         }
         for option in network.driver_opts.keys().filter(|option| !NETWORK_OPTIONS.contains(&option.as_str()))
         {
@@ -173,13 +192,21 @@ fn visit(value: &Value, words: &[&str], path: String, found: &mut impl FnMut(Str
 /// Refuses what has to be refused, and names the rest.
 pub(super) fn check(project: &Project) -> Result<Vec<Warning>, Error> {
     let mut warnings = Vec::new();
+    let mut refused = Vec::new();
     for (path, entry) in used(project) {
         match entry.answer {
             Answer::Named => warnings.push(Warning { path, reason: entry.reason.to_owned() }),
-            Answer::Refused => return Err(Error::Refused { path, reason: entry.reason }),
+            Answer::Refused => refused.push(Error::Refused { path, reason: entry.reason, more: Vec::new() }),
         }
     }
-    Ok(warnings)
+    let mut refused = refused.into_iter();
+    match refused.next() {
+        None => Ok(warnings),
+        Some(Error::Refused { path, reason, .. }) => {
+            Err(Error::Refused { path, reason, more: refused.collect() })
+        }
+        Some(other) => Err(other),
+    }
 }
 
 #[cfg(test)]

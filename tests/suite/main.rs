@@ -6,6 +6,8 @@ mod support;
 mod build;
 mod chaos;
 mod check;
+mod config;
+mod corpus;
 mod cp;
 mod errors;
 mod examples;

@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use super::super::context::Context;
 use crate::host::features::{self, Feature, State};
 use crate::host::userns;
+use crate::ops::desired;
 use crate::report::{Exit, Report};
 use crate::runtime::cgroup;
 use crate::ui::console;
@@ -20,6 +21,9 @@ pub struct Args {
     /// A JSON object for each finding
     #[arg(long)]
     pub json: bool,
+    /// Only list what of the Compose Specification is not honoured here, and why
+    #[arg(long)]
+    pub not_honoured: bool,
 }
 
 /// The hidden command whose process tries things in namespaces of its own.
@@ -28,6 +32,10 @@ pub const PROBE: &str = "probe";
 impl Args {
     /// Prints what was found; fails when nothing can run here.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
+        if self.not_honoured {
+            console::out(&not_honoured(self.json));
+            return Ok(Exit::Success);
+        }
         let mut own = userns::own_binary();
         own.arg(PROBE);
         let mut features = features::judge(&features::observe(&context.paths, own)?);
@@ -39,9 +47,22 @@ impl Args {
                 console::out(&lines(feature));
             }
         }
+        if !self.json {
+            console::out(&format!("\nNot honoured of the Compose Specification:\n{}", not_honoured(false)));
+        }
         let lacks = features.iter().any(|feature| feature.state == State::Absent);
         Ok(if lacks { Exit::Host } else { Exit::Success })
     }
+}
+
+/// What of the Compose Specification is not honoured here, a line each.
+fn not_honoured(json: bool) -> String {
+    let line = |(path, reason, refused): (&str, &str, bool)| match (json, refused) {
+        (true, _) => format!("{}\n", serde_json::json!({"path": path, "reason": reason, "refused": refused})),
+        (false, true) => format!("    {path}: refused, {reason}\n"),
+        (false, false) => format!("    {path}: {reason}\n"),
+    };
+    desired::not_honoured().map(line).collect()
 }
 
 /// The process that tries, inside: its argument is a directory of its own.

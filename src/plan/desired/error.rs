@@ -91,6 +91,8 @@ pub enum Error {
         path: String,
         /// Why.
         reason: &'static str,
+        /// Others of the same project.
+        more: Vec<Error>,
     },
     /// Probes are told to be quick in a period that does not exist.
     #[error("services.{service}.healthcheck: start_interval needs a start_period")]
@@ -134,6 +136,37 @@ pub enum Error {
         /// What should.
         expected: &'static str,
     },
+}
+
+impl Error {
+    /// Returns the path of what is wrong in the project, so that its place in the files can be shown.
+    pub fn path(&self) -> Option<String> {
+        Some(match self {
+            Error::Value { service, attribute, .. } | Error::Capability { service, attribute, .. } => {
+                format!("services.{service}.{attribute}")
+            }
+            Error::NoCommand { service, .. } => format!("services.{service}"),
+            Error::NoImage { service, .. } => format!("services.{service}.image"),
+            Error::Undefined { service, kind, name } => format!("services.{service}.{kind}s.{name}"),
+            Error::NoFile { kind, name, .. } if *kind != "seccomp profile" => format!("{kind}s.{name}.file"),
+            Error::NoFile { .. } => return None,
+            Error::NoVariable { kind, name, .. } => format!("{kind}s.{name}.environment"),
+            Error::ExternalFile { kind, name } => format!("{kind}s.{name}.external"),
+            Error::Refused { path, .. } | Error::Driver { path, .. } => path.clone(),
+            Error::StartInterval { service } => format!("services.{service}.healthcheck.start_interval"),
+            Error::SameTarget { service, .. } => format!("services.{service}.volumes"),
+            Error::PortsOfAnother { service, .. } => format!("services.{service}.ports"),
+            Error::Address { network, .. } => format!("networks.{network}.ipam"),
+        })
+    }
+
+    /// Takes out the other errors of the same project.
+    pub fn take_more(&mut self) -> Vec<Error> {
+        match self {
+            Error::Refused { more, .. } => std::mem::take(more),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl From<Error> for Report {

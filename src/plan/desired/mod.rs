@@ -15,6 +15,8 @@
 //! | `policies` | restart, healthcheck, logging, limits, hooks | their namesakes |
 //! | `resources` | top-level networks and volumes | `Network`, `Volume` |
 
+#[cfg(test)]
+mod complete;
 mod convert;
 mod error;
 mod model;

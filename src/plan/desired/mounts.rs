@@ -162,6 +162,7 @@ fn mount_volume(
         }
         VolumeType::Image | VolumeType::Cluster | VolumeType::Npipe => {
             return Err(Error::Refused {
+                more: Vec::new(),
                 path: format!("services.{}.volumes", service.name),
                 reason: match volume.kind {
                     VolumeType::Image => "images cannot be mounted as volumes yet",

@@ -1,0 +1,146 @@
+//! What is refused, kind by kind: each with its place, what is wrong, and what would be right. A case is a file, the line
+//! and column that are pointed at, words of the message, and words of the hints or of the message that say what is
+//! allowed.
+
+use super::tests::refused;
+
+/// Line and column, words of the message, words that help.
+type Expected = (u32, u32, &'static str, &'static str);
+
+#[track_caller]
+fn check(body: &str, (line, column, message, help): Expected) {
+    let reports = refused(&[("compose.yaml", body)]);
+    let report = &reports[0];
+    assert!(report.message.contains(message), "{body}\n{}", report.message);
+    let place = report.places.first().unwrap_or_else(|| panic!("no place: {body}\n{}", report.message));
+    assert_eq!((place.file.as_str(), place.line, place.column), ("compose.yaml", line, column), "{body}");
+    assert!(place.width > 0 && !place.text.is_empty(), "{body}");
+    let all = format!("{} {}", report.message, report.hints.join(" "));
+    assert!(all.contains(help), "{body}\n{all}");
+}
+
+/// A service `a` with one attribute, on line 3 from column 5.
+#[track_caller]
+fn service(attribute: &str, expected: Expected) {
+    let image = if attribute.starts_with("image:") { "" } else { "    image: x\n" };
+    check(&format!("services:\n  a:\n    {attribute}\n{image}"), expected);
+}
+
+#[test]
+fn words_that_are_nearly_right() {
+    service("imgae: y", (3, 5, "`imgae` is no key", "did you mean `image`"));
+    service("depend_on: [b]", (3, 5, "`depend_on`", "did you mean `depends_on`"));
+    service("healthcheck: {tset: x}", (3, 19, "`tset`", "did you mean `test`"));
+    service("cgroup: hsot", (3, 13, "`hsot` is not allowed", "did you mean `host`"));
+    service(
+        "deploy: {update_config: {order: start-frist}}",
+        (3, 37, "start-frist", "did you mean `start-first`"),
+    );
+    service("networks: [bakc]", (3, 16, "undefined network bakc", "`bakc:` below `networks:`"));
+    check("serivces: {}\n", (1, 1, "`serivces` is no key", "did you mean `services`"));
+    let two = "services:\n  web: {image: x, depends_on: [dbb]}\n  db: {image: x}\n";
+    check(two, (2, 32, "undefined service `dbb`", "did you mean `db`"));
+    let volumes = "services:\n  web: {image: x, volumes: ['dta:/x']}\nvolumes: {data: {}}\n";
+    check(volumes, (2, 29, "undefined volume dta", "did you mean `data`"));
+}
+
+#[test]
+fn values_of_the_wrong_kind() {
+    service("image: 1", (3, 12, "must be a string, not an integer", "\"1\""));
+    service("user: 1000", (3, 11, "must be a string", "\"1000\""));
+    service("ports: 80", (3, 12, "must be a list", "[80]"));
+    service("command: {a: b}", (3, 14, "must be", "a list of a string"));
+    service("environment: text", (3, 18, "a mapping or a list", "a mapping or a list"));
+    service("tty: maybe", (3, 10, "invalid boolean", "true or false"));
+    service("scale: many", (3, 12, "no integer", "no integer"));
+    service("oom_score_adj: 5000", (3, 20, "out of range", "-1000 to 1000"));
+    service("stop_grace_period: 10", (3, 24, "a duration", "1m30s"));
+    service("stop_grace_period: 1y", (3, 24, "unknown unit `y`", "w, d, h, m, s, ms, us or ns"));
+    service("stop_grace_period: '5'", (3, 24, "without a unit", "`5s`"));
+    service("mem_limit: lots", (3, 16, "not a size", "512m"));
+    service("restart: sometimes", (3, 14, "does not match", "unless-stopped"));
+    service("pull_policy: sometimes", (3, 18, "does not match", "missing"));
+    service("container_name: '-'", (3, 21, "does not match", "letter or digit"));
+    check("services: [a]\n", (1, 11, "services must be a mapping", "a mapping"));
+    check("- a\n", (1, 1, "top-level object must be a mapping", "a mapping"));
+    check("services:\n  a b: {image: x}\n", (2, 3, "no good name", "letters, digits"));
+}
+
+#[test]
+fn short_forms_that_say_nothing() {
+    service("ports: ['x:80']", (3, 13, "invalid host port", "[HOST:]CONTAINER"));
+    service("ports: ['8000-8002:80-81']", (3, 13, "differ in length", "on the host"));
+    service("ports: [{target: 0}]", (3, 13, "missing a target port", "target"));
+    service("ports: [0]", (3, 13, "missing a target port", "target"));
+    service("ports: ['80/icmp']", (3, 13, "no protocol", "tcp, udp or sctp"));
+    service("volumes: ['aa:bb:cc:dd']", (3, 15, "too many colons", "SOURCE:TARGET"));
+    service("devices: ['a:b:c:d']", (3, 15, "too many colons", "SOURCE:TARGET"));
+    service("extra_hosts: [host]", (3, 19, "missing IP", "host=address"));
+    service("command: 'a \"b'", (3, 14, "invalid command line", "[\"program\""));
+    service("build: {context: ., ssh: [a]}", (3, 31, "an agent is", "id=path"));
+    service("build: {context: ., additional_contexts: [a]}", (3, 47, "name=place", "name=place"));
+}
+
+#[test]
+fn things_that_contradict_each_other() {
+    let both = "services:\n  a: {image: x, network_mode: host, networks: [n]}\nnetworks: {n: {}}\n";
+    check(both, (2, 31, "mutually exclusive", "`networks`"));
+    let scales = "services:\n  a: {image: x, scale: 2, deploy: {replicas: 3}}\n";
+    check(scales, (2, 24, "distinct values", "deploy.replicas"));
+    let name = "services:\n  a: {image: x, scale: 2, container_name: fixed}\n";
+    check(name, (2, 43, "must be unique", "leave one of them out"));
+    let names = "services:\n  a: {image: x, container_name: cc}\n  b: {image: x, container_name: cc}\n";
+    check(names, (3, 33, "already in use", "already in use"));
+    let sources = "services: {a: {image: x}}\nconfigs:\n  c: {file: f, content: t}\n";
+    check(sources, (3, 16, "mutually exclusive", "file|environment|content"));
+    let external = "services: {a: {image: x}}\nvolumes:\n  v: {external: true, driver: local}\n";
+    check(external, (3, 23, "conflicting parameters", "only its name"));
+    let cycle = "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n";
+    check(cycle, (2, 30, "a -> b -> a", "a -> b -> a"));
+    check("services:\n  a: {}\n", (2, 3, "neither an image nor a build", "image: NAME"));
+    let tmpfs = "services:\n  a: {image: x, tmpfs: [/t], volumes: ['/t']}\n";
+    check(tmpfs, (2, 25, "a tmpfs and a volume", "a tmpfs and a volume"));
+}
+
+#[test]
+fn yaml_that_is_none() {
+    check("a: [1\nb: 2\n", (2, 2, "not YAML", "line 2"));
+    check("services:\n  a: {image: x}\n  a: {image: y}\n", (3, 3, "already defined at line 2", "line 2"));
+    check("services:\n  1: {image: x}\n", (2, 3, "non-string key", "in quotes: \"1\""));
+    check("x: {<<: 1}\n", (1, 5, "`<<` takes a mapping", "<<: *anchor"));
+    check("services:\n\ta: 1\n", (2, 2, "not YAML", "tab"));
+}
+
+#[test]
+fn variables_without_sense() {
+    service("image: '${A'", (3, 12, "invalid interpolation", "`$$` for a dollar sign"));
+    service("image: '${A:?choose}'", (3, 12, "A is missing a value: choose", "export A="));
+    service("image: '${1A}'", (3, 12, "invalid interpolation", "${NAME}"));
+}
+
+#[test]
+fn what_later_versions_have_is_told_apart_from_slips() {
+    service("pre_start: [{command: x}]", (3, 5, "later version", "service_completed_successfully"));
+    service("build: {context: ., no_cache_filter: [a]}", (3, 25, "later version", "no_cache"));
+}
+
+#[test]
+fn both_places_are_shown_when_two_files_disagree() {
+    let reports = refused(&[
+        ("compose.yaml", "services:\n  a:\n    image: x\n    labels: {k: v}\nnetworks:\n  n: {labels: {}}\n"),
+        ("compose.override.yaml", "networks:\n  n: [x]\nservices: [a]\n"),
+    ]);
+    let places: Vec<Vec<String>> = reports
+        .iter()
+        .map(|report| {
+            report.places.iter().map(|at| format!("{}:{}:{}", at.file, at.line, at.column)).collect()
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ["compose.override.yaml:2:6", "compose.yaml:6:6"],
+            ["compose.override.yaml:3:11", "compose.yaml:2:3"],
+        ]
+    );
+}
