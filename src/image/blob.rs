@@ -231,6 +231,11 @@ impl Partial {
         Ok(Partial { file, path, directory, expected: Some(digest), hash, written })
     }
 
+    /// Another descriptor of the same file, to read what is there.
+    pub fn reader(&self) -> Result<File, Error> {
+        Ok(self.file.try_clone().map_err(failed("read", &self.path))?)
+    }
+
     /// How many bytes are there, of an earlier attempt too.
     pub fn written(&self) -> u64 {
         self.written

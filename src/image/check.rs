@@ -389,6 +389,8 @@ impl Run<'_> {
             }
             return Ok(());
         }
+        // Our own lease has every blob that was read, those too that nobody needs.
+        self.lease = self.store.lease()?;
         let lock = self.lock()?;
         let in_use = (self.users)()?;
         let gone = self.store.collect(&in_use)?;

@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::blob::Blobs;
+use super::error::Error;
 use super::incoming::Layer;
-use super::layers::Follow;
+use super::layers::{Follow, Opened};
 use super::reference::Digest;
+use super::registry::Verdict;
 use crate::progress::{Progress, Sink, State};
 
 /// Bytes between two words about the same layer.
@@ -84,8 +87,12 @@ impl<'a> Local<'a> {
 }
 
 impl Follow for Local<'_> {
-    fn wait(&self, _: usize) -> bool {
-        true
+    fn open(&self, layer: usize, blobs: &Blobs) -> Result<Option<Opened<'_>>, Error> {
+        Ok(Some(Opened { bytes: Box::new(blobs.open(&self.layers[layer].blob)?), round: 0 }))
+    }
+
+    fn verdict(&self, _: usize, _: u32) -> Verdict {
+        Verdict::Whole
     }
 
     fn present(&self, layer: usize) {

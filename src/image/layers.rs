@@ -20,6 +20,7 @@ use super::error::Error;
 use super::incoming::Layer;
 use super::made::Scratch;
 use super::reference::Digest;
+use super::registry::Verdict;
 use super::unpack::{self, Extracted, OPAQUE};
 use crate::host::files::{self, failed};
 
@@ -41,14 +42,24 @@ pub struct Layers {
 
 /// Who is told about each layer, by its number; called from several threads.
 pub trait Follow: Sync {
-    /// Waits until the layer's blob is in the store; `false` gives up.
-    fn wait(&self, layer: usize) -> bool;
+    /// Opens the layer's blob, once something of it is there; `None` gives up.
+    fn open(&self, layer: usize, blobs: &Blobs) -> Result<Option<Opened<'_>>, Error>;
+    /// Says what to make of a layer that could not be read to its end, opened in that round.
+    fn verdict(&self, layer: usize, round: u32) -> Verdict;
     /// The layer was unpacked before.
     fn present(&self, layer: usize);
     /// So many bytes of the blob are unpacked.
     fn extracting(&self, layer: usize, bytes: u64);
     /// The layer is complete; `skipped` devices were left out.
     fn complete(&self, layer: usize, skipped: usize);
+}
+
+/// A blob to be unpacked.
+pub struct Opened<'a> {
+    /// Its bytes.
+    pub bytes: Box<dyn Read + Send + 'a>,
+    /// In which round of its download they are read.
+    pub round: u32,
 }
 
 /// What became of a layer so far.
@@ -185,10 +196,7 @@ impl Layers {
             };
             let result = match self.has(&layers[number].chain) {
                 true => Ok(Some(Slot::Present)),
-                false if !follow.wait(number) => Ok(None),
-                false => {
-                    self.begin(&layers[number], blobs, &|bytes| follow.extracting(number, bytes)).map(Some)
-                }
+                false => self.begin(number, &layers[number], blobs, follow),
             };
             let mut guard = work.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
@@ -210,10 +218,47 @@ impl Layers {
         }
     }
 
-    /// Extracts a layer beside its place. Waits for whoever does the same.
-    fn begin(&self, layer: &Layer, blobs: &Blobs, told: &(dyn Fn(u64) + Sync)) -> Result<Slot, Error> {
+    /// Extracts a layer beside its place, while its blob may still be coming. `None` when `follow` gave up.
+    fn begin(
+        &self,
+        number: usize,
+        layer: &Layer,
+        blobs: &Blobs,
+        follow: &dyn Follow,
+    ) -> Result<Option<Slot>, Error> {
+        loop {
+            // Opened before the place is locked: whoever holds that lock waits for nobody's bytes but its own.
+            let Some(Opened { bytes, round }) = follow.open(number, blobs)? else { return Ok(None) };
+            let Some(directory) = self.claim(layer)? else { return Ok(Some(Slot::Present)) };
+            let place = self.place(layer);
+            self.prepare(&place, &directory)?;
+            let told = |bytes| follow.extracting(number, bytes);
+            let source =
+                match unpack::extract_blob(Told { bytes, read: 0, told: &told }, &layer.diff_id, &place) {
+                    Ok(extracted) => {
+                        self.record_size(&directory, extracted.disk);
+                        return Ok(Some(Slot::Extracted { extracted, directory }));
+                    }
+                    Err(source) => source,
+                };
+            // The next one to need it would clear it as well; but the space may be what is missing.
+            let _ = self.discard(&place);
+            let verdict = match source.is_of_content() {
+                true => follow.verdict(number, round),
+                false => Verdict::Whole,
+            };
+            match verdict {
+                Verdict::Again => {}
+                Verdict::Lost => return Ok(None),
+                Verdict::Whole => return Err(Error::Layer { layer: layer.diff_id.clone(), source }),
+            }
+        }
+    }
+
+    /// Takes the place where a layer is made, alone; `None` when the layer is there by then. Waits for whoever has it.
+    fn claim(&self, layer: &Layer) -> Result<Option<File>, Error> {
         let place = self.place(layer);
-        let directory = loop {
+        loop {
             match fs::create_dir(&place) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(failed("create directory", &place)(error).into());
@@ -228,24 +273,11 @@ impl Layers {
             if self.has(&layer.chain) {
                 // Ours, made in the moment when another's had just got its name; anything else is not empty.
                 let _ = fs::remove_dir(&place);
-                return Ok(Slot::Present);
+                return Ok(None);
             }
             let locked = directory.metadata().map_err(failed("open", &place))?;
             if fs::metadata(&place).is_ok_and(|named| named.ino() == locked.ino()) {
-                break directory;
-            }
-        };
-        self.prepare(&place, &directory)?;
-        let blob = Told { file: blobs.open(&layer.blob)?, bytes: 0, told };
-        match unpack::extract_blob(blob, &layer.diff_id, &place) {
-            Ok(extracted) => {
-                self.record_size(&directory, extracted.disk);
-                Ok(Slot::Extracted { extracted, directory })
-            }
-            Err(source) => {
-                // The next one to need it would clear it as well; but the space may be what is missing.
-                let _ = self.discard(&place);
-                Err(Error::Layer { layer: layer.diff_id.clone(), source })
+                return Ok(Some(directory));
             }
         }
     }
@@ -453,18 +485,18 @@ fn remove_content(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A file that tells how far it was read.
+/// Bytes that tell how far they were read.
 struct Told<'a> {
-    file: File,
-    bytes: u64,
+    bytes: Box<dyn Read + Send + 'a>,
+    read: u64,
     told: &'a (dyn Fn(u64) + Sync),
 }
 
 impl Read for Told<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read(buffer)?;
-        self.bytes += length as u64;
-        (self.told)(self.bytes);
+        let length = self.bytes.read(buffer)?;
+        self.read += length as u64;
+        (self.told)(self.read);
         Ok(length)
     }
 }

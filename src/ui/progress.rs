@@ -60,6 +60,25 @@ struct Task {
     last: Progress,
     since: Instant,
     took: Option<Duration>,
+    /// When what it does now began, and with how many bytes: speed is what came since.
+    began: (Instant, u64),
+    /// When a line of JSON told its bytes last.
+    told: Option<Instant>,
+}
+
+impl Task {
+    fn new(last: Progress) -> Task {
+        let began = (Instant::now(), last.done.unwrap_or(0));
+        Task { last, since: Instant::now(), took: None, began, told: None }
+    }
+
+    /// Bytes per second, once there is something to say.
+    fn speed(&self) -> Option<u64> {
+        let (since, from) = self.began;
+        let seconds = since.elapsed().as_secs_f64();
+        let came = self.last.done?.checked_sub(from)?;
+        (seconds >= LEAST && came > 0).then(|| (came as f64 / seconds) as u64)
+    }
 }
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -68,6 +87,10 @@ const BAD: Style = AnsiColor::Red.on_default();
 const UNSURE: Style = AnsiColor::Yellow.on_default();
 const BUSY: Style = AnsiColor::Blue.on_default();
 
+/// A speed over fewer seconds says nothing.
+const LEAST: f64 = 0.3;
+/// Between two lines of JSON that only differ in bytes.
+const BETWEEN_BYTES: Duration = Duration::from_millis(250);
 /// Between two drawings: more often nobody sees.
 const PAUSE: Duration = Duration::from_millis(80);
 
@@ -136,36 +159,36 @@ fn keep_turning(shown: Weak<Mutex<Shown>>) {
 }
 
 impl Shown {
-    /// Prints a change as a line of its own. Bytes alone are no change: a log of them helps nobody.
+    /// Prints a change as a line of its own. Bytes alone are none for people, and for programs not too often.
     fn print(&mut self, progress: Progress) {
-        let before = self.tasks.get(&progress.task).map(|task| (&task.last.text, task.last.state));
-        if before == Some((&progress.text, progress.state)) {
+        let before = self.tasks.get(&progress.task);
+        let same =
+            before.is_some_and(|task| (&task.last.text, task.last.state) == (&progress.text, progress.state));
+        let recent = before.is_some_and(|task| task.told.is_some_and(|told| told.elapsed() < BETWEEN_BYTES));
+        let bytes_alone = same && (self.mode != Mode::Json || progress.done.is_none() || recent);
+        let name = progress.task.clone();
+        self.put(progress);
+        if bytes_alone {
             return;
         }
+        let Some(task) = self.tasks.get_mut(&name) else { return };
+        task.told = Some(Instant::now());
         match self.mode {
             Mode::Json => {
-                let line = JsonLine {
-                    id: &progress.task,
-                    parent_id: progress.parent.as_deref(),
-                    status: &progress.text,
-                    current: progress.done,
-                    total: progress.total,
-                };
-                if let Ok(line) = serde_json::to_string(&line) {
+                if let Ok(line) = serde_json::to_string(&JsonLine::of(task)) {
                     console::err_line(&line);
                 }
             }
-            _ => console::err_line(&format!(" {}{}  {}", self.mark, progress.task, progress.text)),
+            _ => console::err_line(&format!(" {}{}  {}", self.mark, task.last.task, task.last.text)),
         }
-        self.put(progress);
     }
 
     fn put(&mut self, progress: Progress) {
-        let task = self.tasks.entry(progress.task.clone()).or_insert_with(|| Task {
-            last: progress.clone(),
-            since: Instant::now(),
-            took: None,
-        });
+        let task = self.tasks.entry(progress.task.clone()).or_insert_with(|| Task::new(progress.clone()));
+        let bytes = progress.done.unwrap_or(0);
+        if task.last.text != progress.text || bytes < task.began.1 {
+            task.began = (Instant::now(), bytes);
+        }
         if progress.state == State::Working {
             if task.took.take().is_some() {
                 task.since = Instant::now();
@@ -211,7 +234,20 @@ impl Shown {
             ordered.drain(..surplus.min(ordered.len()));
         }
         let head = format!("{}[+] Running {done}/{}", self.mark, whole.len());
-        std::iter::once(head).chain(ordered.iter().map(|task| task.line(width, frame, self.mark))).collect()
+        let line = |task: &&Task| task.line(width, frame, self.mark, self.sum(&task.last.task));
+        std::iter::once(head).chain(ordered.iter().map(line)).collect()
+    }
+
+    /// Bytes done and in all of the parts of a task, where parts have bytes.
+    fn sum(&self, task: &str) -> Option<(u64, u64)> {
+        let parts = self.tasks.values().filter(|part| part.last.parent.as_deref() == Some(task));
+        let bytes = parts.filter_map(|part| {
+            let total = part.last.total?;
+            // What is unpacked has come.
+            let coming = part.last.state == State::Working && part.last.text == "Downloading";
+            Some((if coming { part.last.done? } else { total }, total))
+        });
+        bytes.reduce(|sum, part| (sum.0 + part.0, sum.1 + part.1))
     }
 
     /// Takes the drawn lines away; the cursor is where they began.
@@ -289,7 +325,8 @@ fn without_colors(text: &str) -> String {
 }
 
 impl Task {
-    fn line(&self, width: usize, frame: &str, mark: &str) -> String {
+    /// `parts` are the bytes of its parts, done and in all.
+    fn line(&self, width: usize, frame: &str, mark: &str, parts: Option<(u64, u64)>) -> String {
         let (style, sign) = match self.last.state {
             State::Working => (BUSY, frame),
             State::Done => (GOOD, "✔"),
@@ -298,18 +335,28 @@ impl Task {
         };
         let seconds = self.took.unwrap_or_else(|| self.since.elapsed()).as_secs_f64();
         let indent = if self.last.parent.is_some() { "  " } else { "" };
-        let bytes = match (self.last.done, self.last.total, self.last.state) {
-            (Some(done), Some(total), State::Working) => {
-                format!(" {}/{}", value::decimal_size(done), value::decimal_size(total))
+        let own = self.last.done.map(|done| (done, self.last.total));
+        let counted = own.or(parts.map(|(done, total)| (done, Some(total))));
+        let bytes = match counted.filter(|_| self.last.state == State::Working) {
+            Some((done, Some(total))) => {
+                format!(" {} {}/{}", bar(done, total), value::decimal_size(done), value::decimal_size(total))
             }
-            (Some(done), None, State::Working) => format!(" {}", value::decimal_size(done)),
-            _ => String::new(),
+            Some((done, None)) => format!(" {}", value::decimal_size(done)),
+            None => String::new(),
         };
+        let speed = self.speed().filter(|_| self.last.state == State::Working);
+        let speed = speed.map(|speed| format!(" {}/s", value::decimal_size(speed))).unwrap_or_default();
         format!(
-            " {indent}{style}{sign}{style:#} {mark}{:<width$}  {style}{}{style:#}{bytes}  {seconds:.1}s",
+            " {indent}{style}{sign}{style:#} {mark}{:<width$}  {style}{}{style:#}{bytes}{speed}  {seconds:.1}s",
             self.last.task, self.last.text,
         )
     }
+}
+
+/// How much of it is done, in ten steps.
+fn bar(done: u64, total: u64) -> String {
+    let tenths = (done.min(total) * 10).checked_div(total).unwrap_or(10) as usize;
+    format!("[{}{}]", "=".repeat(tenths), " ".repeat(10 - tenths))
 }
 
 #[derive(Serialize)]
@@ -322,6 +369,28 @@ struct JsonLine<'a> {
     current: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<u64>,
+    /// Bytes per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<u64>,
+}
+
+impl JsonLine<'_> {
+    fn of(task: &Task) -> JsonLine<'_> {
+        let Progress { task: id, parent, text, done, total, .. } = &task.last;
+        let percent = done.zip(*total).and_then(|(done, total)| (done.min(total) * 100).checked_div(total));
+        let speed = task.speed().filter(|_| task.last.state == State::Working);
+        JsonLine {
+            id,
+            parent_id: parent.as_deref(),
+            status: text,
+            current: *done,
+            total: *total,
+            percent,
+            speed,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -329,11 +398,11 @@ mod tests {
     use super::*;
 
     fn task(progress: Progress) -> Task {
-        Task { last: progress, since: Instant::now(), took: Some(Duration::from_millis(1234)) }
+        Task { took: Some(Duration::from_millis(1234)), ..Task::new(progress) }
     }
 
     fn check(progress: Progress, expected: &str) {
-        let line = task(progress).line(18, "⠋", "");
+        let line = task(progress).line(18, "⠋", "", None);
         assert_eq!(anstream::adapter::strip_str(&line).to_string(), expected);
     }
 
@@ -357,7 +426,35 @@ mod tests {
             total: Some(30_000_000),
             ..Progress::new("5cc84ad355aa", State::Working, "Downloading")
         };
-        check(part, "   ⠋ 5cc84ad355aa        Downloading 1.5MB/30MB  1.2s");
+        check(part, "   ⠋ 5cc84ad355aa        Downloading [          ] 1.5MB/30MB  1.2s");
+    }
+
+    #[test]
+    fn speed_is_what_came_since_it_began() {
+        let mut shown = Shown { mode: Mode::Tty, mark: "", tasks: IndexMap::new(), live: None };
+        let part = |text: &str, done| Progress {
+            parent: Some("Image a".into()),
+            done: Some(done),
+            total: Some(10_000_000),
+            ..Progress::new("l", State::Working, text)
+        };
+        shown.put(Progress::new("Image a", State::Working, "Pulling"));
+        shown.put(part("Downloading", 1_000_000));
+        let aged =
+            Instant::now().checked_sub(Duration::from_secs(2)).expect("a clock that has run for a while");
+        shown.tasks["l"].began.0 = aged;
+        shown.put(part("Downloading", 5_000_000));
+        let speed = shown.tasks["l"].speed().expect("known");
+        assert!((1_900_000..=2_000_000).contains(&speed), "{speed}");
+        assert_eq!(shown.sum("Image a"), Some((5_000_000, 10_000_000)));
+        let line = without_colors(&shown.tasks["Image a"].line(8, "*", "", shown.sum("Image a")));
+        assert!(line.contains("Pulling [=====     ] 5MB/10MB"), "{line}");
+        let json = serde_json::to_string(&JsonLine::of(&shown.tasks["l"])).expect("JSON");
+        assert!(json.contains(r#""current":5000000,"total":10000000,"percent":50,"speed":"#), "{json}");
+        // Something else begins anew.
+        shown.put(part("Extracting", 1_000));
+        assert_eq!(shown.tasks["l"].speed(), None);
+        assert_eq!(shown.sum("Image a"), Some((10_000_000, 10_000_000)), "what is unpacked has come");
     }
 
     #[test]

@@ -6,11 +6,13 @@
 //! | `auth` | challenges and the addresses of tokens; pure |
 //! | `http` | one repository at one place: scheme, tokens, retries |
 //! | `places` | the same repository at its mirrors and at home |
+//! | `growing` | a blob that is unpacked while it comes |
 //! | `pull`, `push` | images in and out |
 
 mod auth;
 mod certificates;
 mod error;
+mod growing;
 mod http;
 mod keys;
 mod places;
@@ -21,6 +23,7 @@ mod settings;
 mod tests;
 
 pub use error::Error;
+pub use growing::Verdict;
 pub use http::{is_loopback, web_client};
 pub use keys::{Config, Credentials, DockerConfig, Keys, host_of};
 pub use pull::{bring, digest, pull};

@@ -1,10 +1,10 @@
 //! Images out of a registry.
 //!
 //! Blobs go to disk as they come, four at a time, hashed on the way; a connection that breaks is made again and goes
-//! on where it ended. Each layer is unpacked as soon as its blob is whole, on threads of their own.
+//! on where it ended. Each layer is unpacked while its blob comes, on threads of their own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_spec::image::Descriptor;
@@ -12,6 +12,7 @@ use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use tokio::runtime::Runtime;
 
+use super::growing::{Growing, Verdict};
 use super::places::Places;
 use super::{Keys, http, run, runtime, settings};
 use crate::image::blob::{Begun, Blobs, Partial};
@@ -19,7 +20,7 @@ use crate::image::config::{self, DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST, OC
 use crate::image::error::Error as ImageError;
 use crate::image::follow::{Local, Steps, Teller};
 use crate::image::incoming::{self, Incoming, Layer};
-use crate::image::layers::Follow;
+use crate::image::layers::{Follow, Opened};
 use crate::image::lease::Lease;
 use crate::image::platform::Platform;
 use crate::image::reference::{Digest, Reference};
@@ -237,14 +238,13 @@ fn bring_layers(
     })
 }
 
-/// Which blobs have come.
+/// The blobs on their way.
 struct Arrivals<'a> {
     teller: &'a Teller<'a>,
     layers: &'a [Layer],
     local: Local<'a>,
     steps: Vec<Steps>,
-    state: Mutex<(Vec<bool>, bool)>,
-    changed: Condvar,
+    blobs: Vec<Arc<Growing>>,
     /// Unpacking has failed: no byte more is needed.
     stop: AtomicBool,
 }
@@ -256,8 +256,7 @@ impl<'a> Arrivals<'a> {
             layers,
             local: Local::new(teller, layers),
             steps: layers.iter().map(|_| Steps::default()).collect(),
-            state: Mutex::new((vec![false; layers.len()], false)),
-            changed: Condvar::new(),
+            blobs: layers.iter().map(|_| Arc::default()).collect(),
             stop: AtomicBool::new(false),
         }
     }
@@ -269,15 +268,14 @@ impl<'a> Arrivals<'a> {
         let begun = blocking(move || owned.begin(&digest, expected)).await?;
         if let Begun::Missing(mut partial) = begun {
             self.teller.layer(blob, State::Working, "Pulling fs layer", None);
+            self.blobs[number].comes(partial.reader()?, partial.written());
             if !self.download(number, &mut partial, client).await? {
                 return Ok(());
             }
             self.teller.layer(blob, State::Working, "Download complete", Some((expected, expected)));
             blocking(move || partial.finish(expected)).await?;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0[number] = true;
-        self.changed.notify_all();
+        self.blobs[number].is_whole();
         Ok(())
     }
 
@@ -295,7 +293,7 @@ impl<'a> Arrivals<'a> {
             let mut response = client.get(&format!("blobs/{blob}"), "*/*", before).await?;
             if before > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
                 // It cannot go on in the middle; what came before the break comes again.
-                partial.restart()?;
+                self.restart(number, partial)?;
                 if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
                     response = client.get(&format!("blobs/{blob}"), "*/*", 0).await?;
                 }
@@ -308,11 +306,12 @@ impl<'a> Arrivals<'a> {
                     Ok(Some(piece)) => {
                         let found = partial.written() + piece.len() as u64;
                         if found > *size {
-                            partial.restart()?;
+                            self.restart(number, partial)?;
                             let what = format!("blob {blob}");
                             return Err(ImageError::WrongSize { what, expected: *size, found });
                         }
                         partial.write(&piece)?;
+                        self.blobs[number].reaches(found);
                         if self.steps[number].passes(found, *size) {
                             self.teller.layer(blob, State::Working, "Downloading", Some((found, *size)));
                         }
@@ -337,19 +336,28 @@ impl<'a> Arrivals<'a> {
         Ok(true)
     }
 
+    fn restart(&self, number: usize, partial: &mut Partial) -> Result<(), ImageError> {
+        self.blobs[number].restarts();
+        partial.restart()
+    }
+
     fn give_up(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-        self.changed.notify_all();
+        self.blobs.iter().for_each(|blob| blob.is_lost());
     }
 }
 
 impl Follow for Arrivals<'_> {
-    fn wait(&self, layer: usize) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.0[layer] && !state.1 {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    fn open(&self, layer: usize, blobs: &Blobs) -> Result<Option<Opened<'_>>, ImageError> {
+        let round = self.blobs[layer].round();
+        match self.blobs[layer].open() {
+            Ok(Some(reader)) => Ok(Some(Opened { bytes: Box::new(reader), round })),
+            Ok(None) => self.local.open(layer, blobs),
+            Err(_) => Ok(None),
         }
-        state.0[layer]
+    }
+
+    fn verdict(&self, layer: usize, round: u32) -> Verdict {
+        self.blobs[layer].verdict(round)
     }
 
     fn present(&self, layer: usize) {

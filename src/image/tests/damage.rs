@@ -206,12 +206,14 @@ fn what_dead_processes_left_is_tidied_and_no_damage() {
         fs::create_dir(place.path().join("layers/key").join(&name)).expect("made");
         fs::write(place.path().join("layers/key").join(&name).join("f"), "x").expect("written");
     }
+    let unneeded = place.store.blobs().put(b"whole, but of no image").expect("put");
     fs::write(place.path().join("leases/77-dead"), stray.to_string()).expect("written");
     let checked = check_all(&place, true);
     assert_eq!(checked.findings, []);
     assert!(checked.tidied > 10_000, "{checked:?}");
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
     assert!(!place.path().join("layers/key").join(stray.hex()).exists());
+    assert_eq!(place.store.blobs().size(&unneeded), None);
     assert_eq!(fs::read_dir(place.path().join("leases")).expect("listed").count(), 0);
 }
 

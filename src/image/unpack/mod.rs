@@ -83,6 +83,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it may be the bytes that are wrong, and not what they ask for.
+    pub fn is_of_content(&self) -> bool {
+        matches!(self, Error::Stream(_) | Error::Header { .. } | Error::WrongContent { .. })
+    }
+
     fn header(reason: &'static str) -> Error {
         Error::Header { reason }
     }
