@@ -380,9 +380,16 @@ impl<'a> Checker<'a> {
             Some((node, Value::Text(_))) => vec![node],
             _ => Vec::new(),
         };
+        let mut seen: HashMap<&str, &Node> = HashMap::new();
         for item in tmpfs {
             let text = item.as_text().unwrap_or_default();
             let target = text.split(':').next().unwrap_or(text);
+            if let Some(first) = seen.insert(target, item) {
+                let message = format!("services.{name}: two tmpfs are mounted at `{target}`");
+                let problem = Problem::at(item.at, message).also(first.at, "the other one");
+                self.problems
+                    .push(problem.hint("write its options once, or replace the list with `!override`"));
+            }
             if let Some(mount) = targets.get(target) {
                 let message = format!("services.{name}: `{target}` is a tmpfs and a volume");
                 self.problems.push(Problem::at(item.at, message).also(mount.at, "the volume"));

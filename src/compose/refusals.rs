@@ -100,6 +100,8 @@ fn things_that_contradict_each_other() {
     check("services:\n  a: {}\n", (2, 3, "neither an image nor a build", "image: NAME"));
     let tmpfs = "services:\n  a: {image: x, tmpfs: [/t], volumes: ['/t']}\n";
     check(tmpfs, (2, 25, "a tmpfs and a volume", "a tmpfs and a volume"));
+    let twice = "services:\n  a: {image: x, tmpfs: [/t, '/t:size=1m']}\n";
+    check(twice, (2, 29, "two tmpfs", "!override"));
 }
 
 #[test]
