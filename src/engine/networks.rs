@@ -6,10 +6,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use ipnet::Ipv4Net;
+
 use super::container::Making;
 use super::{Engine, Error, now_ns};
 use crate::event::{Action, Event, Kind};
-use crate::network::addresses::{Leases, choose_subnet, taken_by_host};
+use crate::network::addresses::{Leases, choose_subnet, subnet_of, taken_by_host};
 use crate::network::dns::HostResolv;
 use crate::network::spec::{Attachment, NetworkSpec};
 use crate::network::{Limit, Networks};
@@ -107,9 +109,17 @@ impl Engine {
         Ok(())
     }
 
+    /// The subnet of a network as the addresses of its containers tell it.
+    fn used_subnet(&self, network: &str) -> Option<Ipv4Net> {
+        let project = self.project.borrow();
+        let mut places = project.entries.values().flat_map(|entry| &entry.record.attachments);
+        subnet_of(places.find(|place| place.network == network)?.address)
+    }
+
     /// Chooses what the wish leaves open.
     fn design(&self, wish: &desired::Network) -> Result<observed::Network, Error> {
-        let subnet = match wish.subnet {
+        // Where its record was lost, containers have addresses on it.
+        let subnet = match wish.subnet.or_else(|| self.used_subnet(&wish.name)) {
             Some(subnet) => subnet,
             None => {
                 let mut taken = taken_by_host()?;

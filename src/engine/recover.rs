@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::link::{Link, Started, Told};
@@ -51,6 +51,7 @@ impl Engine {
             history: RefCell::default(),
             changes: watch::channel(0).0,
             execs: Cell::new(0),
+            unsaid: RefCell::default(),
         });
         engine.recover().await?;
         // From here on; what was told meanwhile waits in the channel.
@@ -73,7 +74,7 @@ impl Engine {
 
     async fn recover(self: &Rc<Self>) -> Result<(), Error> {
         self.store.sweep()?;
-        let records = self.store.containers()?;
+        let mut records = self.store.containers()?;
         let networks = self.store.networks()?;
         let keys = self.link.keys().await?;
         let processes = self.link.processes().await?;
@@ -87,14 +88,53 @@ impl Engine {
             }
             project.networks = networks;
         }
+        self.unsaid.replace(self.store.damage());
+        self.end_the_unknown(&mut records, &processes)?;
         self.recover_networks(&records, &keys).await?;
         let exits = keeper_journal::read(&self.store.paths().journal(self.name())).unwrap_or_default();
         for record in records {
             self.recover_container(record, &keys, &processes, &exits).await?;
         }
         self.drop_litter(&keys)?;
+        if !self.unsaid.borrow().is_empty() {
+            self.mend();
+        }
         self.touch();
         Ok(())
+    }
+
+    /// Ends and removes what has no record (any more) that says what it is: nobody could do it later.
+    fn end_the_unknown(&self, records: &mut Vec<Container>, processes: &[Running]) -> Result<(), Error> {
+        let known = |id: &str| self.project.borrow().entries.contains_key(&ContainerId(id.to_owned()));
+        for process in processes {
+            let is_container = process.kind == crate::keeper::message::Kind::Container;
+            if !is_container || known(&process.id) {
+                continue;
+            }
+            let boot_id = boot_id().unwrap_or_default();
+            let identity = Identity { pid: process.pid, start_time: process.start_time, boot_id };
+            let opened = Pid::from_raw(process.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+            // Looked at after opening: the number may be another's by now.
+            if let Some(Ok(opened)) = opened.filter(|_| identity.is_alive()) {
+                // It may have ended in this moment.
+                let _ = pidfd_send_signal(opened, Signal::KILL);
+            }
+        }
+        for record in records.iter().filter(|record| !known(&record.id.0)) {
+            self.store.remove(&record.id)?;
+        }
+        records.retain(|record| known(&record.id.0));
+        Ok(())
+    }
+
+    /// Writes records anew that were found damaged.
+    fn mend(&self) {
+        let ids: Vec<ContainerId> = self.project.borrow().entries.keys().cloned().collect();
+        for id in ids {
+            // Those that cannot be written now are passed over again.
+            let _ = self.save(&id);
+        }
+        let _ = self.save_networks();
     }
 
     async fn recover_networks(self: &Rc<Self>, records: &[Container], keys: &[String]) -> Result<(), Error> {

@@ -185,7 +185,7 @@ pub fn down(
     services: &[String],
     options: DownOptions,
 ) -> Result<(), Report> {
-    let present = status::observed(session, &found.name)?;
+    let present = status::observed_or_lost(session, &found.name)?;
     found.check(services, &present)?;
     let grace_ms = milliseconds(options.grace);
     let declared = found.project.as_ref().map(project::declared);
@@ -196,7 +196,8 @@ pub fn down(
         None => Vec::new(),
     };
     let volumes_there = options.volumes && declared_volumes.iter().any(|name| present.volumes.contains(name));
-    if present.containers.is_empty() && present.networks.is_empty() && !volumes_there {
+    let nothing = present.containers.is_empty() && present.networks.is_empty() && present.damage.is_empty();
+    if nothing && !volumes_there {
         return images::remove_unused(session, &images);
     }
     if session.dry_run {

@@ -13,6 +13,9 @@ use crate::keeper::{self, Config};
 /// The hidden command, after `in-userns --`.
 pub const COMMAND: &str = "keep";
 
+/// The keeper's name in `ps` and `top`.
+pub(super) const KEEPER: &std::ffi::CStr = c"rc-keeper";
+
 /// Key of the listening control socket in the keeper's store.
 pub(super) const CONTROL: &str = "control";
 
@@ -40,7 +43,7 @@ pub fn keep(args: &[OsString], fds: Vec<OwnedFd>) -> ExitCode {
     let (Some((project, paths, keys)), Some(log)) = (parsed, fds.next()) else {
         return ExitCode::from(2);
     };
-    name_process(c"rc-keeper");
+    name_process(KEEPER);
     let config = Config {
         journal: paths.journal(&project),
         store: keys.into_iter().zip(fds).collect(),

@@ -9,6 +9,7 @@ mod check;
 mod config;
 mod corpus;
 mod cp;
+mod damage;
 mod errors;
 mod examples;
 mod exec;
