@@ -177,14 +177,12 @@ impl Engine {
         self.changes.send_modify(|turn| *turn += 1);
     }
 
-    /// Writes a container's record and makes those who wait look again.
+    /// Writes a container's record and makes those who wait look again, also where it cannot be written: what this process
+    /// knows is true all the same, and a full disk must not keep anything from being stopped and removed.
     fn save(&self, id: &ContainerId) -> Result<(), Error> {
-        let record = self.record(id);
-        if let Some(record) = record {
-            self.store.write_container(&record)?;
-        }
+        let written = self.record(id).map(|record| self.store.write_container(&record));
         self.touch();
-        Ok(())
+        Ok(written.transpose().map(drop)?)
     }
 
     fn record(&self, id: &ContainerId) -> Option<Container> {

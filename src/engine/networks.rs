@@ -116,6 +116,26 @@ impl Engine {
         subnet_of(places.find(|place| place.network == network)?.address)
     }
 
+    /// What a network was whose record is lost, as a place on it and the wish tell.
+    pub(super) fn forgotten_network(&self, place: &Attachment) -> Option<observed::Network> {
+        let project = self.project.borrow();
+        let wish = project.desired.as_ref().and_then(|desired| desired.networks.get(&place.network));
+        let subnet = wish.and_then(|wish| wish.subnet).or_else(|| subnet_of(place.address))?;
+        let leases = Leases::new(subnet, None, wish.and_then(|wish| wish.gateway)).ok()?;
+        let spec = NetworkSpec {
+            name: place.network.clone(),
+            subnet: leases.subnet(),
+            gateway: leases.gateway(),
+            // Rather without a way out than with one that was not wanted.
+            internal: wish.is_none_or(|wish| wish.internal),
+            mtu: wish.and_then(|wish| wish.mtu).unwrap_or(MTU),
+        };
+        let labels = wish.map(|wish| wish.labels.clone()).unwrap_or_default();
+        // Without a wish it fits none, and the next `up` makes it anew.
+        let fingerprint = wish.map(|wish| wish.fingerprint.clone()).unwrap_or_default();
+        Some(observed::Network { spec, labels, fingerprint, alive: false })
+    }
+
     /// Chooses what the wish leaves open.
     fn design(&self, wish: &desired::Network) -> Result<observed::Network, Error> {
         // Where its record was lost, containers have addresses on it.
@@ -157,7 +177,8 @@ impl Engine {
         self.wires.leases.borrow_mut().remove(name);
         self.link.drop_key(network_key(name))?;
         let known = self.project.borrow_mut().networks.shift_remove(name);
-        self.save_networks()?;
+        // Where the disk is full it is remembered a while longer, as one that does not live.
+        let _ = self.save_networks();
         if known.is_some() {
             self.tell_network(name, Action::Destroy);
         }
@@ -165,9 +186,9 @@ impl Engine {
     }
 
     pub(super) fn save_networks(&self) -> Result<(), Error> {
-        self.store.write_networks(&self.project.borrow().networks)?;
+        let written = self.store.write_networks(&self.project.borrow().networks);
         self.touch();
-        Ok(())
+        Ok(written?)
     }
 
     fn tell_network(&self, name: &str, action: Action) {

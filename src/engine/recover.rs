@@ -138,7 +138,14 @@ impl Engine {
     }
 
     async fn recover_networks(self: &Rc<Self>, records: &[Container], keys: &[String]) -> Result<(), Error> {
-        let known = self.project.borrow().networks.clone();
+        let mut known = self.project.borrow().networks.clone();
+        for place in records.iter().flat_map(|record| &record.attachments) {
+            if !known.contains_key(&place.network)
+                && let Some(network) = self.forgotten_network(place)
+            {
+                known.insert(place.network.clone(), network);
+            }
+        }
         for (name, mut network) in known {
             self.wires.remember(&network.spec, records)?;
             let key = network_key(&name);
@@ -186,7 +193,7 @@ impl Engine {
                         let keys = self.link.keys().await?;
                         self.take_over(&record, &process, &keys).await?;
                     }
-                    None => self.settle_unknown(&id, &record)?,
+                    None => self.settle_unknown(&id, &record),
                     Some(exit) => {
                         let process = Running {
                             id: id.0.clone(),
@@ -232,14 +239,15 @@ impl Engine {
     }
 
     /// It ended, and nobody knows how: the keeper died before, or the machine was restarted.
-    fn settle_unknown(&self, id: &ContainerId, record: &Container) -> Result<(), Error> {
+    fn settle_unknown(&self, id: &ContainerId, record: &Container) {
         let mut settled = record.clone();
         observe::settle(&mut settled, None);
         settled.ports.clear();
         if let Some(entry) = self.project.borrow_mut().entries.get_mut(id) {
             *entry = Entry::new(settled, (*entry.config).clone());
         }
-        self.save(id)
+        // A record that cannot be written now is settled again by the next who reads it.
+        let _ = self.save(id);
     }
 
     /// Goes on with a container that runs, or has just ended and left output behind.
@@ -308,7 +316,14 @@ impl Engine {
             .entries
             .get(id)
             .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
+        // A network that nobody knows any more has gone with its namespace: the next `up` finds it lost.
+        let connected = {
+            let project = self.project.borrow();
+            let alive = |name: &String| project.networks.get(name).is_some_and(|network| network.alive);
+            record.attachments.iter().all(|place| alive(&place.network))
+        };
         if own
+            && connected
             && keys.contains(&namespace_key(id))
             && let Some(namespace) = self.link.get(&namespace_key(id)).await?
         {

@@ -92,13 +92,17 @@ impl Store {
         }
     }
 
-    /// Writes a record, and makes its directory again where somebody has removed it under a project that runs.
+    /// Writes a record. Makes its directory again where somebody has removed it under a project that runs, and on a full
+    /// disk takes the place of the old one.
     fn write<T: Serialize>(&self, path: &Path, content: &T) -> Result<(), files::Error> {
         let write = || files::write_record(path, FORMAT, content, Durability::Crash);
         match write() {
             Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 files::make_private_dir(path.parent().unwrap_or(path))?;
                 write()
+            }
+            Err(error) if files::is_full(&error) => {
+                files::overwrite_record(path, FORMAT, content).map_err(|_| error)
             }
             other => other,
         }

@@ -189,7 +189,7 @@ impl Engine {
     async fn kill_one(self: &Rc<Self>, id: &ContainerId, signal: i32) -> Result<(), Error> {
         let stop_signal = self.project.borrow().entries.get(id).map(|entry| entry.config.spec.stop_signal);
         if lifecycle::ends(signal, stop_signal.unwrap_or(libc::SIGTERM)) {
-            self.stand_still(id)?;
+            self.stand_still(id);
         }
         if signal != libc::SIGKILL {
             return self.signal(id, signal);

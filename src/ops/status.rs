@@ -21,9 +21,18 @@ pub fn observed(session: &Session<'_>, project: &str) -> Result<Observed, Report
     if !doubtful || !session.paths.control_socket(project).exists() {
         return Ok(read);
     }
-    match connect_if_there(session, project)? {
-        Some(client) => Ok(asked(session, project, client, &read)?.unwrap_or(read)),
-        None => Ok(read),
+    let told = match connect_if_there(session, project) {
+        Ok(Some(client)) => asked(session, project, client, &read),
+        Ok(None) => Ok(None),
+        Err(report) => Err(report),
+    };
+    match told {
+        Ok(told) => Ok(told.unwrap_or(read)),
+        Err(report) => {
+            // What was read is better than nothing.
+            session.ears.warning(&report.to_string());
+            Ok(read)
+        }
     }
 }
 

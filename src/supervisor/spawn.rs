@@ -345,13 +345,19 @@ pub(super) fn start_keeper(
     // The child goes on as the keeper: same process, same pid.
     let identity = Identity::of(pid)
         .map_err(|_| Error::Died { project: project.to_owned(), said: last_words(paths, project) })?;
-    files::write_record(&paths.keeper_record(project), FORMAT, &identity, Durability::Crash)?;
+    match files::write_record(&paths.keeper_record(project), FORMAT, &identity, Durability::Crash) {
+        // On a full disk it is found by its socket alone: `down` has to work there, too.
+        Err(error) if files::is_full(&error) => {}
+        written => written?,
+    }
     Ok(())
 }
 
 /// The end of what the two have said.
 fn last_words(paths: &Paths, project: &str) -> Vec<String> {
     let text = fs::read_to_string(paths.keeper_log(project)).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    // One that dies of the same again and again.
+    lines.dedup();
     lines[lines.len().saturating_sub(8)..].iter().map(|line| (*line).to_owned()).collect()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Capability, Project, needs, processes_of, soon};
+use crate::support::{Capability, OwnDisk, Project, ended, needs, processes_of, soon};
 
 const TWO: &str = r#"
 services:
@@ -80,6 +80,43 @@ fn a_damaged_record_stops_no_command() {
     project.leaves_nothing();
 }
 
+/// Ends the supervisor, as nobody does but the kernel when memory is short; the keeper starts the next.
+fn kill_supervisor(project: &Project) {
+    let supervisor = || processes_of(project).into_iter().find(|(_, name)| name == "rc-supervisor");
+    let (pid, _) = supervisor().expect("a supervisor");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("ours");
+    soon("the next supervisor", || supervisor().is_some_and(|(next, _)| next != pid));
+}
+
+#[test]
+fn the_next_supervisor_goes_on_without_the_records_of_networks_and_containers() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("nextlost", TWO);
+    let names: [&[&str]; 4] = [
+        &["networks.json"],
+        &["networks.json", "desired.json"],
+        &["state.json"],
+        &["networks.json", "desired.json", "state.json", "config.json"],
+    ];
+    for damaged in names {
+        project.run(&["up", "-d"]).ok();
+        for record in records(&project) {
+            if damaged.iter().any(|name| record.ends_with(name)) {
+                fs::write(record, "").expect("written");
+            }
+        }
+        kill_supervisor(&project);
+        project.run(&["up", "-d"]).ok();
+        for service in ["a", "b"] {
+            assert_eq!(project.field(service, "State"), "running", "{damaged:?}");
+        }
+        project.run(&["exec", "-T", "b", "getent", "hosts", "a"]).ok();
+        project.leaves_nothing();
+    }
+}
+
 #[test]
 fn a_container_whose_record_is_lost_keeps_its_files() {
     if !needs(&[Capability::UserNamespaces]) {
@@ -121,4 +158,57 @@ fn a_project_whose_records_are_removed_is_found_and_can_be_ended() {
         assert!(!project.run(&["ps", "-a"]).ok().contains("a-1"));
     }
     project.leaves_nothing();
+}
+
+#[test]
+fn a_full_disk_keeps_nothing_from_being_stopped_and_removed() {
+    if !needs(&[Capability::UserNamespaces, Capability::Root]) {
+        return;
+    }
+    let project = Project::new(
+        "fulldisk",
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: sh -c 'while sleep 0.01; do echo a line; done'
+    stop_grace_period: 0s
+    healthcheck: {test: exit 0, interval: 100ms}
+    volumes: [data:/data]
+  b:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    restart: always
+    depends_on: [a]
+  c:
+    image: rootfs:/
+    command: sh -c 'sleep 0.1; exit 3'
+    restart: always
+volumes: {data: {}}
+"#,
+    );
+    let disk = OwnDisk::new(&project.home(), 4 << 20);
+    let run = |arguments: &[&str]| {
+        let child = disk.enter(&project.command(arguments)).spawn().expect("nsenter starts");
+        ended(child, &arguments.join(" "))
+    };
+    let filler = disk.outside(&project.home()).join("filler");
+    let fill = || {
+        let mut file = fs::File::options().append(true).create(true).open(&filler).expect("opened");
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    };
+    for ends in [&["stop"][..], &["kill"], &["down", "-v"]] {
+        run(&["up", "-d"]).ok();
+        fill();
+        run(ends).ok();
+        fill();
+        let listed = run(&["ps", "-q"]);
+        assert_eq!(listed.ok(), "", "{ends:?}");
+        // Nobody is left who knows it by heart, and the disk is full still.
+        run(&["down", "-v"]).ok();
+        soon("nobody is left", || processes_of(&project).iter().all(|(pid, _)| *pid == disk.holder()));
+        assert_eq!(run(&["ps", "-a", "-q"]).ok(), "");
+        fs::remove_file(&filler).expect("removed");
+    }
 }

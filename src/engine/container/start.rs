@@ -93,7 +93,8 @@ impl Engine {
             oom: false,
             error: Some(message.clone()),
         });
-        self.save(id)?;
+        // Why it failed is told now; the record follows with the next change if the disk is full.
+        let _ = self.save(id);
         Ok(error)
     }
 

@@ -87,12 +87,12 @@ impl Engine {
         grace: Option<Duration>,
         caller: &Caller,
     ) -> Result<(), Error> {
-        self.stand_still(id)?;
+        self.stand_still(id);
         let Some(own_grace) = self.own_grace(id) else { return Ok(()) };
         let grace = grace.unwrap_or(own_grace);
         let Some(_busy) = self.busy_within(id, grace).await? else { return Ok(()) };
         // A start that was under way when we began may have cleared it.
-        self.stand_still(id)?;
+        self.stand_still(id);
         if !self.is_live(id) {
             return Ok(());
         }
@@ -132,24 +132,25 @@ impl Engine {
     }
 
     /// Notes that the user wants a container to stand still; a start by its policy that was due is not.
-    pub(in crate::engine) fn stand_still(&self, id: &ContainerId) -> Result<(), Error> {
+    pub(in crate::engine) fn stand_still(&self, id: &ContainerId) {
         {
             let mut project = self.project.borrow_mut();
-            let Some(entry) = project.entries.get_mut(id) else { return Ok(()) };
+            let Some(entry) = project.entries.get_mut(id) else { return };
             let (next, _) = entry.lifecycle.next(Event::Stop, entry.config.service.restart, now_ns());
             entry.lifecycle = next;
             entry.timer = None;
             if entry.record.stopped_by_user == entry.lifecycle.stopped_by_user
                 && !matches!(entry.record.state, State::Restarting { .. })
             {
-                return Ok(());
+                return;
             }
             entry.record.stopped_by_user = entry.lifecycle.stopped_by_user;
             if let State::Restarting { code, since_ns, oom } = entry.record.state {
                 entry.record.state = State::Exited { code: Some(code), since_ns, oom, error: None };
             }
         }
-        self.save(id)
+        // With a full disk it may be started again after the machine's next start, and only then.
+        let _ = self.save(id);
     }
 
     /// Sends a signal to the main process; fine if it has ended.
@@ -247,7 +248,9 @@ impl Engine {
             }
             *paused = wanted;
         }
-        self.save(id)
+        // A record that says otherwise than the kernel is a small thing beside a stop that fails.
+        let _ = self.save(id);
+        Ok(())
     }
 }
 
