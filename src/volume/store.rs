@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::spec::VolumeSpec;
+use super::spec::{VolumeSpec, is_name};
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
 use crate::host::paths::Paths;
@@ -155,13 +155,9 @@ fn data(paths: &Paths, name: &str) -> PathBuf {
     paths.volume(name).join("data")
 }
 
-/// Takes the names that Docker takes: they become directories.
+/// Names become directories.
 fn check_name(name: &str) -> Result<(), Error> {
-    let ordinary = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
-    let good = name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
-        && name.as_bytes().iter().all(ordinary)
-        && name.len() <= 255;
-    good.then_some(()).ok_or_else(|| Error::Name { name: name.to_owned() })
+    is_name(name).then_some(()).ok_or_else(|| Error::Name { name: name.to_owned() })
 }
 
 #[cfg(test)]

@@ -29,6 +29,18 @@ pub(super) struct Volumes {
     pub uses: Vec<ContainerId>,
 }
 
+/// A directory or file of a volume, which must be there. Links that a container has put into it lead nowhere else.
+fn below(volume: &Path, subpath: &str) -> Result<PathBuf, Error> {
+    let path = volume.join(subpath);
+    let wrap = || failed("bind", &path);
+    let found = path.canonicalize().map_err(wrap())?;
+    let volume = volume.canonicalize().map_err(wrap())?;
+    match found.starts_with(&volume) {
+        true => Ok(found),
+        false => Err(wrap()(std::io::Error::other("it leads out of the volume")).into()),
+    }
+}
+
 impl Engine {
     /// Makes what is missing, fills what is new with the image's content, and says what to mount.
     pub(super) async fn prepare_volumes(
@@ -92,7 +104,7 @@ impl Engine {
                 volume::populate(&paths, &volume, &layers, Path::new(&target))?;
             }
             Ok::<_, Error>(match subpath {
-                Some(subpath) => path.join(subpath),
+                Some(subpath) => below(&path, &subpath)?,
                 None => path,
             })
         });
