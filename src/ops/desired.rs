@@ -72,7 +72,7 @@ fn check_binds(project: &Project, wish: &Desired) -> Result<(), Report> {
             format!("service `{}` binds `{}`, which does not exist", service.name, path.display()),
         );
         let place = format!("services.{}.volumes.{index}.source", service.name);
-        return Err(placed(project, report, Some(&place))
+        return Err(placed(project, report.about(place))
             .hint("make it, or set `create_host_path: true` to have a directory made"));
     }
     Ok(())

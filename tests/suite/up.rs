@@ -229,3 +229,29 @@ fn compatibility_names_containers_as_before_and_keeps_those_that_are_there() {
     assert_eq!(names(), ["-b-1", "_a_1"]);
     project.leaves_nothing();
 }
+
+#[test]
+fn services_that_could_become_the_machines_root_are_named_once_and_only_for_root() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "powerful",
+        r#"
+services:
+  all: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, privileged: true, scale: 2}
+  admin: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, cap_add: [SYS_ADMIN]}
+  usual: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, cap_add: [NET_ADMIN]}
+"#,
+    );
+    let up = project.run(&["up", "-d"]);
+    let named = usize::from(nix::unistd::geteuid().is_root());
+    for (service, times) in [("all", named), ("admin", named), ("usual", 0)] {
+        let found = up.stderr.matches(&format!("service `{service}` has")).count();
+        assert_eq!(found, times, "{service}: {}", up.stderr);
+    }
+    up.ok();
+    let again = project.run(&["up", "-d"]);
+    assert!(!again.stderr.contains("can become"), "{}", again.stderr);
+    project.leaves_nothing();
+}

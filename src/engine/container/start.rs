@@ -111,7 +111,7 @@ impl Engine {
         let spec = &config.spec;
         self.bind_ports(id).await?;
         let (group, warnings) = self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
-        for warning in warnings {
+        for warning in cgroup::grouped(&warnings) {
             caller.warn(format!("service `{}`: {warning}", config.service.name));
         }
         let handles = Handles {
