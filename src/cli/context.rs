@@ -157,6 +157,18 @@ impl Context {
     }
 }
 
+/// Refuses a place for our files that would be another in each directory.
+pub fn check_home() -> Result<(), Report> {
+    match std::env::var_os("RCOMPOSE_HOME").map(PathBuf::from) {
+        Some(home) if !home.is_absolute() && !home.as_os_str().is_empty() => Err(Report::new(
+            Exit::Usage,
+            format!("RCOMPOSE_HOME is `{}`, which is not an absolute path", home.display()),
+        )
+        .hint("give it the whole path, from `/` on, or unset it")),
+        _ => Ok(()),
+    }
+}
+
 /// Where everything is, for this process.
 fn paths() -> Paths {
     let uid = rustix::process::getuid().as_raw();

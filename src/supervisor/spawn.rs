@@ -119,8 +119,23 @@ pub fn connect(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>
     if client.is_some() || keeper(paths, project).is_none() {
         return Ok(client);
     }
-    let _lock = lock_project(paths, project, who)?;
-    find(paths, project, who)
+    let lock = lock_project(paths, project, who)?;
+    let found = find(paths, project, who)?;
+    if found.is_none() {
+        clear(paths, project, lock);
+    }
+    Ok(found)
+}
+
+/// Removes the directory that [`lock_project`] may have made of a project that has just gone. Whoever waits for the lock
+/// finds that its file is not there any more, and makes another.
+fn clear(paths: &Paths, project: &str, lock: Lock) {
+    if !paths.project(project).exists() {
+        let _ = fs::remove_file(paths.project_lock(project));
+        // Not empty: somebody has the next one made already.
+        let _ = fs::remove_dir(paths.run_project(project));
+    }
+    drop(lock);
 }
 
 /// Connects to the project's supervisor, and starts the two processes where there are none.
@@ -193,8 +208,12 @@ fn wake(paths: &Paths, project: &str, who: &str, keeper: &Identity) -> Result<Op
 /// Connects to a project's supervisor after everything that tells where it is has been removed; `None` if none lives.
 pub fn connect_to_lost(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
     let Some(keeper) = lost::find(paths).remove(project) else { return Ok(None) };
-    let _lock = lock_project(paths, project, who)?;
-    wake(paths, project, who, &keeper)
+    let lock = lock_project(paths, project, who)?;
+    let found = wake(paths, project, who, &keeper)?;
+    if found.is_none() {
+        clear(paths, project, lock);
+    }
+    Ok(found)
 }
 
 /// Waits until a keeper that is about to leave has left, so that nothing of a project that was taken down is there when

@@ -88,10 +88,14 @@ pub fn path(paths: &Paths, name: &str) -> Result<PathBuf, Error> {
 pub fn list(paths: &Paths) -> Result<Vec<Volume>, Error> {
     let mut found = Vec::new();
     for name in names(&paths.volumes())? {
-        if !name.starts_with('.')
-            && let Some(volume) = find(paths, &name)?
-        {
-            found.push(volume);
+        if name.starts_with('.') {
+            continue;
+        }
+        match find(paths, &name) {
+            Ok(volume) => found.extend(volume),
+            // One whose record is damaged keeps nobody from seeing the others.
+            Err(Error::File(files::Error::Damaged { .. })) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(found)

@@ -202,3 +202,25 @@ fn bad_names_places_and_sources_are_found_before_anything_is_made() {
     project.run(&["-p", "networks", "up", "-d"]).ok();
     project.run(&["-p", "networks", "down", "-t", "0"]).ok();
 }
+
+#[test]
+fn a_project_of_which_nothing_is_there_is_said_to_be_none() {
+    let project = Project::new("nosuch", "services:\n  web: {image: 'rootfs:/'}\n");
+    let down = project.run(&["-p", "no-such-project", "down"]);
+    assert!(
+        down.stderr.contains("no resource found to remove for project \"no-such-project\""),
+        "{}",
+        down.stderr
+    );
+    down.ok();
+}
+
+#[test]
+fn a_home_that_moves_with_the_directory_is_refused() {
+    let project = Project::new("relative", "services:\n  web: {image: 'rootfs:/'}\n");
+    let mut command = project.command(&["ps"]);
+    command.env("RCOMPOSE_HOME", "state");
+    let stderr = crate::support::ended(command.spawn().expect("rcompose starts"), "ps").fails(2);
+    assert!(stderr.contains("RCOMPOSE_HOME is `state`"), "{stderr}");
+    assert!(!project.path().join("state").exists());
+}

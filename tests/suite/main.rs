@@ -21,3 +21,4 @@ mod logs;
 mod networks;
 mod rmi;
 mod up;
+mod volumes;

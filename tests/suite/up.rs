@@ -255,3 +255,56 @@ services:
     assert!(!again.stderr.contains("can become"), "{}", again.stderr);
     project.leaves_nothing();
 }
+
+#[test]
+fn the_cause_of_a_failed_job_is_what_it_printed_this_time() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "jobagain",
+        r#"
+services:
+  job:
+    image: rootfs:/
+    command: sh -c 'echo "run $(cat /p/run)"; exit 3'
+    volumes: [".:/p"]
+  web:
+    image: rootfs:/
+    command: sleep 1000
+    depends_on: {job: {condition: service_completed_successfully}}
+"#,
+    );
+    for run in ["first", "second"] {
+        project.write("run", run);
+        let up = project.run(&["up", "-d"]);
+        assert_ne!(up.code, Some(0));
+        assert!(up.stderr.contains(&format!("run {run}")), "{}", up.stderr);
+        assert!(run == "first" || !up.stderr.contains("run first"), "{}", up.stderr);
+    }
+    project.leaves_nothing();
+}
+
+#[test]
+fn processes_bear_names_that_tell_whose_they_are() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "titles",
+        "services:\n  web: {image: 'rootfs:/', command: sleep 1000, init: true, stop_grace_period: 0s}\n",
+    );
+    project.run(&["up", "-d"]).ok();
+    let title = |wanted: &str| {
+        crate::support::processes_of(&project).into_iter().find(|(_, name)| name == wanted).map(|(pid, _)| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("it lives");
+            line.trim_end_matches('\0').to_owned()
+        })
+    };
+    let name = project.name();
+    assert_eq!(title("rc-keeper"), Some(format!("rcompose keeper: {name}")));
+    assert_eq!(title("rc-supervisor"), Some(format!("rcompose supervisor: {name}")));
+    let inside = project.run(&["exec", "-T", "web", "cat", "/proc/1/cmdline"]).ok();
+    assert_eq!(inside.trim_end_matches('\0'), "rcompose init");
+    project.leaves_nothing();
+}

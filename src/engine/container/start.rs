@@ -73,6 +73,7 @@ impl Engine {
         entry.record.restarts = next.restarts;
         entry.lifecycle = next;
         entry.timer = None;
+        entry.began_ns = now_ns();
         entry.live = Some(Live::default());
         Ok(true)
     }

@@ -13,9 +13,6 @@ use crate::plan::desired::VolumeUse;
 use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
 use crate::volume::{self, spec::VolumeSpec};
 
-/// Label with which a volume remembers its project.
-const PROJECT: &str = "com.docker.compose.project";
-
 /// What a container mounts of volumes.
 #[derive(Debug, Default)]
 pub(super) struct Volumes {
@@ -86,7 +83,7 @@ impl Engine {
         });
         let volume = wished.unwrap_or_else(|| VolumeSpec {
             name: name.to_owned(),
-            labels: BTreeMap::from([(PROJECT.to_owned(), self.name().to_owned())]),
+            labels: BTreeMap::from([(volume::PROJECT.to_owned(), self.name().to_owned())]),
             bind: None,
             anonymous: wish.volume.is_none(),
         });
