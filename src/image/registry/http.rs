@@ -239,8 +239,7 @@ impl Client {
 
     /// Makes the error of a connection that broke.
     pub fn unreachable(&self, source: reqwest::Error) -> Error {
-        // The address may bear a signature for a storage service.
-        Error::Unreachable { host: self.endpoint.host.clone(), source: source.without_url() }
+        Error::Unreachable { host: self.endpoint.host.clone(), source: source.into() }
     }
 
     fn not_found(&self) -> Error {
