@@ -268,9 +268,11 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                 }
                 Verb::Load { place, layout, platforms } => {
                     let images = match layout {
-                        true => image::load_layout(&store, &place, &platforms, &sink)?,
-                        false => image::load(&store, &place, io::stdin(), &platforms, &sink)?,
+                        true => image::load_layout(&store, &place, &platforms, &sink),
+                        false => image::load(&store, &place, io::stdin(), &platforms, &sink),
                     };
+                    let images =
+                        images.map_err(|error| Report { exit: Exit::Pull, ..Report::from(error) })?;
                     let loaded: Vec<Digest> = images.iter().map(|image| image.manifest.clone()).collect();
                     say(&Said::Loaded(images));
                     store.trim(&loaded, &users)?;
@@ -343,7 +345,8 @@ fn fetch_all(
                     let Some(wanted) = wanted.get(at) else { break };
                     let outcome = fetch(store, wanted, sink).map(Box::new).map_err(|error| {
                         let image = wanted.source.familiar();
-                        about_image(&image, Report::from(error))
+                        // Whatever the reason: an image that is not here now.
+                        Report { exit: Exit::Pull, ..about_image(&image, Report::from(error)) }
                     });
                     if let Ok(image) = &outcome {
                         let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);
