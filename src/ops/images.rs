@@ -192,6 +192,7 @@ fn is_older(store: &Store, wanted: &Wanted, age: Duration) -> Result<bool, Repor
 fn absent(project: &Project, store: &Store, need: &Need) -> Report {
     let mut report = Report::new(Exit::Pull, format!("No such image: {}", need.text))
         .cause(format!("service `{}` says that it is never fetched", need.service))
+        .about(format!("services.{}.pull_policy", need.service))
         .hint(format!("`rcompose pull {}` fetches it", need.service))
         .hint("`rcompose load -i FILE` takes it out of an archive");
     report.places.extend(project.places.find(&format!("services.{}.image", need.service)));
@@ -225,9 +226,11 @@ fn needs(project: &Project, services: &[&Service], options: &Options) -> Result<
         let source = text.parse::<Source>().map_err(|error| {
             Report::from_error(Exit::File, &error)
                 .cause(format!("service `{}` has `image: {text}`", service.name))
+                .about(format!("services.{}.image", service.name))
         })?;
         let platform = Platform::choose(service.platform.as_deref(), default_platform)
-            .map_err(|error| Report::from_error(Exit::File, &error))?;
+            .map_err(|error| Report::from_error(Exit::File, &error))
+            .map_err(|report| report.about(format!("services.{}.platform", service.name)))?;
         let source = source.relative_to(&project.working_dir);
         // What is built here is in no lock.
         let (source, policy, locked) = match lock.as_ref().filter(|_| service.build.is_none()) {
