@@ -18,5 +18,6 @@ mod layers;
 mod limits;
 mod logs;
 mod networks;
+mod readme;
 mod rmi;
 mod up;
