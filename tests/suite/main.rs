@@ -6,6 +6,7 @@ mod support;
 mod build;
 mod chaos;
 mod check;
+mod completion;
 mod config;
 mod corpus;
 mod cp;
