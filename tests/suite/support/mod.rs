@@ -3,6 +3,7 @@
 
 mod host;
 mod leftovers;
+pub mod registry;
 mod terminal;
 
 use std::fs;
