@@ -1,6 +1,6 @@
 //! What the shell completes: a command line that is still being typed, with the names that the project at hand has.
 //!
-//! The script of `rcompose completion` asks this binary, with the variable [`VARIABLE`] set and the words after `--`.
+//! The script of `rcompose completion` asks this binary, with the variable `RCOMPOSE_COMPLETE` set and the words after `--`.
 
 use std::io;
 
