@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod complete;
 pub mod context;
 mod help;
 mod later;
@@ -37,6 +38,9 @@ const INSIDE: [(&str, Inside); 3] = [
 pub fn run() -> ExitCode {
     if let Some(exit) = commands::hidden::run(std::env::args_os(), &INSIDE) {
         return exit;
+    }
+    if complete::answered() {
+        return ExitCode::SUCCESS;
     }
     let parsed =
         help::grouped(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
