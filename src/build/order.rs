@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::image::Platform;
+use crate::report::Report;
 
 /// Everything that one command builds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,8 +50,8 @@ pub struct Target {
     pub args: BTreeMap<String, String>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
-    /// What the image is for.
-    pub platform: Platform,
+    /// What the image is for, when it is said; else what its base is for, of those that this machine runs.
+    pub platform: Option<Platform>,
     /// Further contexts, by name.
     pub contexts: BTreeMap<String, Context>,
     /// Secrets by id.
@@ -71,6 +72,36 @@ pub struct Target {
     pub pull: bool,
     /// Privileges that steps may ask for.
     pub entitlements: Vec<String>,
+    /// Why it cannot be built, for one that nobody asked for but another one may need.
+    pub refused: Option<Box<Report>>,
+}
+
+impl Target {
+    /// An image of nothing, with this name in titles, to be completed.
+    pub fn of_nothing(name: &str) -> Target {
+        Target {
+            name: name.to_owned(),
+            tags: Vec::new(),
+            wanted: false,
+            context: Context::Nothing,
+            dockerfile: Dockerfile::Text { name: "Dockerfile".to_owned(), text: Vec::new() },
+            stage: None,
+            args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            platform: None,
+            contexts: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            network: Network::Default,
+            hosts: Vec::new(),
+            shm_size: None,
+            limits: Vec::new(),
+            no_cache: false,
+            pull: false,
+            entitlements: Vec::new(),
+            refused: None,
+        }
+    }
 }
 
 /// Where files come from.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,6 +48,8 @@ pub struct Session {
     pub single_id: bool,
     /// When the build began, seconds and nanoseconds since 1970.
     pub now: (i64, u32),
+    /// Bytes of the layers that this build has made.
+    pub made: AtomicU64,
     scratch: Scratch,
     counter: AtomicU32,
     /// Steps that this build has done: `no_cache` means not to look at what was before, and not to do things twice.
@@ -80,6 +82,7 @@ impl Session {
             web: order.cache.join("web"),
             single_id: order.single_id,
             now: since_1970(SystemTime::now()),
+            made: AtomicU64::new(0),
             scratch,
             counter: AtomicU32::new(0),
             done: Mutex::default(),

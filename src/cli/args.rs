@@ -64,7 +64,7 @@ pub struct Global {
     #[arg(long, value_name = "DIR")]
     pub project_directory: Option<PathBuf>,
     /// Show progress in this way
-    #[arg(long, value_enum, value_name = "HOW", env = "COMPOSE_PROGRESS", hide_env = true)]
+    #[arg(long, global = true, value_enum, value_name = "HOW", env = "COMPOSE_PROGRESS", hide_env = true)]
     pub progress: Option<ProgressChoice>,
     /// Write colours and other control characters
     #[arg(long, value_enum, value_name = "WHEN", env = "COMPOSE_ANSI", hide_env = true)]
@@ -102,6 +102,7 @@ pub enum ProgressChoice {
     Auto,
     Tty,
     Plain,
+    #[value(alias = "rawjson")]
     Json,
     Quiet,
 }

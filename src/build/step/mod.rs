@@ -15,6 +15,7 @@ pub mod source;
 pub use archive::{is_archive, unpack};
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::cache::{Key, Layer, Packed, Record};
@@ -184,6 +185,8 @@ impl Bench<'_> {
         });
         let record = Record { result, layer, created, title: title.to_owned(), took };
         session.cache.put(key, &record)?;
+        let bytes = session.store.layer_size(&record.layer.directory).unwrap_or_default();
+        session.made.fetch_add(bytes, Ordering::Relaxed);
         Ok(record)
     }
 
