@@ -72,6 +72,10 @@ pub struct Target {
     pub pull: bool,
     /// Privileges that steps may ask for.
     pub entitlements: Vec<String>,
+    /// Caches of others, the ones asked first first.
+    pub cache_from: Vec<CachePlace>,
+    /// Where others find what is made.
+    pub cache_to: Vec<CacheTo>,
     /// Why it cannot be built, for one that nobody asked for but another one may need.
     pub refused: Option<Box<Report>>,
 }
@@ -99,6 +103,8 @@ impl Target {
             no_cache: false,
             pull: false,
             entitlements: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             refused: None,
         }
     }
@@ -122,6 +128,32 @@ pub enum Context {
     Image(String),
     /// What another target builds, by its place in the order.
     Target(usize),
+}
+
+/// A cache that builds of several machines share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CachePlace {
+    /// A name in full, in a registry.
+    Registry(String),
+    /// An OCI layout.
+    Directory {
+        /// Where it is.
+        path: PathBuf,
+        /// Which of its manifests.
+        tag: String,
+    },
+}
+
+/// A cache to write to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheTo {
+    /// Where.
+    pub place: CachePlace,
+    /// The steps of all stages, and not only those whose layers are in the image.
+    pub all_stages: bool,
+    /// The build is good without.
+    pub may_fail: bool,
 }
 
 /// Where the recipe is.

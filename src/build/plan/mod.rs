@@ -88,6 +88,9 @@ impl Planner<'_> {
         if let Some(refused) = target.refused.take() {
             return Err(*refused);
         }
+        if !target.no_cache && !self.order.check {
+            target.cache_from.iter().for_each(|place| self.session.import(place));
+        }
         let recipe = self.recipe(&mut target)?;
         let refuse = |refused: dockerfile::Refused| {
             tell_doubts(self.session, &refused.warnings);

@@ -1,7 +1,8 @@
 //! Where the recipe and the files are: what is elsewhere is fetched, Dockerfile and `.dockerignore` are read.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -62,9 +63,7 @@ impl Planner<'_> {
                         format!("there is no context with `{inside}` in it"),
                     ));
                 };
-                let root = open_directory(directory)?;
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                let opened = open_in_root(&root, inside.as_bytes(), flags, Mode::empty()).map(File::from);
+                let opened = open_inside(&open_directory(directory)?, Path::new(inside));
                 let path = directory.join(inside);
                 // Where what was fetched lies is nothing that anybody has typed.
                 let name = if is_local { shown(&path) } else { PathBuf::from(inside) };
@@ -99,15 +98,29 @@ pub(super) fn ignore_file(context: &Path, recipe: Option<&Path>) -> Result<Patte
         PathBuf::from(name)
     });
     for path in own.into_iter().chain([context.join(".dockerignore")]) {
-        if let Some(text) = crate::host::files::read_if_there(&path)
-            .map_err(|error| Report::from_error(Exit::Build, &error))?
-        {
-            return Patterns::parse(&text).map_err(|invalid| {
-                Report::new(Exit::Build, format!("`{}`, line {}: {invalid}", path.display(), invalid.line))
-            });
+        // A link of the context leads nowhere else; what lies beside a Dockerfile elsewhere is the user's own.
+        let opened = match path.strip_prefix(context) {
+            Ok(inside) => open_inside(&open_directory(context)?, inside),
+            Err(_) => File::open(&path),
+        };
+        if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            continue;
         }
+        return Patterns::parse(&read_limited(opened, &path)?).map_err(|invalid| {
+            Report::new(Exit::Build, format!("`{}`, line {}: {invalid}", path.display(), invalid.line))
+        });
     }
     Ok(Patterns::default())
+}
+
+/// Opens a file of a context. A pipe would hold us up, and a device is nobody's text.
+fn open_inside(root: &File, inside: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(open_in_root(root, inside.as_os_str().as_bytes(), flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
+    }
 }
 
 pub(super) fn cannot_read(path: &Path) -> impl FnOnce(std::io::Error) -> Report {
@@ -127,7 +140,7 @@ pub(super) fn open_directory(path: &Path) -> Result<File, Report> {
 
 fn read_limited(opened: std::io::Result<File>, path: &Path) -> Result<Vec<u8>, Report> {
     let file = opened.map_err(|error| {
-        let report = Report::new(Exit::Build, format!("cannot read the Dockerfile `{}`", path.display()));
+        let report = Report::new(Exit::Build, format!("cannot read `{}`", path.display()));
         report.cause(error.to_string())
     })?;
     let mut text = Vec::new();

@@ -108,6 +108,11 @@ impl Bench<'_> {
         if let Some(record) = self.look(key)? {
             return found(record);
         }
+        if !self.target.no_cache
+            && let Some(record) = session.bring_step(key, below)?
+        {
+            return found(record);
+        }
         let _turn = session.turn();
         let told = session.tell_begin(title);
         let directory = session.directory()?;

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::super::{Session, images, registry};
+use super::exchange;
 use super::target::{agents, dockerfile_in, full_name, is_runnable, named_place, network, place};
 use super::worker::{self, Built};
 use crate::build::order::{Context, Dockerfile, Secret, Target};
@@ -49,6 +50,10 @@ pub struct Alone {
     pub pull: bool,
     /// Privileges that steps may ask for.
     pub entitlements: Vec<String>,
+    /// Caches of others.
+    pub cache_from: Vec<String>,
+    /// Where others find what is made.
+    pub cache_to: Vec<String>,
     /// Nothing is said of how it gets on.
     pub quiet: bool,
     /// Give the image to its registries.
@@ -64,7 +69,7 @@ pub fn build_alone(session: &Session<'_>, alone: &Alone) -> Result<Built, Report
             Report::new(Exit::Usage, "`--push` needs a name for the image").hint("give it one with `--tag`")
         );
     }
-    let (target, input) = target(alone)?;
+    let (target, input) = target(session, alone)?;
     let mut order = worker::order(session, vec![target])?;
     order.check = alone.check;
     if session.dry_run {
@@ -83,7 +88,7 @@ pub fn build_alone(session: &Session<'_>, alone: &Alone) -> Result<Built, Report
 }
 
 /// The target, and standard input where that is the context.
-fn target(alone: &Alone) -> Result<(Target, Option<File>), Report> {
+fn target(session: &Session<'_>, alone: &Alone) -> Result<(Target, Option<File>), Report> {
     let mut input = None;
     let context = match alone.context.as_str() {
         "-" => {
@@ -113,6 +118,17 @@ fn target(alone: &Alone) -> Result<(Target, Option<File>), Report> {
     for (name, text) in &alone.contexts {
         contexts.insert(name.clone(), named_place(text, &[])?);
     }
+    let here = std::env::current_dir().unwrap_or_default();
+    let other =
+        &mut |kind: &str| session.ears.warning(&format!("a cache with `type={kind}` has no effect here"));
+    let mut cache_from = Vec::new();
+    for entry in &alone.cache_from {
+        cache_from.extend(exchange::from(entry, &here, other)?);
+    }
+    let mut cache_to = Vec::new();
+    for entry in &alone.cache_to {
+        cache_to.extend(exchange::to(entry, &here, other)?);
+    }
     let mut args = alone.args.clone();
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
         args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
@@ -136,6 +152,8 @@ fn target(alone: &Alone) -> Result<(Target, Option<File>), Report> {
         no_cache: alone.no_cache,
         pull: alone.pull,
         entitlements: alone.entitlements.clone(),
+        cache_from,
+        cache_to,
         ..Target::of_nothing("")
     };
     Ok((target, input))

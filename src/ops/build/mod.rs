@@ -9,6 +9,7 @@
 mod alone;
 mod cache;
 mod emulator;
+mod exchange;
 mod print;
 mod target;
 mod worker;

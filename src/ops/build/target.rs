@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::Session;
 use super::super::project::{Project, variable};
-use super::emulator;
+use super::{emulator, exchange};
 use crate::build::graph::Repository;
 use crate::build::order::{Context, Dockerfile, Network, Secret, Target};
 use crate::compose::model::{Build, FileReference, Service};
@@ -79,6 +79,8 @@ pub fn of_service(
         no_cache: build.no_cache || overrides.no_cache,
         pull: build.pull || overrides.pull,
         entitlements: build.entitlements.clone(),
+        cache_from: caches(session, project, service, ("cache_from", &build.cache_from), exchange::from)?,
+        cache_to: caches(session, project, service, ("cache_to", &build.cache_to), exchange::to)?,
         refused: None,
     })
 }
@@ -100,13 +102,6 @@ fn refuse(session: &Session<'_>, service: &Service, build: &Build) -> Result<(),
             format!("service `{name}` has `build.isolation`, which is for Windows"),
         ));
     }
-    for (key, value) in [("cache_from", &build.cache_from), ("cache_to", &build.cache_to)] {
-        if !value.is_empty() {
-            session.ears.warning(&format!(
-                "service `{name}` has `build.{key}`, which is not honoured: builds use the cache of this machine only"
-            ));
-        }
-    }
     for (key, value) in [("provenance", &build.provenance), ("sbom", &build.sbom)] {
         if value.as_deref().is_some_and(|value| !matches!(value, "" | "false")) {
             session
@@ -121,6 +116,30 @@ fn refuse(session: &Session<'_>, service: &Service, build: &Build) -> Result<(),
 pub fn full_name(tag: &str) -> Result<String, Report> {
     let parsed = tag.parse::<Reference>().map_err(|error| Report::from_error(Exit::Build, &error))?;
     Ok(parsed.to_string())
+}
+
+/// How an entry of `cache_from` or `cache_to` is read.
+type ReadCache<T> = fn(&str, &Path, &mut dyn FnMut(&str)) -> Result<Option<T>, Report>;
+
+/// Reads all entries; names those whose type has no effect here.
+fn caches<T>(
+    session: &Session<'_>,
+    project: &Project,
+    service: &Service,
+    (key, entries): (&str, &[String]),
+    read: ReadCache<T>,
+) -> Result<Vec<T>, Report> {
+    let mut caches = Vec::new();
+    for entry in entries {
+        let unknown = &mut |kind: &str| {
+            session.ears.warning(&format!(
+                "service `{}`: `build.{key}` with `type={kind}` is not honoured; `registry` and `local` are",
+                service.name
+            ));
+        };
+        caches.extend(read(entry, &project.working_dir, unknown)?);
+    }
+    Ok(caches)
 }
 
 /// Where a context is.

@@ -58,6 +58,12 @@ pub struct Args {
     /// Let steps ask for this privilege: `network.host`, `security.insecure`
     #[arg(long = "allow", value_name = "PRIVILEGE")]
     entitlements: Vec<String>,
+    /// Use what others have done: `NAME`, `type=registry,ref=NAME`, `type=local,src=DIR`
+    #[arg(long, value_name = "CACHE")]
+    cache_from: Vec<String>,
+    /// Let others use what is done: `type=registry,ref=NAME`, `type=local,dest=DIR`; `mode=max` is all stages
+    #[arg(long, value_name = "CACHE")]
+    cache_to: Vec<String>,
     /// Do every step again
     #[arg(long)]
     no_cache: bool,
@@ -119,6 +125,8 @@ impl Args {
             no_cache: self.no_cache,
             pull: self.pull,
             entitlements: self.entitlements,
+            cache_from: self.cache_from,
+            cache_to: self.cache_to,
             quiet: self.quiet,
             push: self.push,
             check: self.check,
