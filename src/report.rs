@@ -106,6 +106,9 @@ pub struct Report {
     /// Places in files, the most important first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
+    /// The attribute at fault (`services.web.image`), where whoever found it has no files to look its place up in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// Why, from near to far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
@@ -125,6 +128,7 @@ impl Report {
         Report {
             message: message.into(),
             places: Vec::new(),
+            about: None,
             causes: Vec::new(),
             hints: Vec::new(),
             more: Vec::new(),
@@ -158,6 +162,23 @@ impl Report {
     /// Adds a place.
     pub fn place(mut self, place: Place) -> Report {
         self.places.push(place);
+        self
+    }
+
+    /// Says which attribute is at fault, for [`Report::placed`].
+    pub fn about(mut self, path: impl Into<String>) -> Report {
+        self.about = Some(path.into());
+        self
+    }
+
+    /// Looks up where the attributes at fault stand, here and in what is behind it. A report that shows a place keeps it.
+    pub fn placed(mut self, find: &dyn Fn(&str) -> Option<Place>) -> Report {
+        if let Some(path) = self.about.take()
+            && self.places.is_empty()
+        {
+            self.places.extend(find(&path));
+        }
+        self.more = self.more.into_iter().map(|report| report.placed(find)).collect();
         self
     }
 

@@ -266,9 +266,11 @@ impl Speller<'_> {
             };
             match short::ports(&spec) {
                 Ok(ports) => {
-                    let long = ports.into_iter().map(|port| long_port(port, &item));
-                    let long: Vec<Node> = long.collect();
-                    match self.budget.values(long.iter().map(weight).sum(), item.at, "ranges of ports") {
+                    let count = ports.len();
+                    let mut long = ports.into_iter().map(|port| long_port(port, &item)).peekable();
+                    // They differ in their numbers only: the first says what each costs, before the others are made.
+                    let each = long.peek().map_or(0, weight);
+                    match self.budget.values(each * count, item.at, "ranges of ports") {
                         Ok(()) => all.extend(long),
                         Err(problem) => self.findings.problems.push(*problem),
                     }

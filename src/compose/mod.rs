@@ -70,6 +70,7 @@ mod scalar;
 mod schema;
 mod select;
 pub mod short;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod text;

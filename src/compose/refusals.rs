@@ -61,6 +61,8 @@ fn values_of_the_wrong_kind() {
     service("restart: sometimes", (3, 14, "does not match", "unless-stopped"));
     service("pull_policy: sometimes", (3, 18, "does not match", "missing"));
     service("container_name: '-'", (3, 21, "does not match", "letter or digit"));
+    check("a: {image: x}\n", (1, 1, "no key of a Compose file", "below `services:`, indented"));
+    check("services:\n  a:\n    image:x\n", (3, 5, "must be a mapping, not text", "`image: x`"));
     check("services: [a]\n", (1, 11, "services must be a mapping", "a mapping"));
     check("- a\n", (1, 1, "top-level object must be a mapping", "a mapping"));
     check("services:\n  a b: {image: x}\n", (2, 3, "no good name", "letters, digits"));
@@ -110,7 +112,7 @@ fn yaml_that_is_none() {
     check("services:\n  a: {image: x}\n  a: {image: y}\n", (3, 3, "already defined at line 2", "line 2"));
     check("services:\n  1: {image: x}\n", (2, 3, "non-string key", "in quotes: \"1\""));
     check("x: {<<: 1}\n", (1, 5, "`<<` takes a mapping", "<<: *anchor"));
-    check("services:\n\ta: 1\n", (2, 2, "not YAML", "tab"));
+    check("services:\n\ta: 1\n", (2, 2, "a tab indents", "two spaces"));
 }
 
 #[test]

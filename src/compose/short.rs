@@ -73,7 +73,7 @@ pub fn ports(text: &str) -> Result<Vec<Port>, String> {
         })
         .collect();
     // The reference keeps them in the order of their texts.
-    ports.sort_by_key(|port| port.target.to_string());
+    ports.sort_by_cached_key(|port| port.target.to_string());
     Ok(ports)
 }
 

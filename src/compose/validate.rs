@@ -53,6 +53,17 @@ impl Checker {
         self.findings.problems.push(Problem::at(node.at, message));
     }
 
+    /// Refuses what is no mapping. A key without the space behind its colon is text to YAML.
+    fn no_mapping(&mut self, node: &Node, mut known: impl Iterator<Item = &'static str>, path: &Path<'_>) {
+        let mut problem = Problem::at(node.at, format!("{path} must be a mapping, not {}", node.kind()));
+        if let Some((key, value)) = node.as_text().and_then(|text| text.split_once(':'))
+            && known.any(|attribute| attribute == key)
+        {
+            problem = problem.hint(format!("a space stands behind the colon: `{key}: {value}`"));
+        }
+        self.findings.problems.push(problem);
+    }
+
     /// Refuses a value of the wrong kind, and shows how it would be right where that is plain.
     fn wrong_kind(&mut self, node: &Node, shape: &Shape, path: &Path<'_>) {
         let message = format!("{path} must be {}, not {}", describe(shape), node.kind());
@@ -87,11 +98,11 @@ impl Checker {
             }
             Shape::Object(object) => match node.as_map() {
                 Some(map) => self.object(node, map, object, path),
-                None => self.refuse(node, format!("{path} must be a mapping, not {}", node.kind())),
+                None => self.no_mapping(node, object.known().map(|attribute| attribute.key), path),
             },
             Shape::Map(names, value) => match node.as_map() {
                 Some(map) => self.map(map, *names, value, path),
-                None => self.refuse(node, format!("{path} must be a mapping, not {}", node.kind())),
+                None => self.no_mapping(node, std::iter::empty(), path),
             },
             Shape::List(item, repeats) => match node.as_list() {
                 Some(list) => self.list(list, item, *repeats, path),
@@ -120,6 +131,11 @@ impl Checker {
                 };
                 let known: Vec<&str> = object.known().map(|attribute| attribute.key).collect();
                 let mut problem = Problem::at(value.key, message).near(key, known.iter().copied());
+                if matches!(path, Path::Root) && is_like_a_service(value) {
+                    problem.hints = vec![format!(
+                        "is it a service? then it stands below `services:`, indented: `  {key}:`"
+                    )];
+                }
                 if problem.hints.is_empty() && known.len() <= 12 {
                     problem = problem.hint(format!("allowed are {}", known.join(", ")));
                 }
@@ -268,6 +284,11 @@ fn integer(node: &Node) -> Option<i128> {
         Value::Text(text) => text.parse::<i64>().ok().map(i128::from),
         _ => None,
     }
+}
+
+/// Whether somebody meant a service, who left `services:` or the indentation out.
+fn is_like_a_service(node: &Node) -> bool {
+    ["image", "build", "command", "ports"].iter().any(|key| node.get(key).is_some())
 }
 
 /// Returns whether a name is fit for a service, network and so on.

@@ -12,6 +12,7 @@ use super::budget::{Budget, weight_of};
 use super::diagnostic::{Fault, Problem, Sources};
 use super::node::{Map, Node, Span, Value};
 use super::scalar::{resolve, resolve_plain};
+use super::syntax;
 use super::trace::{Rule, Trace};
 
 /// How deep lists and mappings may stand in each other.
@@ -57,12 +58,8 @@ pub fn parse(
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
             let at = Span { file, line: marker.line() as u32, column: marker.col() as u32 + 1, width: 1 };
-            let problem = Problem::at(at, format!("this is not YAML: line {}: {}", at.line, error.info()));
-            // A bracket that stays open is noticed only lines later.
-            Box::new(match builder.frames.iter().rfind(|frame| frame.flow && frame.at.line < at.line) {
-                Some(open) => problem.also(open.at, "opened here; is its end missing?"),
-                None => problem,
-            })
+            let open: Vec<syntax::Open> = builder.frames.iter().map(Frame::open).collect();
+            Box::new(syntax::explain(text, at, &error.info(), &open))
         })?;
         match event {
             Event::DocumentStart(..) => {
@@ -90,6 +87,12 @@ struct Frame {
     /// It is written with brackets.
     flow: bool,
     content: Open,
+}
+
+impl Frame {
+    fn open(&self) -> syntax::Open {
+        syntax::Open { at: self.at, list: matches!(self.content, Open::List(_)), flow: self.flow }
+    }
 }
 
 enum Open {
@@ -370,7 +373,7 @@ fn mapping(entries: Vec<(String, Span, bool, Marked)>, trace: &mut Trace) -> Res
     let mut inner = Inner { resets: Vec::new(), size: 0 };
     let mut merged: Vec<(Span, Marked)> = Vec::new();
     for (name, at, merges, mut value) in entries {
-        inner.size += value.size;
+        inner.size += weight_of(&name) + value.size;
         if merges {
             merged.push((at, value));
             continue;

@@ -81,25 +81,94 @@ pub fn load(
     platforms: &Platforms,
     sink: &dyn Sink,
 ) -> Result<Vec<Image>, Error> {
-    let (Platforms::One(platform) | Platforms::All(platform)) = platforms;
     let lease = store.lease()?;
     let scanned = scan((store.blobs(), &lease), place, archive)?;
-    let mut images = Vec::new();
-    for held in scanned.images(store, place, platform)? {
+    let images = scanned.images(store, place, platforms.best())?;
+    let way = Way { layout: None, place };
+    images.into_iter().map(|held| way.take(store, &lease, held, platforms, sink)).collect()
+}
+
+/// Loads all images of the OCI layout in a directory.
+pub fn load_layout(
+    store: &Store,
+    place: &Path,
+    platforms: &Platforms,
+    sink: &dyn Sink,
+) -> Result<Vec<Image>, Error> {
+    let lease = store.lease()?;
+    if !place.join("index.json").exists() {
+        return Err(not_an_archive(place, "it is a directory without `index.json`".to_owned()));
+    }
+    let layout = Layout::open(place)?;
+    let images = held_by(&layout, place, platforms.best())?;
+    let way = Way { layout: Some(&layout), place };
+    images.into_iter().map(|held| way.take(store, &lease, held, platforms, sink)).collect()
+}
+
+impl Platforms {
+    /// The one that is unpacked.
+    fn best(&self) -> &Platform {
+        match self {
+            Platforms::One(platform) | Platforms::All(platform) => platform,
+        }
+    }
+}
+
+/// How blobs come into the store.
+struct Way<'a> {
+    /// Out of this layout; those of an archive are in the store by now.
+    layout: Option<&'a Layout<'a>>,
+    place: &'a Path,
+}
+
+impl Way<'_> {
+    /// Takes an image into the store, with what is held of it for other platforms.
+    fn take(
+        &self,
+        store: &Store,
+        lease: &Lease,
+        held: Held,
+        platforms: &Platforms,
+        sink: &dyn Sink,
+    ) -> Result<Image, Error> {
         let Held { incoming, names, origin, others } = held;
         let title = names.first().map_or_else(|| incoming.id.short().to_owned(), |name| familiar(name));
-        let teller = Teller::new(sink, &title);
-        images.push(teller.around("Loading", "Loaded", || {
-            incoming.lease(&lease)?;
-            scanned.unpack(store, place, &incoming, &teller)?;
+        let teller = Teller::loading(sink, &title);
+        teller.around("Loading", "Loaded", || {
+            incoming.lease(lease)?;
+            match self.layout {
+                Some(layout) => layout.bring(store, &incoming, &teller)?,
+                None => unpack(store, self.place, &incoming, &teller)?,
+            }
             if matches!(platforms, Platforms::All(_)) {
                 for other in &others {
-                    other.lease(&lease)?;
+                    other.lease(lease)?;
+                    if let Some(layout) = self.layout {
+                        layout.copy(store, other)?;
+                    }
                     store.keep(other, &names, From::Archive { origin: origin.as_ref() })?;
                 }
             }
             store.keep(&incoming, &names, From::Archive { origin: origin.as_ref() })
-        })?);
+        })
+    }
+}
+
+/// What a layout holds: each image with its complete names.
+fn held_by(layout: &Layout<'_>, place: &Path, platform: &Platform) -> Result<Vec<Held>, Error> {
+    let mut images: Vec<Held> = Vec::new();
+    for (name, index) in layout.images() {
+        let title = name.clone().unwrap_or_else(|| place.display().to_string());
+        let incoming = layout.describe(&title, &index, platform)?;
+        let names = name.iter().map(|name| complete(name));
+        if let Some(known) = images.iter_mut().find(|known| known.incoming.manifest == incoming.manifest) {
+            known.names.extend(names);
+            continue;
+        }
+        let mut others = layout.whole(&title, &index);
+        others.retain(|other| other.manifest != incoming.manifest);
+        let origin = Layout::origin(&index);
+        images.push(Held { incoming, names: names.collect(), origin, others });
     }
     Ok(images)
 }
@@ -134,7 +203,7 @@ pub(super) fn load_one(
     let incoming = images.swap_remove(at).incoming;
     incoming.check_platform(name, platform)?;
     incoming.lease(&lease)?;
-    scanned.unpack(store, place, &incoming, teller)?;
+    unpack(store, place, &incoming, teller)?;
     store.keep(&incoming, &[name.to_owned()], From::File { stamp })
 }
 
@@ -293,23 +362,7 @@ impl Scanned {
         index: &[u8],
         platform: &Platform,
     ) -> Result<Vec<Held>, Error> {
-        let layout = Layout::new(place, index, store.blobs().clone())?;
-        let mut images: Vec<Held> = Vec::new();
-        for (name, index) in layout.images() {
-            let title = name.clone().unwrap_or_else(|| place.display().to_string());
-            let incoming = layout.describe(&title, &index, platform)?;
-            let names = name.iter().map(|name| complete(name));
-            if let Some(known) = images.iter_mut().find(|known| known.incoming.manifest == incoming.manifest)
-            {
-                known.names.extend(names);
-                continue;
-            }
-            let mut others = layout.whole(&title, &index);
-            others.retain(|other| other.manifest != incoming.manifest);
-            let origin = Layout::origin(&index);
-            images.push(Held { incoming, names: names.collect(), origin, others });
-        }
-        Ok(images)
+        held_by(&Layout::new(place, index, store.blobs().clone())?, place, platform)
     }
 
     fn by_manifest(&self, store: &Store, place: &Path, manifest: &[u8]) -> Result<Vec<Held>, Error> {
@@ -359,28 +412,23 @@ impl Scanned {
             not_an_archive(place, format!("`manifest.json` names `{name}`, which is not in it"))
         })
     }
+}
 
-    fn unpack(
-        &self,
-        store: &Store,
-        place: &Path,
-        incoming: &Incoming,
-        teller: &Teller<'_>,
-    ) -> Result<(), Error> {
-        for layer in &incoming.layers {
-            match store.blobs().size(&layer.blob) {
-                None => {
-                    return Err(Error::MissingBlob { digest: layer.blob.clone(), place: place.to_owned() });
-                }
-                Some(found) if found != layer.size => {
-                    let what = format!("blob {}", layer.blob);
-                    return Err(Error::WrongSize { what, expected: layer.size, found });
-                }
-                Some(_) => {}
+/// Unpacks an image whose blobs came with the archive.
+fn unpack(store: &Store, place: &Path, incoming: &Incoming, teller: &Teller<'_>) -> Result<(), Error> {
+    for layer in &incoming.layers {
+        match store.blobs().size(&layer.blob) {
+            None => {
+                return Err(Error::MissingBlob { digest: layer.blob.clone(), place: place.to_owned() });
             }
+            Some(found) if found != layer.size => {
+                let what = format!("blob {}", layer.blob);
+                return Err(Error::WrongSize { what, expected: layer.size, found });
+            }
+            Some(_) => {}
         }
-        store.unpack(incoming, &Local::new(teller, &incoming.layers)).map(|_| ())
     }
+    store.unpack(incoming, &Local::new(teller, &incoming.layers)).map(|_| ())
 }
 
 fn not_an_archive(place: &Path, reason: String) -> Error {

@@ -105,8 +105,10 @@ pub fn check(store: &Store, options: Options, users: Users<'_>, sink: &dyn Sink)
         run.files()?;
         run.index()?;
         run.blobs()?;
-        run.images()?;
-        run.tidy()
+        let whole = run.images()?;
+        // Before layers are compared, which takes room on the disk.
+        run.tidy(&whole)?;
+        run.layers(&whole)
     })?;
     Ok(run.checked)
 }
@@ -239,8 +241,8 @@ impl Run<'_> {
     }
 
     /// Every image: its blobs, then its layers.
-    fn images(&mut self) -> Result<(), Error> {
-        let Ok(index) = self.store.index() else { return Ok(()) };
+    fn images(&mut self) -> Result<Vec<Incoming>, Error> {
+        let Ok(index) = self.store.index() else { return Ok(Vec::new()) };
         let mut by_manifest: HashMap<Digest, Vec<Entry>> = HashMap::new();
         for entry in index.manifests {
             by_manifest.entry(entry.digest.clone()).or_default().push(entry);
@@ -255,11 +257,7 @@ impl Run<'_> {
                 whole.extend(intact(self.store.describe(&entries[0]))?);
             }
         }
-        let mut seen = HashSet::new();
-        for incoming in &whole {
-            self.layers(incoming, &mut seen)?;
-        }
-        Ok(())
+        Ok(whole)
     }
 
     /// The blobs of an image that are not here, in words.
@@ -312,8 +310,13 @@ impl Run<'_> {
         }
     }
 
-    /// The unpacked layers of an image whose blobs are here.
-    fn layers(&mut self, incoming: &Incoming, seen: &mut HashSet<Digest>) -> Result<(), Error> {
+    /// The unpacked layers of images whose blobs are here.
+    fn layers(&mut self, whole: &[Incoming]) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        whole.iter().try_for_each(|incoming| self.layers_of(incoming, &mut seen))
+    }
+
+    fn layers_of(&mut self, incoming: &Incoming, seen: &mut HashSet<Digest>) -> Result<(), Error> {
         let layers = self.store.layers();
         let there = |chain: &Digest| layers.path(chain).exists();
         // Of an image for another machine, or another id map, nothing is unpacked, and that is no damage.
@@ -381,8 +384,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What dead processes left, and layers of other id maps.
-    fn tidy(&mut self) -> Result<(), Error> {
+    /// What dead processes left, and layers of other id maps. From then on only these images are kept.
+    fn tidy(&mut self, whole: &[Incoming]) -> Result<(), Error> {
         if !self.options.repair {
             for (key, bytes) in self.store.other_maps()? {
                 self.checked.left(other_map(&key, bytes), None);
@@ -390,7 +393,9 @@ impl Run<'_> {
             return Ok(());
         }
         // Our own lease has every blob that was read, those too that nobody needs.
-        self.lease = self.store.lease()?;
+        let lease = self.store.lease()?;
+        whole.iter().try_for_each(|incoming| incoming.lease(&lease))?;
+        self.lease = lease;
         let lock = self.lock()?;
         let in_use = (self.users)()?;
         let gone = self.store.collect(&in_use)?;

@@ -17,12 +17,19 @@ const STEP: u64 = 1 << 20;
 pub struct Teller<'a> {
     sink: &'a dyn Sink,
     task: String,
+    /// What is said of a layer at its end.
+    complete: &'static str,
 }
 
 impl<'a> Teller<'a> {
     /// Makes the line `Image NAME`.
     pub fn new(sink: &'a dyn Sink, image: &str) -> Teller<'a> {
-        Teller { sink, task: format!("Image {image}") }
+        Teller { sink, task: format!("Image {image}"), complete: "Pull complete" }
+    }
+
+    /// The same for an image that comes out of a file.
+    pub fn loading(sink: &'a dyn Sink, image: &str) -> Teller<'a> {
+        Teller { complete: "Loaded", ..Teller::new(sink, image) }
     }
 
     /// Says where the image stands.
@@ -111,9 +118,9 @@ impl Follow for Local<'_> {
     fn complete(&self, layer: usize, skipped: usize) {
         let blob = &self.layers[layer].blob;
         match skipped {
-            0 => self.teller.layer(blob, State::Done, "Pull complete", None),
+            0 => self.teller.layer(blob, State::Done, self.teller.complete, None),
             count => {
-                let text = format!("Pull complete, {count} device nodes left out");
+                let text = format!("{}, {count} device nodes left out", self.teller.complete);
                 self.teller.layer(blob, State::Warning, &text, None);
             }
         }

@@ -141,24 +141,16 @@ impl<'a> Layout<'a> {
 
     /// Copies the layers of an image into the store, and unpacks them.
     pub fn bring(&self, store: &Store, incoming: &Incoming, teller: &Teller<'_>) -> Result<(), Error> {
-        for layer in &incoming.layers {
-            // An archive's blobs are in the store already; those it lacked cannot be copied from there.
-            if self.blobs.directory() == store.blobs().directory() {
-                match store.blobs().size(&layer.blob) {
-                    None => return Err(self.missing(&layer.blob)),
-                    Some(found) if found != layer.size => {
-                        let what = format!("blob {}", layer.blob);
-                        return Err(Error::WrongSize { what, expected: layer.size, found });
-                    }
-                    Some(_) => continue,
-                }
-            }
-            store
-                .blobs()
-                .copy_from(&self.blobs, &layer.blob, layer.size, |_| {})
-                .map_err(|error| self.name_place(error))?;
-        }
+        self.copy(store, incoming)?;
         store.unpack(incoming, &Local::new(teller, &incoming.layers)).map(|_| ())
+    }
+
+    /// Copies the layers of an image into the store.
+    pub fn copy(&self, store: &Store, incoming: &Incoming) -> Result<(), Error> {
+        incoming.layers.iter().try_for_each(|layer| {
+            let copied = store.blobs().copy_from(&self.blobs, &layer.blob, layer.size, |_| {});
+            copied.map_err(|error| self.name_place(error))
+        })
     }
 
     fn missing(&self, digest: &Digest) -> Error {

@@ -46,7 +46,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub use archive::{Platforms, load};
+pub use archive::{Platforms, load, load_layout};
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
 pub use error::Error;
@@ -102,7 +102,10 @@ pub fn fetch(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sin
 
 /// The same, whatever seems to be here.
 fn fetch_anew(store: &Store, source: &Source, platform: &Platform, sink: &dyn Sink) -> Result<Image, Error> {
-    let teller = Teller::new(sink, &source.familiar());
+    let teller = match source {
+        Source::Registry(_) => Teller::new(sink, &source.familiar()),
+        _ => Teller::loading(sink, &source.familiar()),
+    };
     match source {
         Source::Registry(reference) => match unpack_present(store, reference, platform, &teller)? {
             Some(image) => Ok(image),

@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::call::{Ended, connect, ended};
+use super::desired::placed;
 use super::observed::{Container, State};
 use super::project::Project;
 use super::status::{self, is_up, short_name};
@@ -140,7 +141,7 @@ pub fn up(
     let (request, sockets, _lease) = prepared.request();
     applying.ask(request, sockets)?;
     attached.answer = Some(applying);
-    attached.run()
+    attached.run().map_err(|report| placed(project, report))
 }
 
 /// Services whose output is shown.

@@ -40,7 +40,7 @@ pub fn desired(
     if session.strict {
         let refusals = warnings.iter().map(|warning| {
             let report = Report::new(Exit::File, warning.to_string());
-            placed(chosen, report, Some(&warning.path)).hint("leave it out, or run without `--strict`")
+            placed(chosen, report.about(&warning.path)).hint("leave it out, or run without `--strict`")
         });
         let mut refusals = refusals.collect::<Vec<_>>().into_iter();
         if let Some(first) = refusals.next() {
@@ -59,15 +59,14 @@ pub fn desired(
 fn placed_error(project: &Project, mut error: desired::Error) -> Report {
     let more = error.take_more();
     let path = error.path();
-    let report = placed(project, error.into(), path.as_deref());
+    let report: Report = error.into();
+    let report = placed(project, path.into_iter().fold(report, Report::about));
     report.and(more.into_iter().map(|error| placed_error(project, error)))
 }
 
-fn placed(project: &Project, report: Report, path: Option<&str>) -> Report {
-    match path.and_then(|path| project.places.find(path)) {
-        Some(place) => report.place(place),
-        None => report,
-    }
+/// Shows where in the files the attributes stand that a report is about.
+pub(super) fn placed(project: &Project, report: Report) -> Report {
+    report.placed(&|path| project.places.find(path))
 }
 
 /// What of the Compose Specification is not honoured here: the path of each attribute, and why.

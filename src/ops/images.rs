@@ -1,6 +1,6 @@
 //! Images of services: present, or made present.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use indexmap::{IndexMap, IndexSet};
@@ -12,7 +12,7 @@ use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
 use super::{Session, lock, store};
 use crate::compose::model::Service;
-use crate::image::{self, Image, Lease, Platform, Source, Store};
+use crate::image::{self, Digest, Image, ImageConfig, Lease, Platform, Reference, Source, Store};
 use crate::progress::{Progress, State};
 use crate::report::{Exit, Report};
 
@@ -70,7 +70,7 @@ pub fn ensure_all(
                 need.check(&image)?;
                 found.insert(need.service.clone(), image);
             }
-            (_, PullPolicy::Never) => never.push(absent(need)),
+            (_, PullPolicy::Never) => never.push(absent(project, &store, need)),
             _ => missing.entry(need.wanted.clone()).or_default().push(need),
         }
     }
@@ -80,21 +80,82 @@ pub fn ensure_all(
     }
     if session.dry_run {
         for need in missing.values().flatten() {
-            let task = format!("Image {}", need.text);
-            session.progress(Progress::new(&task, State::Working, "Pulling"));
-            session.progress(Progress::new(&task, State::Done, "Pulled"));
+            pretend(session, &need.text);
+            found.insert(need.service.clone(), stand_in(need));
         }
         return Ok((found, lease));
     }
     let wanted: Vec<Wanted> = missing.keys().cloned().collect();
-    for ((at, image), needs) in
-        fetch(session, wanted.clone(), options.quiet_pull)?.into_iter().enumerate().zip(missing.values())
-    {
-        let image = held(session, &store, &lease, image, &wanted[at])?;
-        needs.iter().try_for_each(|need| need.check(&image))?;
-        found.extend(needs.iter().map(|need| (need.service.clone(), image.clone())));
+    let outcomes = fetch(session, wanted, options.quiet_pull)?;
+    let mut failures = Vec::new();
+    for ((wanted, needs), outcome) in missing.iter().zip(outcomes) {
+        match outcome {
+            Ok(image) => {
+                let image = held(session, &store, &lease, image, wanted)?;
+                needs.iter().try_for_each(|need| need.check(&image))?;
+                found.extend(needs.iter().map(|need| (need.service.clone(), image.clone())));
+            }
+            Err(report) => failures.push(explained(project, &store, report, needs)),
+        }
     }
+    combine(failures)?;
     Ok((found, lease))
+}
+
+/// Says what a dry run does not do.
+fn pretend(session: &Session<'_>, image: &str) {
+    let task = format!("Image {image}");
+    session.progress(Progress::new(&task, State::Working, "Pulling"));
+    session.progress(Progress::new(&task, State::Done, "Pulled"));
+}
+
+/// An image that a dry run does not fetch: whatever it may say, there is something to run.
+fn stand_in(need: &Need) -> Image {
+    let unknown = Digest::of(need.text.as_bytes());
+    Image {
+        id: unknown.clone(),
+        manifest: unknown,
+        origin: None,
+        names: vec![need.text.clone()],
+        config: ImageConfig { cmd: Some(vec![need.text.clone()]), ..ImageConfig::default() },
+        layers: Vec::new(),
+        size: 0,
+        host_userland: false,
+    }
+}
+
+/// Says of an image that cannot be had which services want it, where the file says so, and what is here instead.
+fn explained(project: &Project, store: &Store, mut report: Report, needs: &[&Need]) -> Report {
+    let Some(first) = needs.first() else { return report };
+    let services: Vec<String> = needs.iter().map(|need| format!("`{}`", need.service)).collect();
+    let plural = if services.len() > 1 { "services" } else { "service" };
+    let verb = if services.len() > 1 { "need" } else { "needs" };
+    report.causes.push(format!("{plural} {} {verb} `{}`", services.join(", "), first.text));
+    report.places.extend(project.places.find(&format!("services.{}.image", first.service)));
+    if let Source::Registry(reference) = &first.wanted.source {
+        report.hints.extend(other_platforms(store, reference, &first.wanted.platform));
+        report
+            .hints
+            .push("what is in an archive needs no registry: `rcompose load -i FILE` takes it out".to_owned());
+    }
+    report
+}
+
+/// Says that an image is here, but for another platform.
+fn other_platforms(store: &Store, reference: &Reference, wanted: &Platform) -> Option<String> {
+    let name = reference.to_string();
+    let images = store.list().ok()?;
+    let here: BTreeSet<String> = images
+        .iter()
+        .filter(|image| image.names.contains(&name))
+        .map(|image| image.config.platform().to_string())
+        .collect();
+    let here: Vec<String> = here.into_iter().collect();
+    (!here.is_empty()).then(|| {
+        let familiar = reference.familiar();
+        let here = here.join(", ");
+        format!("`{familiar}` is here for {here}, not for {wanted}; `platform:` of the service says which")
+    })
 }
 
 /// Holds an image that was just fetched. Where somebody has removed it in between it is fetched once more.
@@ -109,6 +170,7 @@ fn held(
         return Ok(image);
     }
     for image in fetch(session, vec![wanted.clone()], true)? {
+        let image = image?;
         if store.hold(lease, &image)? {
             return Ok(image);
         }
@@ -127,11 +189,17 @@ fn is_older(store: &Store, wanted: &Wanted, age: Duration) -> Result<bool, Repor
     Ok(asked.is_none_or(|asked| SystemTime::now().duration_since(asked).map_or(true, |since| since > age)))
 }
 
-fn absent(need: &Need) -> Report {
-    Report::new(Exit::Pull, format!("No such image: {}", need.text))
+fn absent(project: &Project, store: &Store, need: &Need) -> Report {
+    let mut report = Report::new(Exit::Pull, format!("No such image: {}", need.text))
         .cause(format!("service `{}` says that it is never fetched", need.service))
+        .about(format!("services.{}.pull_policy", need.service))
         .hint(format!("`rcompose pull {}` fetches it", need.service))
-        .hint("`rcompose load -i FILE` takes it out of an archive")
+        .hint("`rcompose load -i FILE` takes it out of an archive");
+    report.places.extend(project.places.find(&format!("services.{}.image", need.service)));
+    if let Source::Registry(reference) = &need.wanted.source {
+        report.hints.extend(other_platforms(store, reference, &need.wanted.platform));
+    }
+    report
 }
 
 /// One report out of several: the first with the others behind it.
@@ -158,9 +226,11 @@ fn needs(project: &Project, services: &[&Service], options: &Options) -> Result<
         let source = text.parse::<Source>().map_err(|error| {
             Report::from_error(Exit::File, &error)
                 .cause(format!("service `{}` has `image: {text}`", service.name))
+                .about(format!("services.{}.image", service.name))
         })?;
         let platform = Platform::choose(service.platform.as_deref(), default_platform)
-            .map_err(|error| Report::from_error(Exit::File, &error))?;
+            .map_err(|error| Report::from_error(Exit::File, &error))
+            .map_err(|report| report.about(format!("services.{}.platform", service.name)))?;
         let source = source.relative_to(&project.working_dir);
         // What is built here is in no lock.
         let (source, policy, locked) = match lock.as_ref().filter(|_| service.build.is_none()) {
@@ -268,8 +338,12 @@ fn age(text: &str) -> Option<Duration> {
     Some(age)
 }
 
-/// Fetches images side by side; returns them in the same order. Fails as a whole when any did.
-pub(super) fn fetch(session: &Session<'_>, wanted: Vec<Wanted>, quiet: bool) -> Result<Vec<Image>, Report> {
+/// Fetches images side by side; says of each, in the same order, what became of it.
+pub(super) fn fetch(
+    session: &Session<'_>,
+    wanted: Vec<Wanted>,
+    quiet: bool,
+) -> Result<Vec<Result<Image, Report>>, Report> {
     let mut outcomes: Vec<Option<Result<Image, Report>>> = vec![None; wanted.len()];
     let at_once = session.parallel.unwrap_or(AT_ONCE);
     let silent = Silenced(session.ears);
@@ -281,16 +355,9 @@ pub(super) fn fetch(session: &Session<'_>, wanted: Vec<Wanted>, quiet: bool) -> 
             *place = Some(outcome.map(|image| *image));
         }
     })?;
-    let mut failures = Vec::new();
-    let mut images = Vec::new();
-    for outcome in outcomes.into_iter().flatten() {
-        match outcome {
-            Ok(image) => images.push(image),
-            Err(report) => failures.push(report),
-        }
-    }
-    combine(failures)?;
-    Ok(images)
+    // The worker speaks of each before it says that it is done.
+    let unsaid = || Err(Report::new(Exit::Pull, "the worker said nothing of an image"));
+    Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsaid)).collect())
 }
 
 /// Warnings without progress.
@@ -335,7 +402,7 @@ pub fn pull(
         .filter(|service| service.build.is_none() || service.pull_policy.as_deref() != Some("build"))
         .collect();
     let up = Options { pull: Some(policy), quiet_pull: options.quiet, ..Options::default() };
-    let mut wanted: IndexSet<Wanted> = IndexSet::new();
+    let mut wanted: IndexMap<Wanted, Vec<Need>> = IndexMap::new();
     let store = worker::store(session)?;
     let unbuilt: Vec<Service> =
         chosen.iter().map(|service| Service { build: None, ..(*service).clone() }).collect();
@@ -343,14 +410,21 @@ pub fn pull(
         let present = options.missing_only
             && image::resolve(&store, &need.wanted.source, &need.wanted.platform)?.is_some();
         if !present {
-            wanted.insert(need.wanted);
+            wanted.entry(need.wanted.clone()).or_default().push(need);
         }
     }
-    if wanted.is_empty() || session.dry_run {
+    if session.dry_run {
+        wanted.values().flatten().for_each(|need| pretend(session, &need.text));
         return Ok(());
     }
-    if let Err(report) = fetch(session, wanted.into_iter().collect(), options.quiet) {
-        failures.push(report);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let outcomes = fetch(session, wanted.keys().cloned().collect(), options.quiet)?;
+    for (needs, outcome) in wanted.values().zip(outcomes) {
+        if let Err(report) = outcome {
+            failures.push(explained(project, &store, report, &needs.iter().collect::<Vec<_>>()));
+        }
     }
     if options.ignore_failures {
         for failure in failures.drain(..) {

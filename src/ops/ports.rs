@@ -110,17 +110,19 @@ fn refused(paths: &Paths, error: Error, service: &str, number: u32, bound: &[Bou
         let message = format!("{port} would be in use by two containers of service `{service}`");
         return Report::new(Exit::PortBusy, message)
             .cause(format!("containers {} and {number} ask for it", rival.number))
+            .about(format!("services.{service}.ports"))
             .hint("leave the host port out, or give a range of ports, so that each container gets its own");
     }
     let message = format!("{port} is asked for by service `{}` and by service `{service}`", rival.service);
     Report::new(Exit::PortBusy, message)
+        .about(format!("services.{service}.ports"))
         .hint(format!("publish another host port than {} in one of them", address.port()))
 }
 
 /// Says for whom the port was to be bound.
 fn for_service(error: Error, service: &str) -> Report {
     let report = Report::from(error);
-    report.cause(format!("service `{service}` publishes it"))
+    report.cause(format!("service `{service}` publishes it")).about(format!("services.{service}.ports"))
 }
 
 /// Names the container of any of the user's projects that has the port: its keeper is no process to stop.
@@ -134,13 +136,14 @@ fn published(paths: &Paths, address: SocketAddr, protocol: Protocol, service: &s
     let port = format!("port `{address}/{}` of the host", protocol.name());
     let (name, project) = (&rival.container.name, &rival.project);
     let message = format!("{port} is published by container `{name}` of project `{project}`");
-    Some(Report::new(Exit::PortBusy, message).cause(format!("service `{service}` asks for it too")).hint(
-        format!(
-            "publish another host port than {}, or stop that one: `rcompose -p {project} stop {}`",
-            address.port(),
-            rival.container.service
-        ),
-    ))
+    let report = Report::new(Exit::PortBusy, message)
+        .cause(format!("service `{service}` asks for it too"))
+        .about(format!("services.{service}.ports"));
+    Some(report.hint(format!(
+        "publish another host port than {}, or stop that one: `rcompose -p {project} stop {}`",
+        address.port(),
+        rival.container.service
+    )))
 }
 
 /// Whether two addresses cannot be bound at the same time.

@@ -127,6 +127,7 @@ pub fn pull(
             always: true,
         });
     }
-    images::fetch(session, wanted.clone(), quiet)?;
+    let outcomes = images::fetch(session, wanted.clone(), quiet)?;
+    images::combine(outcomes.into_iter().filter_map(Result::err).collect())?;
     Ok(wanted.iter().map(|wanted| wanted.source.to_string()).collect())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::call::connect;
-use super::desired::desired;
+use super::desired::{desired, placed};
 use super::process::Pumps;
 use super::project::{self, Project};
 use super::up::{Build, Options as UpOptions, PullPolicy};
@@ -86,6 +86,15 @@ pub fn run(
     if session.dry_run {
         return Err(Report::new(Exit::Usage, "run has no dry run: it does nothing but run"));
     }
+    start(session, project, changes, options).map_err(|report| placed(project, report))
+}
+
+fn start(
+    session: &Session<'_>,
+    project: &Project,
+    changes: &Changes,
+    options: &Options,
+) -> Result<(Client, Pumps), Report> {
     let named = std::slice::from_ref(&options.service);
     let mut chosen = project::select(project, named, options.no_dependencies, &[])?;
     let Some(service) = chosen.services.get_mut(&options.service) else {

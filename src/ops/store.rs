@@ -294,9 +294,11 @@ pub fn load(
         Some(_) => Platforms::One(chosen_platform(platform)?),
         None => Platforms::All(default_platform()?),
     };
-    let archive = worker::archive(path)?;
+    let layout = path.is_dir();
+    let archive = if layout { None } else { Some(worker::archive(path)?) };
+    let place = std::path::absolute(path).ok().filter(|_| layout).unwrap_or_else(|| path.to_owned());
     let mut names = Vec::new();
-    worker::work(session, Verb::Load { place: path.to_owned(), platforms }, Some(archive), &mut |said| {
+    worker::work(session, Verb::Load { place, layout, platforms }, archive, &mut |said| {
         if let Said::Loaded(images) = said {
             for image in images {
                 if image.names.is_empty() {

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::call::call;
-use super::desired::desired;
+use super::desired::{desired, placed};
 use super::observed::Observed;
 use super::project::{self, Project};
 use super::{Session, dry, images, ports, status};
@@ -91,7 +91,7 @@ pub fn up(session: &Session<'_>, project: &Project, options: &Options) -> Result
         return dry::show::<Report>(session, Some(&prepared.desired), Ok(prepared.plan));
     }
     let (request, sockets, _lease) = prepared.request();
-    call(session, &project.name, request, sockets)?;
+    call(session, &project.name, request, sockets).map_err(|report| placed(project, report))?;
     if !options.apply.no_start {
         name_the_end(session, &project.name);
     }
@@ -110,6 +110,10 @@ fn name_the_end(session: &Session<'_>, project: &str) {
 
 /// Does everything that comes before the supervisor is asked.
 pub fn prepare(session: &Session<'_>, project: &Project, options: &Options) -> Result<Prepared, Report> {
+    decide(session, project, options).map_err(|report| placed(project, report))
+}
+
+fn decide(session: &Session<'_>, project: &Project, options: &Options) -> Result<Prepared, Report> {
     let chosen = project::select(project, &options.services, options.apply.no_dependencies, &options.scale)?;
     if chosen.services.is_empty() {
         return Err(Report::new(Exit::File, "no service selected")

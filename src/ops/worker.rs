@@ -56,10 +56,12 @@ pub enum Verb {
         /// So many at once.
         at_once: usize,
     },
-    /// Load all images of the archive that is standard input.
+    /// Load all images of the archive that is standard input, or of the OCI layout in a directory.
     Load {
-        /// What to call it in errors.
+        /// What to call the archive in errors, or where the layout is.
         place: PathBuf,
+        /// Which of the two.
+        layout: bool,
         /// Of images for several platforms, those for these.
         platforms: Platforms,
     },
@@ -270,8 +272,13 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                     store.trim(&fetched, &users)?;
                     Ok(())
                 }
-                Verb::Load { place, platforms } => {
-                    let images = image::load(&store, &place, io::stdin(), &platforms, &sink)?;
+                Verb::Load { place, layout, platforms } => {
+                    let images = match layout {
+                        true => image::load_layout(&store, &place, &platforms, &sink),
+                        false => image::load(&store, &place, io::stdin(), &platforms, &sink),
+                    };
+                    let images =
+                        images.map_err(|error| Report { exit: Exit::Pull, ..Report::from(error) })?;
                     let loaded: Vec<Digest> = images.iter().map(|image| image.manifest.clone()).collect();
                     say(&Said::Loaded(images));
                     store.trim(&loaded, &users)?;
@@ -348,7 +355,8 @@ fn fetch_all(
                     let Some(wanted) = wanted.get(at) else { break };
                     let outcome = fetch(store, wanted, sink).map(Box::new).map_err(|error| {
                         let image = wanted.source.familiar();
-                        about_image(&image, Report::from(error))
+                        // Whatever the reason: an image that is not here now.
+                        Report { exit: Exit::Pull, ..about_image(&image, Report::from(error)) }
                     });
                     if let Ok(image) = &outcome {
                         let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -368,7 +376,8 @@ fn fetch(
     sink: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Image, image::Error> {
     match &wanted.source {
-        Source::Registry(reference) if wanted.always => {
+        // A digest never means anything new.
+        Source::Registry(reference) if wanted.always && reference.digest().is_none() => {
             registry::pull(store, reference, &wanted.platform, sink)
         }
         source => image::fetch(store, source, &wanted.platform, sink),
@@ -393,6 +402,6 @@ pub fn archive(path: &Path) -> Result<File, Report> {
         File::open(path)
     };
     opened.map_err(|error| {
-        Report::new(Exit::Failure, format!("cannot read `{}`", path.display())).cause(error.to_string())
+        Report::new(Exit::Pull, format!("cannot read `{}`", path.display())).cause(error.to_string())
     })
 }

@@ -105,9 +105,27 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Returns the attribute at fault, where it is one.
+    fn path(&self) -> Option<String> {
+        Some(match self {
+            Error::FixedNameScaled { service, .. } | Error::NameShared { second: service, .. } => {
+                format!("services.{service}.container_name")
+            }
+            Error::ExternalNetworkMissing { service, .. } => format!("services.{service}.networks"),
+            Error::ExternalVolumeMissing { service, .. } => format!("services.{service}.volumes"),
+            Error::NoHealthcheck { service, dependency } => {
+                format!("services.{service}.depends_on.{dependency}")
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl From<Error> for Report {
     fn from(error: Error) -> Report {
-        let report = Report::from_error(Exit::Failure, &error);
+        let mut report = Report::from_error(Exit::Failure, &error);
+        report.about = error.path();
         match error {
             Error::NoSuchService { service, known } => match nearest(&service, &known) {
                 Some(name) => report.hint(format!("did you mean `{name}`?")),

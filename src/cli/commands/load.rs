@@ -10,7 +10,8 @@ use crate::ui::console;
 /// Options of `load`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive, of `docker save` or an OCI layout, compressed or not; `-` or nothing is standard input
+    /// The archive, of `docker save` or an OCI layout, compressed or not, or the layout's directory; `-` or nothing is
+    /// standard input
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Of images for several platforms, take the one for this (`linux/arm64`)

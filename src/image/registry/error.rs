@@ -16,7 +16,7 @@ pub enum Error {
         /// The registry's host.
         host: String,
         /// What the last attempt said.
-        source: reqwest::Error,
+        source: Broken,
     },
     /// 401 in spite of all that we could say of ourselves. Docker Hub says so too of what does not exist.
     #[error("registry `{host}` does not let {} {doing}{}", who(user.as_deref()), what(image))]
@@ -130,6 +130,29 @@ pub enum Error {
     Runtime(#[source] io::Error),
 }
 
+/// Why a connection broke: what the kernel, the resolver or TLS said, without the layers of the client above it.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Broken {
+    /// The innermost cause.
+    reason: String,
+    /// Nobody here vouches for the registry's certificate.
+    unknown_issuer: bool,
+}
+
+impl From<reqwest::Error> for Broken {
+    fn from(error: reqwest::Error) -> Broken {
+        // The address may bear a signature for a storage service.
+        let error = error.without_url();
+        let mut innermost: &dyn std::error::Error = &error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        let unknown_issuer = format!("{error:?}").contains("UnknownIssuer");
+        Broken { reason: innermost.to_string(), unknown_issuer }
+    }
+}
+
 /// What was to be done with an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
@@ -186,7 +209,7 @@ impl Error {
         match self {
             Error::Unreachable { host, source } => {
                 let mut hints = vec![format!("check the name `{host}` and this machine's network")];
-                if format!("{source:?}").contains("UnknownIssuer") {
+                if source.unknown_issuer {
                     hints = vec![format!(
                         "no root certificate here vouches for `{host}`: put its CA into \
                          ~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE"

@@ -176,6 +176,7 @@ impl Client {
         // They become more once the registry has answered.
         let attempts = || limit.unwrap_or_else(|| self.attempts());
         let mut attempt = 0;
+        // Two refusals in a row mean us; after a wait it may be the token that has grown old.
         let mut renewed = false;
         loop {
             attempt += 1;
@@ -194,6 +195,7 @@ impl Client {
             let response = match self.http.execute(request).await {
                 Ok(response) => response,
                 Err(source) if attempt < attempts() && !is_hopeless(&source) => {
+                    renewed = false;
                     tokio::time::sleep(wait(attempt)).await;
                     continue;
                 }
@@ -214,9 +216,11 @@ impl Client {
                     if attempt >= attempts() || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER) {
                         return Err(Error::TooManyRequests { host: self.endpoint.host.clone(), wait: asked });
                     }
+                    renewed = false;
                     tokio::time::sleep(asked.unwrap_or_else(|| wait(attempt))).await;
                 }
                 status if status.is_server_error() && attempt < attempts() => {
+                    renewed = false;
                     let asked = retry_after(response.headers()).filter(|asked| *asked <= LONGEST_RETRY_AFTER);
                     tokio::time::sleep(asked.unwrap_or_else(|| wait(attempt))).await;
                 }
@@ -239,8 +243,7 @@ impl Client {
 
     /// Makes the error of a connection that broke.
     pub fn unreachable(&self, source: reqwest::Error) -> Error {
-        // The address may bear a signature for a storage service.
-        Error::Unreachable { host: self.endpoint.host.clone(), source: source.without_url() }
+        Error::Unreachable { host: self.endpoint.host.clone(), source: source.into() }
     }
 
     fn not_found(&self) -> Error {

@@ -64,7 +64,7 @@ impl Places {
     pub fn broken(&self, source: reqwest::Error) -> Result<(), Error> {
         let number = self.current.load(Ordering::Relaxed);
         let host = self.places[number].endpoint.host.clone();
-        let error = Error::Unreachable { host, source: source.without_url() };
+        let error = Error::Unreachable { host, source: source.into() };
         if self.is_home(number) {
             return Err(self.with_failures(error));
         }

@@ -4,6 +4,7 @@
 mod host;
 pub mod leftovers;
 pub mod programs;
+pub mod registry;
 mod terminal;
 
 use std::fs;

@@ -1,0 +1,157 @@
+//! Commands on the image store: archives in every form, names, templates, and images made of containers.
+
+use std::fs;
+
+use crate::pull::Client;
+use crate::support::registry::{Access, Registry, layer};
+use crate::support::{Capability, Ended, needs};
+
+fn files() -> Vec<(String, Vec<u8>)> {
+    vec![("run".to_owned(), b"#!/bin/sh\n".to_vec()), ("etc/motd".to_owned(), b"hello\n".to_vec())]
+}
+
+/// A client that has pulled one image.
+fn with_image(name: &str, compose: &str) -> (Registry, Client, String) {
+    let registry = Registry::start(Access::Open);
+    let image = registry.offer("app:1", &[layer(&files()), layer(&[("top".into(), b"top".to_vec())])]);
+    let client = Client::new(name, &compose.replace("IMAGE", &image));
+    client.run(&["image", "pull", "-q", &image]).ok();
+    (registry, client, image)
+}
+
+fn line(ended: Ended) -> String {
+    ended.ok().trim().to_owned()
+}
+
+#[test]
+fn what_is_saved_in_any_form_is_loaded_as_the_same_image() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let (_registry, client, image) = with_image("forms", "");
+    let id = line(client.run(&["image", "inspect", "-f", "{{.Id}}", &image]));
+    for form in ["docker-archive", "docker-archive-v1", "oci-archive", "oci"] {
+        let file = format!("saved-{form}");
+        client.run(&["save", "--format", form, "-o", &file, &image]).ok();
+        client.run(&["rmi", "-f", &image]).ok();
+        assert_eq!(client.run(&["image", "ls", "-q", "-a"]).ok(), "");
+        // A layout is a directory, and any of them may be loaded.
+        let said = client.run(&["load", "-i", &file]);
+        assert!(said.stdout.contains(&format!("Loaded image: {image}")), "{form}: {}", said.stdout);
+        assert!(said.stderr.contains("Loaded") && !said.stderr.contains("Pull"), "{form}: {}", said.stderr);
+        assert_eq!(line(client.run(&["image", "inspect", "-f", "{{.Id}}", &image])), id, "{form}");
+        if form != "oci" {
+            let bytes = fs::read(client.project.path().join(&file)).expect("saved");
+            let mut command = client.command(&["load", "-q"]);
+            command.stdin(fs::File::open(client.project.path().join(&file)).expect("opened"));
+            crate::support::ended(command.spawn().expect("rcompose starts"), "load").ok();
+            let again = client.command(&["save", "--format", form, &image]).output().expect("saved");
+            assert!(again.stdout == bytes, "{form}: the same bytes, on standard output too");
+        }
+    }
+    client.run(&["system", "check"]).ok();
+}
+
+#[test]
+fn what_cannot_be_loaded_is_said_with_one_code() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let client = Client::new("noload", "");
+    client.project.write("text", "no archive\n");
+    fs::create_dir(client.project.path().join("empty")).expect("made");
+    for (input, text) in
+        [("nowhere", "cannot read `nowhere`"), ("text", "it is text"), ("empty", "without `index.json`")]
+    {
+        let said = client.run(&["load", "-i", input]).fails(18);
+        assert!(said.contains(text), "{input}: {said}");
+    }
+    let said = client.run(&["image", "inspect", "nosuch"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), "[]\n"));
+    assert!(said.stderr.contains("there is no image `nosuch` here"), "{}", said.stderr);
+}
+
+#[test]
+fn lists_take_the_templates_that_people_type() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let (registry, client, image) = with_image("templates", "");
+    let (repository, tag) = image.rsplit_once(':').expect("a tag");
+    let digest = registry.digest("app:1").expect("offered").to_string();
+    let id = line(client.run(&["image", "inspect", "--format", "{{.Id}}", &image]));
+    let short = &id["sha256:".len()..][..12];
+    let run = |arguments: &[&str]| line(client.run(arguments));
+    assert_eq!(run(&["image", "ls", "-q"]), short);
+    assert_eq!(run(&["image", "ls", "-q", "--no-trunc"]), id);
+    assert_eq!(
+        run(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]),
+        format!("{repository}:{tag} {short}")
+    );
+    assert_eq!(run(&["image", "ls", "--digests", "--format", "{{.Digest}}"]), digest);
+    let object: serde_json::Value =
+        serde_json::from_str(&run(&["image", "ls", "--format", "{{json .}}"])).expect("an object");
+    assert_eq!((object["Repository"].as_str(), object["ID"].as_str()), (Some(repository), Some(short)));
+    let table = run(&["image", "ls", "--format", "table {{.Tag}}\t{{.Repository}}"]);
+    let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows, [["TAG", "REPOSITORY"], [tag, repository]]);
+    assert_eq!(
+        run(&[
+            "image",
+            "inspect",
+            "--format",
+            "{{.Os}}/{{index .Config.Cmd 0}} {{len .RootFS.Layers}}",
+            &image
+        ]),
+        "linux//run 2"
+    );
+    assert_eq!(run(&["image", "history", "-q", "--no-trunc", &image]).lines().next(), Some(id.as_str()));
+    client.run(&["image", "tag", &image, "other/name"]).ok();
+    assert_eq!(run(&["image", "ls", "-q"]).lines().count(), 1, "one image under two names");
+    assert_eq!(run(&["image", "ls", "--format", "{{.Repository}}", "other/name"]), "other/name");
+    let said = run(&["rmi", "other/name"]);
+    assert_eq!(said, "Untagged: other/name:latest");
+    assert_eq!(run(&["image", "ls", "--format", "{{.Repository}}"]), repository);
+}
+
+#[test]
+fn what_a_container_made_becomes_an_image_and_an_archive() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    // The image has no program in it: the machine's own are mounted.
+    let mounts: Vec<String> = ["/bin", "/lib", "/lib64", "/usr"]
+        .into_iter()
+        .filter(|path| std::path::Path::new(path).exists())
+        .map(|path| format!("'{path}:{path}:ro'"))
+        .collect();
+    let compose = format!(
+        "services: {{web: {{image: 'IMAGE', volumes: [{}], command: [/bin/sh, -c, \"echo made >/made; rm /top; exec sleep 1000\"], \
+         stop_grace_period: 0s}}}}\n",
+        mounts.join(", ")
+    );
+    let (_registry, client, _) = with_image("commit", &compose);
+    client.run(&["up", "-d"]).ok();
+    crate::support::soon("it has made its file", || {
+        client.run(&["exec", "-T", "web", "/bin/sh", "-c", "test -s /made && ! test -e /top"]).code == Some(0)
+    });
+    client.run(&["commit", "-m", "by hand", "web", "made/app:2"]).ok();
+    let said = line(client.run(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{.Comment}} {{len .RootFS.Layers}}",
+        "made/app:2",
+    ]));
+    assert_eq!(said, "by hand 3");
+    client.run(&["export", "-o", "files.tar", "web"]).ok();
+    let file = fs::File::open(client.project.path().join("files.tar")).expect("exported");
+    let names: Vec<String> = tar::Archive::new(file)
+        .entries()
+        .expect("a tar")
+        .map(|entry| entry.expect("an entry").path().expect("a path").to_string_lossy().into_owned())
+        .collect();
+    let has = |name: &str| names.iter().any(|found| found.trim_start_matches("./") == name);
+    assert!(has("made") && has("etc/motd") && !has("top"), "{names:?}");
+    client.project.leaves_nothing();
+}
