@@ -56,8 +56,8 @@ pub struct Target {
     pub contexts: BTreeMap<String, Context>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// Sockets of agents by id.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// Agents by id.
+    pub ssh: BTreeMap<String, Ssh>,
     /// Network of steps that do not say otherwise.
     pub network: Network,
     /// Lines of /etc/hosts: address, names.
@@ -171,6 +171,16 @@ pub enum Dockerfile {
         /// The text.
         text: Vec<u8>,
     },
+}
+
+/// Who signs for steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ssh {
+    /// The agent at a socket.
+    Agent(PathBuf),
+    /// Keys in files.
+    Keys(Vec<PathBuf>),
 }
 
 /// Where a secret is.

@@ -31,8 +31,8 @@ pub struct Args {
     /// Give the images to their registries
     #[arg(long)]
     pub push: bool,
-    /// Let steps ask this agent, or the one of SSH_AUTH_SOCK: `default` or `ID=SOCKET`
-    #[arg(long, value_name = "ID[=SOCKET]")]
+    /// Let steps ask this agent, by its socket, or keys in files; without, the agent of SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET|KEY[,KEY]]")]
     pub ssh: Vec<String>,
     /// No progress
     #[arg(short, long)]

@@ -7,7 +7,8 @@ use super::super::Session;
 use super::super::project::{Project, variable};
 use super::{emulator, exchange};
 use crate::build::graph::Repository;
-use crate::build::order::{Context, Dockerfile, Network, Secret, Target};
+use crate::build::order::{Context, Dockerfile, Network, Secret, Ssh, Target};
+use crate::build::run::keys::Key;
 use crate::compose::model::{Build, FileReference, Service};
 use crate::image::{Platform, Reference};
 use crate::report::{Exit, Report};
@@ -21,7 +22,7 @@ pub struct Overrides {
     pub no_cache: bool,
     /// `--pull`
     pub pull: bool,
-    /// `--ssh`: sockets by id.
+    /// `--ssh`: sockets and files by id.
     pub ssh: BTreeMap<String, Option<String>>,
 }
 
@@ -305,13 +306,13 @@ fn secrets(project: &Project, references: &[FileReference]) -> Result<BTreeMap<S
     Ok(secrets)
 }
 
-/// Sockets of agents. A key in a file is refused: it would have to be read here, and an agent does that better.
+/// Agents: sockets, or keys in files, of which there may be several with commas between.
 pub fn agents<'a>(
     all: impl IntoIterator<Item = (&'a String, &'a Option<String>)>,
-) -> Result<BTreeMap<String, PathBuf>, Report> {
+) -> Result<BTreeMap<String, Ssh>, Report> {
     let mut agents = BTreeMap::new();
     for (id, path) in all {
-        let path = match path.as_deref().filter(|path| !path.is_empty()) {
+        let agent = match path.as_deref().filter(|path| !path.is_empty()) {
             Some(path) => PathBuf::from(path),
             None => match std::env::var_os("SSH_AUTH_SOCK") {
                 Some(path) => PathBuf::from(path),
@@ -322,18 +323,22 @@ pub fn agents<'a>(
                 }
             },
         };
-        let is_socket = std::fs::metadata(&path)
+        let is_socket = std::fs::metadata(&agent)
             .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()));
-        if !is_socket {
-            return Err(Report::new(
-                Exit::Build,
-                format!("ssh `{id}`: `{}` is no socket of an agent", path.display()),
-            )
-            .hint("give the key to an agent with `ssh-add FILE`, and write `ssh: [default]`"));
-        }
-        agents.insert(id.clone(), path);
+        let ssh = if is_socket { Ssh::Agent(agent) } else { Ssh::Keys(keys(id, &agent)?) };
+        agents.insert(id.clone(), ssh);
     }
     Ok(agents)
+}
+
+/// Files with keys; those that are none are refused before anything is built.
+fn keys(id: &str, paths: &Path) -> Result<Vec<PathBuf>, Report> {
+    let paths = paths.to_string_lossy().split(',').map(PathBuf::from).collect::<Vec<_>>();
+    for path in &paths {
+        Key::read(path)
+            .map_err(|error| Report::from(crate::build::Error::from(error)).cause(format!("ssh `{id}`")))?;
+    }
+    Ok(paths)
 }
 
 /// The network of steps, by the word for it.

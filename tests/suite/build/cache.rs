@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::super::support::Project;
+use super::super::support::registry::{Access, Registry};
 use super::{ONE, with_programs};
 
 /// Entries by their type, with their bytes in words.
@@ -79,6 +80,25 @@ fn others_find_what_was_done_in_a_cache_of_theirs() {
     let Some(third) = with_programs("none", compose, &[("Dockerfile", steps)]) else { return };
     let said = third.run(&["build"]).ok_stderr();
     assert!(said.contains("is left") && said.matches("CACHED").count() == 0, "{said}");
+}
+
+#[test]
+fn a_registry_holds_a_cache_too() {
+    let registry = Registry::start(Access::Open);
+    let name = format!("{}/team/cache:main", registry.address);
+    let compose = ONE.replace(
+        "network: none",
+        &format!("network: none, cache_from: ['{name}'], cache_to: ['type=registry,ref={name}']"),
+    );
+    let steps = "RUN echo 1 >/1\n";
+    let Some(first) = with_programs("regive", &compose, &[("Dockerfile", steps)]) else { return };
+    let said = first.run(&["build"]).ok_stderr();
+    assert!(said.contains("it holds no cache of rcompose, and is left"), "{said}");
+    assert!(registry.digest("team/cache:main").is_some(), "{said}");
+    let Some(second) = with_programs("retake", &compose, &[("Dockerfile", steps)]) else { return };
+    let said = second.run(&["build"]).ok_stderr();
+    assert_eq!(said.matches("CACHED").count(), 2, "{said}");
+    drop(registry);
 }
 
 #[test]

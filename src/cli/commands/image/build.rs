@@ -40,8 +40,8 @@ pub struct Args {
     /// A secret that steps may mount: `id=ID,src=FILE` or `id=ID,env=VARIABLE`
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
-    /// Let steps ask this agent, or the one of SSH_AUTH_SOCK: `default` or `ID=SOCKET`
-    #[arg(long, value_name = "ID[=SOCKET]")]
+    /// Let steps ask this agent, by its socket, or keys in files; without, the agent of SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET|KEY[,KEY]]")]
     ssh: Vec<String>,
     /// Network of steps: `default`, `none` or `host`
     #[arg(long, value_name = "NETWORK")]
