@@ -6,6 +6,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Parser, ValueEnum};
 
 use super::commands::Command;
+use crate::compose::model::ByteSize;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -114,6 +115,12 @@ pub enum AnsiChoice {
     Auto,
     Never,
     Always,
+}
+
+/// A size in bytes: `20g`, `512k`.
+pub fn size(text: &str) -> Result<u64, String> {
+    let size = ByteSize::parse(text).map_err(|error| error.to_string())?;
+    u64::try_from(size.0).map_err(|_| format!("`{text}` is no size"))
 }
 
 /// A service with its number of containers: `web=3`.

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::super::context::{Context, usage};
+use super::super::context::{Context, agreed, usage};
+use crate::cli::args::size;
 use crate::cli::shape::{Json, List, Shape};
-use crate::compose::model::ByteSize;
 use crate::ops::build::{self, Budget, Choice, Entry, Kind};
 use crate::ops::disk;
 use crate::report::{Exit, Report};
@@ -65,8 +65,8 @@ struct PruneArgs {
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Only until no more than this is left, what was of use least recently first
-    #[arg(long, visible_alias = "reserved-space", value_name = "SIZE")]
-    keep_storage: Option<String>,
+    #[arg(long, visible_alias = "reserved-space", value_name = "SIZE", value_parser = size)]
+    keep_storage: Option<u64>,
     /// Each entry
     #[arg(long)]
     verbose: bool,
@@ -125,25 +125,17 @@ fn row(entry: &Entry) -> Value {
 
 impl PruneArgs {
     fn run(self, context: &Context) -> Result<Exit, Report> {
-        let keep = self.keep_storage.as_deref().map(size).transpose()?;
-        let choice = choice(&self.filter, Choice { all: self.all, keep, ..Choice::default() })?;
+        let choice =
+            choice(&self.filter, Choice { all: self.all, keep: self.keep_storage, ..Choice::default() })?;
         if context.global.dry_run {
             return Err(
                 usage("`builder prune` has no dry run").hint("`rcompose builder du` shows what there is")
             );
         }
-        if !self.force {
-            let which =
-                if self.all { "all of the cache of builds" } else { "what only the cache of builds keeps" };
-            if !console::stdin_is_terminal() {
-                return Err(usage("cannot ask whether to remove: standard input is no terminal")
-                    .hint("`--force` removes without asking"));
-            }
-            let answer = console::ask(&format!("This removes {which}.\nAre you sure? [yN] "))
-                .map_err(|error| Report::from_error(Exit::Failure, &error))?;
-            if !matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") {
-                return Ok(Exit::Success);
-            }
+        let which =
+            if self.all { "all of the cache of builds" } else { "what only the cache of builds keeps" };
+        if !self.force && !agreed(which)? {
+            return Ok(Exit::Success);
         }
         print(&build::prune(&context.session(), choice)?, self.verbose);
         Ok(Exit::Success)
@@ -163,7 +155,7 @@ impl BudgetArgs {
         };
         let bytes = match text.as_str() {
             "none" | "unlimited" => None,
-            text => Some(size(text)?),
+            text => Some(size(text).map_err(usage)?),
         };
         print(&build::set_budget(&session, bytes)?, false);
         Ok(Exit::Success)
@@ -201,11 +193,6 @@ fn choice(filters: &[String], mut choice: Choice) -> Result<Choice, Report> {
         }
     }
     Ok(choice)
-}
-
-fn size(text: &str) -> Result<u64, Report> {
-    let size = ByteSize::parse(text).map_err(|error| usage(error.to_string()))?;
-    u64::try_from(size.0).map_err(|_| usage(format!("`{text}` is no size")))
 }
 
 #[cfg(test)]

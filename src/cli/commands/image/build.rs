@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::super::build::{agents, arguments, checked};
+use crate::cli::args::size;
 use crate::cli::context::{Context, usage};
-use crate::compose::model::ByteSize;
 use crate::ops::build::{Alone, Secret, build_alone};
 use crate::report::{Exit, Report};
 use crate::ui::console;
@@ -50,8 +50,8 @@ pub struct Args {
     #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
     hosts: Vec<String>,
     /// Size of /dev/shm for steps
-    #[arg(long, value_name = "SIZE")]
-    shm_size: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    shm_size: Option<u64>,
     /// A resource limit of steps
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     limits: Vec<String>,
@@ -120,7 +120,7 @@ impl Args {
             ssh: agents(&self.ssh)?,
             network: self.network,
             hosts: self.hosts.iter().map(|word| host(word)).collect::<Result<_, _>>()?,
-            shm_size: self.shm_size.as_deref().map(size).transpose()?,
+            shm_size: self.shm_size,
             limits: self.limits.iter().map(|word| limit(word)).collect::<Result<_, _>>()?,
             no_cache: self.no_cache,
             pull: self.pull,
@@ -207,11 +207,6 @@ fn limit(word: &str) -> Result<(String, u64, u64), Report> {
         return Err(usage(format!("`--ulimit {word}`: the soft limit is above the hard one")));
     }
     Ok((name.to_owned(), soft, hard))
-}
-
-fn size(text: &str) -> Result<u64, Report> {
-    let size = ByteSize::parse(text).map_err(|error| usage(error.to_string()))?;
-    u64::try_from(size.0).map_err(|_| usage(format!("`{text}` is no size")))
 }
 
 #[cfg(test)]
