@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use host::{Capability, OwnNetwork, needs};
+pub use host::{Capability, OwnDisk, OwnNetwork, needs};
 pub use leftovers::processes_of;
 pub use terminal::Terminal;
 
