@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod complete;
 pub mod context;
 mod help;
 mod later;
@@ -38,6 +39,9 @@ pub fn run() -> ExitCode {
     if let Some(exit) = commands::hidden::run(std::env::args_os(), &INSIDE) {
         return exit;
     }
+    if complete::answered() {
+        return ExitCode::SUCCESS;
+    }
     let parsed =
         help::grouped(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -53,7 +57,7 @@ pub fn run() -> ExitCode {
         }
     };
     let context = Context::new(cli.global, cli.command.name());
-    let exit = match cli.command.run(&context) {
+    let exit = match context::check_home().and_then(|()| cli.command.run(&context)) {
         Ok(exit) => exit,
         Err(report) => {
             context.fail(&report);

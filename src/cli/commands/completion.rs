@@ -1,9 +1,9 @@
 //! `rcompose completion`
 
-use clap::CommandFactory;
+use clap::ValueEnum;
 use clap_complete::Shell;
 
-use super::super::args::Cli;
+use super::super::complete;
 use super::super::context::Context;
 use crate::report::{Exit, Report};
 use crate::ui::console;
@@ -19,8 +19,10 @@ pub struct Args {
 impl Args {
     /// Prints the script.
     pub fn run(self, _: &Context) -> Result<Exit, Report> {
+        let shell = self.shell.to_possible_value();
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "rcompose", &mut script);
+        complete::script(shell.as_ref().map_or("", |shell| shell.get_name()), &mut script)
+            .map_err(|error| Report::from_error(Exit::Usage, &error))?;
         console::out_bytes(&script);
         Ok(Exit::Success)
     }

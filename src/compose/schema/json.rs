@@ -13,7 +13,7 @@ const BOOLEANS: &str =
     "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Yy]|[Yy][Ee][Ss]|[Nn]|[Nn][Oo]|[Oo][Nn]|[Oo][Ff][Ff])$";
 const INTEGERS: &str = "^[+-]?[0-9]+$";
 const NUMBERS: &str = "^[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]+)?$";
-const SIZES: &str = "^[0-9]+(\\.[0-9]*)? ?([bB]|[kKmMgGtTpP]([iI]?[bB])?)?$";
+const SIZES: &str = "^(-1|[0-9]+(\\.[0-9]*)? ?([bB]|[kKmMgGtTpP]([iI]?[bB])?)?)$";
 const DURATIONS: &str = "^[+-]?(0|([0-9]+\\.?[0-9]*|\\.[0-9]+)(w|d|h|m|s|ms|us|µs|μs|ns))+$";
 const RESOURCE_NAMES: &str = "^[a-zA-Z0-9._-]+$";
 
@@ -217,7 +217,7 @@ mod tests {
         );
         check(
             SIZES,
-            &|text| ByteSize::parse(text).is_ok_and(|size| size.0 >= 0),
+            &|text| ByteSize::parse(text).is_ok_and(|size| size.0 >= -1),
             &["1", "1k", "1 kB", "1.5GiB", "2.m", "-1", "-2", "1bb", "b", "1x", "", "1  k", "1B"],
         );
         check(
