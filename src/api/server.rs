@@ -213,6 +213,7 @@ async fn perform(
 ) -> Result<Reply, Report> {
     let mut descriptors = VecDeque::from(descriptors);
     let caller = &caller;
+    engine.tell_unsaid(caller);
     match request {
         Request::Apply { desired, options, ports } => {
             let ports = hand_over(ports, &mut descriptors);

@@ -1,7 +1,8 @@
 //! What every command has: the checked global options, where things are, and the screen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::args::{AnsiChoice, Global, ProgressChoice};
 use crate::host::paths::Paths;
@@ -27,6 +28,8 @@ pub struct Context {
     /// How progress is shown.
     pub mode: Mode,
     who: String,
+    /// Warnings that were printed.
+    said: Mutex<BTreeSet<String>>,
 }
 
 impl Context {
@@ -47,7 +50,8 @@ impl Context {
         };
         let display = Display::new(mode, global.dry_run);
         let build = ui::build::Display::new(mode);
-        Context { paths: paths(), display, build, mode, who: format!("rcompose {command}"), global }
+        let who = format!("rcompose {command}");
+        Context { paths: paths(), display, build, mode, who, said: Mutex::default(), global }
     }
 
     /// How containers are named.
@@ -116,6 +120,10 @@ impl Ears for Context {
     }
 
     fn warning(&self, warning: &str) {
+        // What command and supervisor both find, or what is so for each container, is said once.
+        if !self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(warning.to_owned()) {
+            return;
+        }
         self.display.aside(|| {
             self.build.aside(|| match self.mode {
                 Mode::Json => {
@@ -149,6 +157,18 @@ impl Context {
     }
 }
 
+/// Refuses a place for our files that would be another in each directory.
+pub fn check_home() -> Result<(), Report> {
+    match std::env::var_os("RCOMPOSE_HOME").map(PathBuf::from) {
+        Some(home) if !home.is_absolute() && !home.as_os_str().is_empty() => Err(Report::new(
+            Exit::Usage,
+            format!("RCOMPOSE_HOME is `{}`, which is not an absolute path", home.display()),
+        )
+        .hint("give it the whole path, from `/` on, or unset it")),
+        _ => Ok(()),
+    }
+}
+
 /// Where everything is, for this process.
 fn paths() -> Paths {
     let uid = rustix::process::getuid().as_raw();
@@ -168,6 +188,17 @@ fn home(uid: u32) -> PathBuf {
         .flatten()
         .map(|user| user.dir)
         .unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// Asks whether something is to be removed. Where nobody can be asked, `--force` is the way.
+pub fn agreed(which: &str) -> Result<bool, Report> {
+    if !console::stdin_is_terminal() {
+        return Err(usage(format!("cannot ask whether to remove {which}: standard input is no terminal"))
+            .hint("`--force` removes without asking"));
+    }
+    let answer = console::ask(&format!("This removes {which}.\nAre you sure? [yN] "))
+        .map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// A wrong use that the table of options cannot see.

@@ -57,7 +57,7 @@ pub fn run() -> ExitCode {
         }
     };
     let context = Context::new(cli.global, cli.command.name());
-    let exit = match cli.command.run(&context) {
+    let exit = match context::check_home().and_then(|()| cli.command.run(&context)) {
         Ok(exit) => exit,
         Err(report) => {
             context.fail(&report);

@@ -41,6 +41,7 @@ impl Wire<'_> {
 
     fn follow(&self, mut client: Client, signals: &Signals) -> Result<Exit, Report> {
         let mut terminal: Option<Joined> = None;
+        let mut begun = Begun::default();
         loop {
             let master = terminal.as_ref().map(|joined| joined.master.as_fd());
             let reading = terminal.as_ref().is_some_and(|joined| joined.input);
@@ -67,10 +68,14 @@ impl Wire<'_> {
                 }
             }
             if ready[1] {
-                self.pass_signals(signals, &mut client, terminal.as_ref())?;
+                let passed = self.pass_signals(signals, &mut client, terminal.as_ref())?;
+                if let Some(signal) = begun.asked_twice(passed) {
+                    return Ok(Exit::Code(u8::try_from(128 + signal).unwrap_or(255)));
+                }
             }
             if ready[0] {
                 while let Some((notice, descriptors)) = client.try_next()? {
+                    begun.hear(&notice);
                     match notice {
                         Notice::Terminal => {
                             terminal = descriptors.into_iter().next().map(Joined::new).transpose()?
@@ -89,15 +94,19 @@ impl Wire<'_> {
         signals: &Signals,
         client: &mut Client,
         terminal: Option<&Joined>,
-    ) -> Result<(), Report> {
+    ) -> Result<Vec<i32>, Report> {
+        let mut passed = Vec::new();
         while let Some(signal) = signals.next().map_err(|error| failed("read a signal", error))? {
             match (signal, terminal) {
                 (Signal::SIGWINCH, Some(joined)) => terminal::resize(joined.master.as_fd()),
                 (Signal::SIGWINCH, None) => {}
-                (signal, _) => client.signal(signal as i32)?,
+                (signal, _) => {
+                    client.signal(signal as i32)?;
+                    passed.push(signal as i32);
+                }
             }
         }
-        Ok(())
+        Ok(passed)
     }
 
     /// Shows what is left in the terminal, then gives the caller's back.
@@ -109,6 +118,29 @@ impl Wire<'_> {
             Reply::Exited { code } => Exit::Code(u8::try_from(code & 0xff).unwrap_or(255)),
             _ => Exit::Success,
         }
+    }
+}
+
+/// Whether the process runs, and so takes signals itself.
+#[derive(Default)]
+struct Begun {
+    runs: bool,
+    asked: usize,
+}
+
+impl Begun {
+    fn hear(&mut self, notice: &Notice) {
+        self.runs |= matches!(notice, Notice::Started { .. } | Notice::Terminal);
+    }
+
+    /// Returns the signal with which the user asks again for the end of what has not begun: the first time the
+    /// supervisor was asked, who may not be able to end it (a process that waits for a dead disk takes no signal).
+    fn asked_twice(&mut self, passed: Vec<i32>) -> Option<i32> {
+        if self.runs {
+            return None;
+        }
+        self.asked += passed.len();
+        passed.last().copied().filter(|_| self.asked > 1)
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::sync::mpsc;
 
 use super::caller::{Caller, Say};
+use super::lifecycle::ends;
 use super::link::{self, Process as Line};
 use super::request::Exec;
 use super::{Engine, Error};
@@ -69,14 +70,27 @@ impl Engine {
             }
         };
         let program = exec.argv.first().cloned().unwrap_or_default();
-        let mut line = self.run(&id, exec.argv, &extra, talk)?;
+        let (name, mut line) = self.run(&id, exec.argv, &extra, talk)?;
         let gone = || Error::Link(link::Error::Gone);
-        let started = (&mut line.started).await.map_err(|_| gone())?;
-        let mut started = started.map_err(|source| Error::NotExecuted {
-            container: record.name.clone(),
-            program: program.clone(),
-            source,
-        })?;
+        let mut early = None;
+        let started = loop {
+            tokio::select! {
+                biased;
+                started = &mut line.started => break started.map_err(|_| gone())?,
+                // It may take for ever to begin (a file system that does not answer), and nobody else can end it.
+                number = end_asked_for(&mut signals, caller), if early.is_none() && !exec.detach => {
+                    early = Some(number);
+                    self.link.abort(&name)?;
+                }
+            }
+        };
+        let mut started = match (started, early) {
+            (Ok(started), _) => started,
+            (Err(_), Some(number)) => return Ok(128 + number),
+            (Err(source), None) => {
+                return Err(Error::NotExecuted { container: record.name.clone(), program, source });
+            }
+        };
         self.tell(&record, Action::ExecStart, &[]);
         if let Some(terminal) = started.descriptors.remove("terminal") {
             set_window(&terminal, exec.window);
@@ -87,15 +101,18 @@ impl Engine {
             return Ok(0);
         }
         let process = started.descriptors.remove("pidfd");
+        let pass_on = |number| {
+            if let (Some(process), Some(signal)) = (&process, Signal::from_named_raw(number)) {
+                // It may have ended in this moment.
+                let _ = pidfd_send_signal(process, signal);
+            }
+        };
+        // It began in the moment in which it was to be aborted.
+        early.into_iter().for_each(pass_on);
         let exit = loop {
             tokio::select! {
                 exit = &mut line.ended => break exit.map_err(|_| gone())?,
-                Some(number) = signals.recv() => {
-                    if let (Some(process), Some(signal)) = (&process, Signal::from_named_raw(number)) {
-                        // It may have ended in this moment.
-                        let _ = pidfd_send_signal(process, signal);
-                    }
-                }
+                Some(number) = signals.recv() => pass_on(number),
             }
         };
         let code = exit.code.unwrap_or(255);
@@ -149,20 +166,41 @@ impl Engine {
         let read = net::watch(read).map_err(watch)?;
         let program = argv.first().cloned().unwrap_or_default();
         let talk = Talk::Descriptors([None, Some(write.try_clone().map_err(watch)?), Some(write)]);
-        let mut line = self.run(id, argv, extra, talk)?;
-        let gone = || Error::Link(link::Error::Gone);
-        let started = (&mut line.started).await.map_err(|_| gone())?;
-        let mut started = started.map_err(|source| Error::NotExecuted {
-            container: self.record(id).map(|record| record.name).unwrap_or_default(),
-            program,
-            source,
-        })?;
-        let process = started.descriptors.remove("pidfd");
-        let mut output = Vec::new();
-        let mut late = false;
         let time = timeout.unwrap_or(Duration::from_secs(u32::MAX.into()));
+        // From here on: whatever it takes to begin is a part of its time.
         let timer = tokio::time::sleep(time);
         tokio::pin!(timer);
+        let (name, mut line) = self.run(id, argv, extra, talk)?;
+        let gone = || Error::Link(link::Error::Gone);
+        let mut late = false;
+        let started = loop {
+            tokio::select! {
+                started = &mut line.started => break started.map_err(|_| gone())?,
+                () = &mut timer, if !late => {
+                    late = true;
+                    self.link.abort(&name)?;
+                }
+            }
+        };
+        let mut started = match started {
+            Ok(started) => started,
+            Err(_) if late => return Ok(Outcome { code: TIMED_OUT, output: Vec::new() }),
+            Err(source) => {
+                let container = self.record(id).map(|record| record.name).unwrap_or_default();
+                return Err(Error::NotExecuted { container, program, source });
+            }
+        };
+        let process = started.descriptors.remove("pidfd");
+        let kill = || {
+            if let Some(process) = &process {
+                // It may have ended in this moment.
+                let _ = pidfd_send_signal(process, Signal::KILL);
+            }
+        };
+        if late {
+            kill();
+        }
+        let mut output = Vec::new();
         let mut open = true;
         let exit = loop {
             tokio::select! {
@@ -174,10 +212,7 @@ impl Engine {
                 }
                 () = &mut timer, if !late => {
                     late = true;
-                    if let Some(process) = &process {
-                        // It may have ended in this moment.
-                        let _ = pidfd_send_signal(process, Signal::KILL);
-                    }
+                    kill();
                 }
             }
         };
@@ -186,14 +221,14 @@ impl Engine {
         Ok(Outcome { code, output })
     }
 
-    /// Sends an exec to the keeper.
+    /// Sends an exec to the keeper; returns its name there.
     fn run(
         self: &Rc<Self>,
         id: &ContainerId,
         argv: Vec<String>,
         extra: &Extra,
         talk: Talk,
-    ) -> Result<Line, Error> {
+    ) -> Result<(String, Line), Error> {
         let (config, group) = {
             let project = self.project.borrow();
             let missing = || Error::NoContainer { container: id.to_string() };
@@ -211,7 +246,9 @@ impl Engine {
         };
         let process = changed(&config.spec.process, argv, extra);
         let prepared = operations(&process, target, talk)?;
-        Ok(self.link.exec(&self.name_exec(id), &id.0, prepared.launch, prepared.descriptors)?)
+        let name = self.name_exec(id);
+        let line = self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?;
+        Ok((name, line))
     }
 
     /// A name for a further process in a container that no other bears.
@@ -220,6 +257,20 @@ impl Engine {
         self.execs.set(number);
         // Numbers begin again with the next supervisor, while execs of this one may still run.
         format!("{}-{number}-{}", std::process::id(), id.short())
+    }
+}
+
+/// Waits until a caller wants what it asked for to end: by a signal, which is returned, or by going away.
+pub(super) async fn end_asked_for(signals: &mut mpsc::UnboundedReceiver<i32>, caller: &Caller) -> i32 {
+    loop {
+        tokio::select! {
+            Some(number) = signals.recv() => {
+                if ends(number, libc::SIGHUP) {
+                    return number;
+                }
+            }
+            () = caller.gone() => return libc::SIGHUP,
+        }
     }
 }
 

@@ -47,10 +47,11 @@ impl Engine {
         if let Some(entry) = self.project.borrow_mut().entries.get_mut(&id) {
             entry.live = None;
         }
-        // When the disk is full the record says "running" until the next change; readers check the process.
-        let _ = self.save(&id);
+        // When the disk is full the record says "running" until the next change; readers check the process, and how it
+        // ended stays in the journal.
+        let written = self.save(&id).is_ok();
         // Only now: until the record says it, the journal has to.
-        let _ = self.link.forget(&id.0);
+        let _ = if written { self.link.forget(&id.0) } else { self.link.forget_descriptors(&id.0) };
         if killed_for_memory {
             self.tell(&record, Action::Oom, &[]);
         }

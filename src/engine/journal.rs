@@ -1,21 +1,18 @@
 //! How containers ended, from the keeper's journal: for those that no supervisor has taken in yet.
 
-use std::cell::OnceCell;
-use std::collections::BTreeMap;
-
 use super::observe::Ended;
 use crate::host::paths::Paths;
 use crate::keeper::journal;
 use crate::keeper::message::Exit;
 use crate::plan::observed::{Container, State};
 
-/// Returns a function that looks up how a container's last run ended. The journal is read when first asked.
+/// Returns a function that looks up how a container's last run ended. It reads the journal each time: it is asked for the
+/// few whose record is behind, and what it says must be newer than the record.
 pub fn endings(paths: &Paths, project: &str) -> impl Fn(&Container) -> Option<Ended> + use<> {
     let path = paths.journal(project);
-    let exits: OnceCell<BTreeMap<String, Exit>> = OnceCell::new();
     move |container| {
         // An unreadable journal knows nothing, and what cannot be known is not guessed.
-        let exits = exits.get_or_init(|| journal::read(&path).unwrap_or_default());
+        let exits = journal::read(&path).unwrap_or_default();
         exits.get(&container.id.0).filter(|exit| is_of(exit, container)).map(ended)
     }
 }

@@ -267,6 +267,16 @@ impl Link {
         self.send(&Word::Forget { id: id.to_owned() }, Vec::new())
     }
 
+    /// Closes what the keeper has of a container's last run, and leaves the journal as it is.
+    pub fn forget_descriptors(self: &Rc<Link>, id: &str) -> Result<(), Error> {
+        key::all(id).into_iter().try_for_each(|key| self.drop_key(key))
+    }
+
+    /// Ends what has not begun its program yet; how that went comes as the answer to its start.
+    pub fn abort(self: &Rc<Link>, id: &str) -> Result<(), Error> {
+        self.send(&Word::Abort { id: id.to_owned() }, Vec::new())
+    }
+
     /// Takes out everything that a next keeper must have.
     pub fn take_kept(&self) -> Vec<(String, OwnedFd)> {
         std::mem::take(&mut *self.kept.borrow_mut()).into_iter().collect()

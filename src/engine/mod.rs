@@ -78,6 +78,8 @@ pub struct Engine {
     history: RefCell<VecDeque<Event>>,
     changes: watch::Sender<u64>,
     execs: Cell<u64>,
+    /// What the next caller is to know of the state in which the project was found.
+    unsaid: RefCell<Vec<String>>,
 }
 
 /// Nanoseconds since the Unix epoch.
@@ -95,6 +97,11 @@ impl Engine {
     /// The project's name.
     pub fn name(&self) -> &str {
         self.store.project()
+    }
+
+    /// Tells a caller what nobody was told when the project was taken up.
+    pub fn tell_unsaid(&self, caller: &Caller) {
+        self.unsaid.take().into_iter().for_each(|text| caller.warn(text));
     }
 
     /// Every event from now on. A receiver that is too slow misses some and is told so.
@@ -119,6 +126,7 @@ impl Engine {
             containers: project.records(),
             networks: project.networks.clone(),
             volumes: observe::volumes(self.store.paths())?,
+            damage: Vec::new(),
         })
     }
 
@@ -169,14 +177,12 @@ impl Engine {
         self.changes.send_modify(|turn| *turn += 1);
     }
 
-    /// Writes a container's record and makes those who wait look again.
+    /// Writes a container's record and makes those who wait look again, also where it cannot be written: what this process
+    /// knows is true all the same, and a full disk must not keep anything from being stopped and removed.
     fn save(&self, id: &ContainerId) -> Result<(), Error> {
-        let record = self.record(id);
-        if let Some(record) = record {
-            self.store.write_container(&record)?;
-        }
+        let written = self.record(id).map(|record| self.store.write_container(&record));
         self.touch();
-        Ok(())
+        Ok(written.transpose().map(drop)?)
     }
 
     fn record(&self, id: &ContainerId) -> Option<Container> {

@@ -6,10 +6,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use ipnet::Ipv4Net;
+
 use super::container::Making;
 use super::{Engine, Error, now_ns};
 use crate::event::{Action, Event, Kind};
-use crate::network::addresses::{Leases, choose_subnet, taken_by_host};
+use crate::network::addresses::{Leases, choose_subnet, subnet_of, taken_by_host};
 use crate::network::dns::HostResolv;
 use crate::network::spec::{Attachment, NetworkSpec};
 use crate::network::{Limit, Networks};
@@ -107,9 +109,37 @@ impl Engine {
         Ok(())
     }
 
+    /// The subnet of a network as the addresses of its containers tell it.
+    fn used_subnet(&self, network: &str) -> Option<Ipv4Net> {
+        let project = self.project.borrow();
+        let mut places = project.entries.values().flat_map(|entry| &entry.record.attachments);
+        subnet_of(places.find(|place| place.network == network)?.address)
+    }
+
+    /// What a network was whose record is lost, as a place on it and the wish tell.
+    pub(super) fn forgotten_network(&self, place: &Attachment) -> Option<observed::Network> {
+        let project = self.project.borrow();
+        let wish = project.desired.as_ref().and_then(|desired| desired.networks.get(&place.network));
+        let subnet = wish.and_then(|wish| wish.subnet).or_else(|| subnet_of(place.address))?;
+        let leases = Leases::new(subnet, None, wish.and_then(|wish| wish.gateway)).ok()?;
+        let spec = NetworkSpec {
+            name: place.network.clone(),
+            subnet: leases.subnet(),
+            gateway: leases.gateway(),
+            // Rather without a way out than with one that was not wanted.
+            internal: wish.is_none_or(|wish| wish.internal),
+            mtu: wish.and_then(|wish| wish.mtu).unwrap_or(MTU),
+        };
+        let labels = wish.map(|wish| wish.labels.clone()).unwrap_or_default();
+        // Without a wish it fits none, and the next `up` makes it anew.
+        let fingerprint = wish.map(|wish| wish.fingerprint.clone()).unwrap_or_default();
+        Some(observed::Network { spec, labels, fingerprint, alive: false })
+    }
+
     /// Chooses what the wish leaves open.
     fn design(&self, wish: &desired::Network) -> Result<observed::Network, Error> {
-        let subnet = match wish.subnet {
+        // Where its record was lost, containers have addresses on it.
+        let subnet = match wish.subnet.or_else(|| self.used_subnet(&wish.name)) {
             Some(subnet) => subnet,
             None => {
                 let mut taken = taken_by_host()?;
@@ -147,7 +177,8 @@ impl Engine {
         self.wires.leases.borrow_mut().remove(name);
         self.link.drop_key(network_key(name))?;
         let known = self.project.borrow_mut().networks.shift_remove(name);
-        self.save_networks()?;
+        // Where the disk is full it is remembered a while longer, as one that does not live.
+        let _ = self.save_networks();
         if known.is_some() {
             self.tell_network(name, Action::Destroy);
         }
@@ -155,9 +186,9 @@ impl Engine {
     }
 
     pub(super) fn save_networks(&self) -> Result<(), Error> {
-        self.store.write_networks(&self.project.borrow().networks)?;
+        let written = self.store.write_networks(&self.project.borrow().networks);
         self.touch();
-        Ok(())
+        Ok(written?)
     }
 
     fn tell_network(&self, name: &str, action: Action) {

@@ -29,24 +29,46 @@ pub fn observe(
     store: &Store,
     endings: impl Fn(&Container) -> Option<Ended>,
 ) -> Result<Observed, files::Error> {
-    let mut containers = store.containers()?;
-    for container in &mut containers {
-        if !lives(container) {
-            settle(container, endings(container));
-        }
+    let mut containers = Vec::new();
+    for container in store.containers()? {
+        containers.extend(judge(store, container, &endings)?);
     }
     let mut networks = store.networks()?;
-    let keeper = keeper(store.paths(), store.project())?.is_some_and(|keeper| keeper.is_alive());
+    let keeper = store.keeper()?.is_some_and(|keeper| keeper.is_alive());
     for network in networks.values_mut() {
         // A network lives as long as a keeper holds its namespace.
         network.alive &= keeper;
     }
-    Ok(Observed { containers, networks, volumes: volumes(store.paths())? })
+    Ok(Observed { containers, networks, volumes: volumes(store.paths())?, damage: store.damage() })
 }
 
-/// Returns who the keeper of a project is or was.
-pub fn keeper(paths: &Paths, project: &str) -> Result<Option<Identity>, files::Error> {
-    files::read_record(&paths.keeper_record(project), 1)
+/// Looks what has become of a container; `None` when it was removed meanwhile.
+fn judge(
+    store: &Store,
+    container: Container,
+    endings: &impl Fn(&Container) -> Option<Ended>,
+) -> Result<Option<Container>, files::Error> {
+    let mut container = container;
+    loop {
+        if lives(&container) {
+            return Ok(Some(container));
+        }
+        let ended = endings(&container);
+        if ended.is_none() {
+            // The supervisor takes the ending out of the journal when it has written it into the record, which may have
+            // been after we read that one and before we read the other.
+            match store.container(&container.id)? {
+                None => return Ok(None),
+                Some(now) if now != container => {
+                    container = now;
+                    continue;
+                }
+                Some(_) => {}
+            }
+        }
+        settle(&mut container, ended);
+        return Ok(Some(container));
+    }
 }
 
 /// Returns false for a container that is recorded as running but whose process is gone.
@@ -125,6 +147,33 @@ mod tests {
     fn running(identity: Identity) -> State {
         let Identity { pid, start_time, boot_id } = identity;
         State::Running { pid, start_time, boot_id, since_ns: 5, paused: false }
+    }
+
+    #[test]
+    fn an_ending_that_moves_from_the_journal_to_the_record_meanwhile_is_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::new(paths(directory.path()), "p");
+        let own = Identity::own().expect("proc");
+        let gone = Identity { start_time: own.start_time + 1, ..own };
+        let runs = container("aa", "aa", running(gone));
+        files::make_private_dir(&store.directory(&runs.id)).expect("made");
+        store.write_container(&runs).expect("written");
+        let exited = State::Exited { code: Some(3), since_ns: 9, oom: false, error: None };
+        // The supervisor writes the record and empties the journal between our two looks.
+        let observed = observe(&store, |_| {
+            let ended = Container { state: exited.clone(), ..runs.clone() };
+            store.write_container(&ended).expect("written");
+            None
+        });
+        assert_eq!(observed.expect("read").containers[0].state, exited);
+        let removed = observe(&store, |_| None).expect("read");
+        assert_eq!(removed.containers.len(), 1);
+        store.write_container(&runs).expect("written");
+        let observed = observe(&store, |_| {
+            store.remove(&runs.id).expect("removed");
+            None
+        });
+        assert_eq!(observed.expect("read").containers, []);
     }
 
     #[test]

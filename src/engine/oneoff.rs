@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::bytes::random_hex;
 use super::caller::{Caller, Say};
 use super::container::{Making, Streams};
-use super::exec::set_window;
+use super::exec::{end_asked_for, set_window};
 use super::execute::Wording;
 use super::request::{HandedPort, Run};
 use super::turn::{Patience, Turn};
@@ -34,15 +34,76 @@ impl Engine {
     ) -> Result<i32, Report> {
         // Before the turn: what the request before us gives back is for us.
         let _spare = self.keep_spare(ports);
-        let turn = self.turns.take(caller, Patience::Waits).await;
-        let Run { service: name, no_dependencies, tty, interactive, detach, window, remove, .. } = run;
+        let (tty, detach, window, remove) = (run.tty, run.detach, run.window, run.remove);
+        let turn = tokio::select! {
+            biased;
+            turn = self.turns.take(caller, Patience::Waits) => turn,
+            signal = end_asked_for(&mut signals, caller), if !detach => return Ok(128 + signal),
+        };
+        let mut begun = None;
+        let mut early = None;
+        let result = {
+            let work = self.begin_oneoff(caller, &turn, run, streams, &mut begun);
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    biased;
+                    result = &mut work => break result,
+                    signal = end_asked_for(&mut signals, caller), if early.is_none() && !detach => {
+                        early = Some(signal);
+                        turn.call_off(caller);
+                    }
+                    () = self.abort_slow_starts(None), if early.is_some() => {}
+                }
+            }
+        };
+        drop(turn);
+        let (id, container_name) = match (result, early, begun) {
+            (Ok(()), _, Some(made)) => made,
+            (Err(error), _, made) => {
+                if let Some((id, _)) = made.filter(|_| remove) {
+                    self.remove(&id, true, caller).await?;
+                }
+                return early.map_or(Err(error), |signal| Ok(128 + signal));
+            }
+            (Ok(()), early, None) => return Ok(early.map_or(255, |signal| 128 + signal)),
+        };
+        if let Some(signal) = early {
+            // It began in the moment in which it was to be aborted.
+            self.signal(&id, signal)?;
+        }
+        if let Some(terminal) = self.take_terminal(&id, tty && !detach) {
+            set_window(&terminal, window);
+            caller.say(Say::Terminal(terminal));
+        }
+        caller.say(Say::Started { container: id.0.clone(), name: container_name });
+        if detach {
+            return Ok(0);
+        }
+        let code = self.attend(&id, caller, &mut signals).await?;
+        if remove {
+            self.remove(&id, true, caller).await?;
+        }
+        Ok(code)
+    }
+
+    /// Makes ready what a one-off container needs, makes it and starts it. `begun` tells of it as soon as it exists.
+    async fn begin_oneoff(
+        self: &Rc<Self>,
+        caller: &Caller,
+        turn: &Turn,
+        run: Run,
+        streams: Vec<OwnedFd>,
+        begun: &mut Option<(ContainerId, String)>,
+    ) -> Result<(), Report> {
+        let Run { service: name, no_dependencies, tty, interactive, detach, remove, .. } = run;
         let mut service = run
             .desired
             .services
             .get(&name)
             .cloned()
             .ok_or_else(|| Error::NoService { service: name.clone() })?;
-        self.prepare_ground(caller, &turn, &run.desired, &service, no_dependencies).await?;
+        self.prepare_ground(caller, turn, &run.desired, &service, no_dependencies).await?;
         service.spec.tty = tty;
         service.spec.stdin_open = interactive && tty;
         service.volumes.extend(run.volumes);
@@ -68,6 +129,7 @@ impl Engine {
             remove,
         };
         let id = self.create(making).await?;
+        *begun = Some((id.clone(), container_name));
         if let Some(entry) = self.project.borrow_mut().entries.get_mut(&id) {
             entry.awaited = !detach;
         }
@@ -78,27 +140,10 @@ impl Engine {
             }
             _ => Streams::default(),
         };
-        let started = self.start(&id, streams, caller).await;
-        drop(turn);
-        if let Err(error) = started {
-            if remove {
-                self.remove(&id, true, caller).await?;
-            }
-            return Err(error.into());
+        if let Some(who) = turn.called_off().now() {
+            return Err(Error::CalledOff { who }.into());
         }
-        if let Some(terminal) = self.take_terminal(&id, tty && !detach) {
-            set_window(&terminal, window);
-            caller.say(Say::Terminal(terminal));
-        }
-        caller.say(Say::Started { container: id.0.clone(), name: container_name });
-        if detach {
-            return Ok(0);
-        }
-        let code = self.attend(&id, caller, &mut signals).await?;
-        if remove {
-            self.remove(&id, true, caller).await?;
-        }
-        Ok(code)
+        Ok(self.start(&id, streams, caller).await?)
     }
 
     /// Waits for the end of a one-off container and passes signals on.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
@@ -22,6 +23,10 @@ use crate::sys::net;
 /// So much is moved before other tasks get a turn: a container that prints without end must not stop the rest.
 const AT_A_TIME: usize = 8 << 20;
 
+/// How long what a process left behind may take: longer only where one outside of its namespace has its pipe and prints
+/// on, or the disk does not answer. Nobody's stop waits for that.
+const LAST: Duration = Duration::from_secs(10);
+
 /// The output of a running container.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -33,9 +38,12 @@ impl Output {
     /// Brings in what is left, once the process has ended: all its writers are dead then.
     pub async fn finish(self) {
         self.ended.send_replace(true);
-        for task in self.tasks {
+        let end = tokio::time::Instant::now() + LAST;
+        for mut task in self.tasks {
             // A task that panicked has nothing left to bring.
-            let _ = task.await;
+            if tokio::time::timeout_at(end, &mut task).await.is_err() {
+                task.abort();
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub lifecycle: Lifecycle,
     /// A request waits for its end and will remove it.
     pub awaited: bool,
+    /// When its last run began, in nanoseconds since the Unix epoch; 0 when an earlier process of ours saw that.
+    pub began_ns: i64,
     /// What the last probe said.
     pub last_probe: Vec<String>,
 }
@@ -84,6 +86,7 @@ impl Entry {
             timer: None,
             sockets: Vec::new(),
             awaited: false,
+            began_ns: 0,
             last_probe: Vec::new(),
         }
     }

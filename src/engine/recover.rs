@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::link::{Link, Started, Told};
@@ -51,6 +51,7 @@ impl Engine {
             history: RefCell::default(),
             changes: watch::channel(0).0,
             execs: Cell::new(0),
+            unsaid: RefCell::default(),
         });
         engine.recover().await?;
         // From here on; what was told meanwhile waits in the channel.
@@ -73,7 +74,7 @@ impl Engine {
 
     async fn recover(self: &Rc<Self>) -> Result<(), Error> {
         self.store.sweep()?;
-        let records = self.store.containers()?;
+        let mut records = self.store.containers()?;
         let networks = self.store.networks()?;
         let keys = self.link.keys().await?;
         let processes = self.link.processes().await?;
@@ -87,18 +88,64 @@ impl Engine {
             }
             project.networks = networks;
         }
+        self.unsaid.replace(self.store.damage());
+        self.end_the_unknown(&mut records, &processes)?;
         self.recover_networks(&records, &keys).await?;
         let exits = keeper_journal::read(&self.store.paths().journal(self.name())).unwrap_or_default();
         for record in records {
             self.recover_container(record, &keys, &processes, &exits).await?;
         }
         self.drop_litter(&keys)?;
+        if !self.unsaid.borrow().is_empty() {
+            self.mend();
+        }
         self.touch();
         Ok(())
     }
 
+    /// Ends and removes what has no record (any more) that says what it is: nobody could do it later.
+    fn end_the_unknown(&self, records: &mut Vec<Container>, processes: &[Running]) -> Result<(), Error> {
+        let known = |id: &str| self.project.borrow().entries.contains_key(&ContainerId(id.to_owned()));
+        for process in processes {
+            let is_container = process.kind == crate::keeper::message::Kind::Container;
+            if !is_container || known(&process.id) {
+                continue;
+            }
+            let boot_id = boot_id().unwrap_or_default();
+            let identity = Identity { pid: process.pid, start_time: process.start_time, boot_id };
+            let opened = Pid::from_raw(process.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+            // Looked at after opening: the number may be another's by now.
+            if let Some(Ok(opened)) = opened.filter(|_| identity.is_alive()) {
+                // It may have ended in this moment.
+                let _ = pidfd_send_signal(opened, Signal::KILL);
+            }
+        }
+        for record in records.iter().filter(|record| !known(&record.id.0)) {
+            self.store.remove(&record.id)?;
+        }
+        records.retain(|record| known(&record.id.0));
+        Ok(())
+    }
+
+    /// Writes records anew that were found damaged.
+    fn mend(&self) {
+        let ids: Vec<ContainerId> = self.project.borrow().entries.keys().cloned().collect();
+        for id in ids {
+            // Those that cannot be written now are passed over again.
+            let _ = self.save(&id);
+        }
+        let _ = self.save_networks();
+    }
+
     async fn recover_networks(self: &Rc<Self>, records: &[Container], keys: &[String]) -> Result<(), Error> {
-        let known = self.project.borrow().networks.clone();
+        let mut known = self.project.borrow().networks.clone();
+        for place in records.iter().flat_map(|record| &record.attachments) {
+            if !known.contains_key(&place.network)
+                && let Some(network) = self.forgotten_network(place)
+            {
+                known.insert(place.network.clone(), network);
+            }
+        }
         for (name, mut network) in known {
             self.wires.remember(&network.spec, records)?;
             let key = network_key(&name);
@@ -146,7 +193,7 @@ impl Engine {
                         let keys = self.link.keys().await?;
                         self.take_over(&record, &process, &keys).await?;
                     }
-                    None => self.settle_unknown(&id, &record)?,
+                    None => self.settle_unknown(&id, &record),
                     Some(exit) => {
                         let process = Running {
                             id: id.0.clone(),
@@ -192,14 +239,15 @@ impl Engine {
     }
 
     /// It ended, and nobody knows how: the keeper died before, or the machine was restarted.
-    fn settle_unknown(&self, id: &ContainerId, record: &Container) -> Result<(), Error> {
+    fn settle_unknown(&self, id: &ContainerId, record: &Container) {
         let mut settled = record.clone();
         observe::settle(&mut settled, None);
         settled.ports.clear();
         if let Some(entry) = self.project.borrow_mut().entries.get_mut(id) {
             *entry = Entry::new(settled, (*entry.config).clone());
         }
-        self.save(id)
+        // A record that cannot be written now is settled again by the next who reads it.
+        let _ = self.save(id);
     }
 
     /// Goes on with a container that runs, or has just ended and left output behind.
@@ -268,7 +316,14 @@ impl Engine {
             .entries
             .get(id)
             .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
+        // A network that nobody knows any more has gone with its namespace: the next `up` finds it lost.
+        let connected = {
+            let project = self.project.borrow();
+            let alive = |name: &String| project.networks.get(name).is_some_and(|network| network.alive);
+            record.attachments.iter().all(|place| alive(&place.network))
+        };
         if own
+            && connected
             && keys.contains(&namespace_key(id))
             && let Some(namespace) = self.link.get(&namespace_key(id)).await?
         {

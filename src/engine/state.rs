@@ -7,19 +7,24 @@
 //! | `containers/ID/config.json` | what a container was made from; never changes | when it is made |
 //! | `containers/ID/state.json` | what it does now ([`Container`]) | at each change |
 //!
-//! Each is replaced at once and bears a format. A container exists from the moment that its `state.json` stands, which is
+//! Each is replaced at once and bears a format. None is synced, so a loss of power may leave it torn or empty: a damaged one
+//! is passed over as if it were not there, and [`Store::damage`] names it. A container whose `state.json` is damaged is taken
+//! as it was made, which `config.json` tells: its files are all that a user would miss. A container exists from the moment that its `state.json` stands, which is
 //! the last thing written when it is made and the first thing removed when it goes: a directory without one is litter of
 //! a crash and is swept by [`Store::sweep`].
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::host::files::{self, Durability, failed};
 use crate::host::paths::Paths;
+use crate::host::process::Identity;
 use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::{Container, Network};
 use crate::runtime::spec::{ContainerId, ContainerSpec};
@@ -43,6 +48,9 @@ pub struct Config {
     /// Remove it when it has ended (`run --rm`).
     #[serde(default)]
     pub remove: bool,
+    /// Its record as it was when it was made, for the case that the one which follows its life is damaged.
+    #[serde(default)]
+    pub made: Option<Container>,
 }
 
 /// The records of one project.
@@ -50,6 +58,7 @@ pub struct Config {
 pub struct Store {
     paths: Paths,
     project: String,
+    damage: Arc<Mutex<Vec<String>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,7 +69,48 @@ struct Networks {
 impl Store {
     /// Names the records of a project; touches no disk.
     pub fn new(paths: Paths, project: &str) -> Store {
-        Store { paths, project: project.to_owned() }
+        Store { paths, project: project.to_owned(), damage: Arc::default() }
+    }
+
+    /// Takes out what was found damaged since the last call, each a sentence without a full stop.
+    pub fn damage(&self) -> Vec<String> {
+        std::mem::take(&mut *self.damage.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads a record; a damaged one is noted and not there.
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, files::Error> {
+        match files::read_record(path, FORMAT) {
+            Err(files::Error::Damaged { path, source }) => {
+                let text = format!("`{}` is damaged ({source}) and is passed over", path.display());
+                let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+                if !damage.contains(&text) {
+                    damage.push(text);
+                }
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Writes a record. Makes its directory again where somebody has removed it under a project that runs, and on a full
+    /// disk takes the place of the old one.
+    fn write<T: Serialize>(&self, path: &Path, content: &T) -> Result<(), files::Error> {
+        let write = || files::write_record(path, FORMAT, content, Durability::Crash);
+        match write() {
+            Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                files::make_private_dir(path.parent().unwrap_or(path))?;
+                write()
+            }
+            Err(error) if files::is_full(&error) => {
+                files::overwrite_record(path, FORMAT, content).map_err(|_| error)
+            }
+            other => other,
+        }
+    }
+
+    /// Reads who the project's keeper is or was.
+    pub fn keeper(&self) -> Result<Option<Identity>, files::Error> {
+        self.read(&self.paths.keeper_record(&self.project))
     }
 
     /// The project's name.
@@ -85,12 +135,12 @@ impl Store {
 
     /// Reads the last wish.
     pub fn desired(&self) -> Result<Option<Desired>, files::Error> {
-        files::read_record(&self.paths.desired(&self.project), FORMAT)
+        self.read(&self.paths.desired(&self.project))
     }
 
     /// Remembers a wish.
     pub fn write_desired(&self, desired: &Desired) -> Result<(), files::Error> {
-        files::write_record(&self.paths.desired(&self.project), FORMAT, desired, Durability::Crash)
+        self.write(&self.paths.desired(&self.project), desired)
     }
 
     fn networks_path(&self) -> PathBuf {
@@ -99,50 +149,51 @@ impl Store {
 
     /// Reads which networks were made.
     pub fn networks(&self) -> Result<IndexMap<String, Network>, files::Error> {
-        let record = files::read_record::<Networks>(&self.networks_path(), FORMAT)?;
+        let record = self.read::<Networks>(&self.networks_path())?;
         Ok(record.map(|record| record.networks).unwrap_or_default())
     }
 
     /// Remembers which networks were made.
     pub fn write_networks(&self, networks: &IndexMap<String, Network>) -> Result<(), files::Error> {
         let record = Networks { networks: networks.clone() };
-        files::write_record(&self.networks_path(), FORMAT, &record, Durability::Crash)
+        self.write(&self.networks_path(), &record)
     }
 
     /// Reads what a container was made from.
     pub fn config(&self, id: &ContainerId) -> Result<Option<Config>, files::Error> {
-        files::read_record(&self.directory(id).join("config.json"), FORMAT)
+        self.read(&self.directory(id).join("config.json"))
     }
 
     /// Remembers what a container is made from.
     pub fn write_config(&self, config: &Config) -> Result<(), files::Error> {
         let path = self.directory(&config.spec.id).join("config.json");
-        files::write_record(&path, FORMAT, config, Durability::Crash)
+        self.write(&path, config)
     }
 
     /// Reads what a container does; `None` where there is no such container.
     pub fn container(&self, id: &ContainerId) -> Result<Option<Container>, files::Error> {
-        files::read_record(&self.state_path(id), FORMAT)
+        let path = self.state_path(id);
+        match self.read(&path)? {
+            // A damaged record is one; without any there is no container.
+            None if path.exists() => Ok(self.config(id)?.and_then(|config| config.made)),
+            record => Ok(record),
+        }
     }
 
     /// Remembers what a container does.
     pub fn write_container(&self, container: &Container) -> Result<(), files::Error> {
-        files::write_record(&self.state_path(&container.id), FORMAT, container, Durability::Crash)
+        self.write(&self.state_path(&container.id), container)
     }
 
     fn state_path(&self, id: &ContainerId) -> PathBuf {
         self.directory(id).join("state.json")
     }
 
-    /// Reads all containers, the oldest first. Those whose record is damaged are left out: they are litter.
+    /// Reads all containers, the oldest first.
     pub fn containers(&self) -> Result<Vec<Container>, files::Error> {
         let mut found = Vec::new();
         for id in self.ids()? {
-            match self.container(&id) {
-                Ok(container) => found.extend(container),
-                Err(files::Error::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            found.extend(self.container(&id)?);
         }
         found.sort_by(|a, b| (a.created_ns, &a.name).cmp(&(b.created_ns, &b.name)));
         Ok(found)
@@ -164,14 +215,16 @@ impl Store {
         remove_tree(&self.directory(id))
     }
 
-    /// Removes what a crash left: container directories without a (whole) record.
+    /// Removes what a crash left: container directories without a record that says what they are.
     pub fn sweep(&self) -> Result<(), files::Error> {
         for id in self.ids()? {
-            match self.container(&id) {
-                Ok(Some(_))
-                | Err(files::Error::Newer { .. } | files::Error::Io { .. } | files::Error::NotOurs { .. }) => {
-                }
-                Ok(None) | Err(files::Error::Damaged { .. }) => remove_tree(&self.directory(&id))?,
+            let known = match self.container(&id) {
+                Ok(container) => container.is_some(),
+                // One that cannot be read is not judged.
+                Err(_) => true,
+            };
+            if !known {
+                remove_tree(&self.directory(&id))?;
             }
         }
         Ok(())

@@ -103,6 +103,13 @@ impl Turns {
 }
 
 impl Turn {
+    /// Calls off what the one who has this turn waits for itself.
+    pub fn call_off(&self, caller: &Caller) {
+        if let Some((_, call_off)) = &self.holder.borrow().who {
+            call_off.send_replace(Some(caller.who.clone()));
+        }
+    }
+
     /// For those who wait during this turn.
     pub fn called_off(&self) -> CalledOff {
         self.called_off.clone()

@@ -68,6 +68,17 @@ impl Engine {
         self.execute(caller, &plan, &before, turn.called_off(), wording).await
     }
 
+    /// Waits for the turn of a request that puts an end to things. Starts that do not come to an end by themselves
+    /// within a grace do not hold it up.
+    async fn turn_to_end(&self, caller: &Caller, grace: Option<Duration>) -> Turn {
+        let turn = self.turns.take(caller, Patience::CallsOff);
+        tokio::select! {
+            biased;
+            turn = turn => turn,
+            () = self.abort_slow_starts(grace) => std::future::pending().await,
+        }
+    }
+
     /// Starts containers that exist.
     pub async fn start_services(
         self: &Rc<Self>,
@@ -89,7 +100,7 @@ impl Engine {
         services: &[String],
         grace: Option<Duration>,
     ) -> Result<(), Report> {
-        let turn = self.turns.take(caller, Patience::CallsOff).await;
+        let turn = self.turn_to_end(caller, grace).await;
         let work = |present: &Observed, wish: Option<&Desired>| {
             plan::stop(present, wish, services, milliseconds(grace))
         };
@@ -124,7 +135,7 @@ impl Engine {
 
     /// Takes the project down, or some of its services.
     pub async fn down(self: &Rc<Self>, caller: &Caller, what: &Down) -> Result<(), Report> {
-        let turn = self.turns.take(caller, Patience::CallsOff).await;
+        let turn = self.turn_to_end(caller, what.grace).await;
         let what = plan::Down {
             services: &what.services,
             volumes: what.volumes,
@@ -178,7 +189,7 @@ impl Engine {
     async fn kill_one(self: &Rc<Self>, id: &ContainerId, signal: i32) -> Result<(), Error> {
         let stop_signal = self.project.borrow().entries.get(id).map(|entry| entry.config.spec.stop_signal);
         if lifecycle::ends(signal, stop_signal.unwrap_or(libc::SIGTERM)) {
-            self.stand_still(id)?;
+            self.stand_still(id);
         }
         if signal != libc::SIGKILL {
             return self.signal(id, signal);

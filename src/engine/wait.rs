@@ -245,9 +245,10 @@ impl Engine {
         }
     }
 
-    /// The end of a container's log, as evidence.
+    /// The end of what a container has printed in its last run, as evidence.
     pub(super) fn last_lines(&self, container: &Container) -> Vec<String> {
-        let window = Window { tail: Some(EVIDENCE), ..Window::default() };
+        let since_ns = self.project.borrow().entries.get(&container.id).map(|entry| entry.began_ns);
+        let window = Window { tail: Some(EVIDENCE), since_ns, ..Window::default() };
         let mut lines = Vec::new();
         if let State::Exited { error: Some(error), .. } = &container.state {
             lines.push(error.clone());

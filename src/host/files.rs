@@ -138,9 +138,31 @@ pub fn write_record<T: Serialize>(
     content: &T,
     durability: Durability,
 ) -> Result<(), Error> {
-    let bytes = serde_json::to_vec(&Versioned { format, content })
-        .map_err(|source| Error::Damaged { path: path.to_owned(), source })?;
-    write(path, &bytes, durability)
+    write(path, &encode(path, format, content)?, durability)
+}
+
+fn encode<T: Serialize>(path: &Path, format: u32, content: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(&Versioned { format, content })
+        .map_err(|source| Error::Damaged { path: path.to_owned(), source })
+}
+
+/// Returns whether a disk, or the user's share of it, is full.
+pub fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. }
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+}
+
+/// Writes a record over an old one, in the room which that has on the disk: for a full disk, where no second file can
+/// stand beside it. A crash in between leaves it damaged.
+pub fn overwrite_record<T: Serialize>(path: &Path, format: u32, content: &T) -> Result<(), Error> {
+    let bytes = encode(path, format, content)?;
+    let wrap = || failed("write", path);
+    let mut file = fs::OpenOptions::new().write(true).open(path).map_err(wrap())?;
+    // st_blocks counts in 512 bytes (stat(2)).
+    if file.metadata().map_err(wrap())?.blocks() * 512 < bytes.len() as u64 {
+        return Err(wrap()(io::ErrorKind::StorageFull.into()));
+    }
+    file.write_all(&bytes).and_then(|()| file.set_len(bytes.len() as u64)).map_err(wrap())
 }
 
 /// Reads a record, or `None` where there is none. Formats above `known` are refused.
@@ -177,6 +199,21 @@ mod tests {
         assert_eq!(read_record(&path, 2).expect("read"), Some(thing));
         let error = read_record::<Thing>(&path, 1).expect_err("newer");
         assert!(matches!(error, Error::Newer { found: 2, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_record_is_overwritten_only_in_the_room_that_it_has() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("thing.json");
+        let thing = |length| Thing { name: "a".repeat(length) };
+        assert!(overwrite_record(&path, 1, &thing(1)).is_err(), "there is none");
+        write_record(&path, 1, &thing(100), Durability::Crash).expect("written");
+        File::open(&path).expect("there").sync_all().expect("blocks are given when it is written out");
+        overwrite_record(&path, 1, &thing(50)).expect("less room");
+        assert_eq!(read_record(&path, 1).expect("read"), Some(thing(50)));
+        let error = overwrite_record(&path, 1, &thing(1 << 20)).expect_err("more room");
+        assert!(is_full(&error));
+        assert_eq!(read_record(&path, 1).expect("read"), Some(thing(50)));
     }
 
     #[test]

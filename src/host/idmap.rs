@@ -63,6 +63,32 @@ pub fn granted(text: &str, user: &str, uid: u32) -> Vec<Granted> {
         .collect()
 }
 
+/// How many ids an administrator usually gives to a user (login.defs(5), SUB_UID_COUNT).
+const USUAL_COUNT: u32 = 65536;
+
+/// Returns the first and last id of a range that none of the texts of subuid(5) and subgid(5) grants to anybody, from
+/// where distributions begin (SUB_UID_MIN).
+pub fn free_range(texts: &[&str]) -> (u32, u32) {
+    let taken: Vec<(u32, u32)> = texts
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter_map(|line| {
+            let mut fields = line.trim().split(':').skip(1).map(|field| field.trim().parse::<u32>());
+            let (first, count) = (fields.next()?.ok()?, fields.next()?.ok()?);
+            Some((first, first.saturating_add(count.saturating_sub(1))))
+        })
+        .collect();
+    let mut first: u32 = 100_000;
+    loop {
+        let last = first.saturating_add(USUAL_COUNT - 1);
+        let meets = |(from, to): &&(u32, u32)| *from <= last && *to >= first;
+        match taken.iter().filter(meets).map(|(_, to)| *to).max() {
+            Some(to) if to < u32::MAX - USUAL_COUNT => first = to + 1,
+            _ => return (first, last),
+        }
+    }
+}
+
 impl IdMap {
     /// Maps every id of the caller's own namespace onto itself; takes `/proc/self/uid_map` and `gid_map`.
     ///
@@ -189,6 +215,14 @@ fn cut(from: Granted, first: u32, count: u32) -> Vec<Granted> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_free_range_is_one_that_nobody_has() {
+        assert_eq!(free_range(&["", ""]), (100_000, 165_535));
+        assert_eq!(free_range(&["ada:100000:65536\n", "bob:165536:65536\nbroken\n"]), (231_072, 296_607));
+        assert_eq!(free_range(&["ada:90000:20000", "eve:500000:65536"]), (110_000, 175_535));
+        assert_eq!(free_range(&["ada:150000:1"]), (150_001, 215_536));
+    }
 
     fn check_granted(text: &str, expected: &[(u32, u32)]) {
         let found: Vec<_> =

@@ -10,7 +10,7 @@
 //! | `STATE/projects/NAME/containers/ID/` | `engine`, `runtime` | `state.json`, `stdout`, `stderr`, `index`, `upper/`, `work/`, `files/` |
 //! | `RUN/NAME/` | `supervisor` | `lock`, `control.sock`, `keeper.log`, `scope-refused` (gone after a reboot) |
 //! | `RUN/userns.lock` | `host` | taken while a keeper is started |
-//! | `RUN/networks/NAME/` | `network` | leases and names of a network that projects share |
+//! | `RUN/shared.networks/NAME/` | `network` | leases and names of a network that projects share |
 //!
 //! DATA is `$XDG_DATA_HOME/rcompose` (`~/.local/share/rcompose`), STATE `$XDG_STATE_HOME/rcompose`
 //! (`~/.local/state/rcompose`), RUN `$XDG_RUNTIME_DIR/rcompose`, or `/run/rcompose` for root and
@@ -150,9 +150,9 @@ impl Paths {
         self.run.join("userns.lock")
     }
 
-    /// A network that projects share.
+    /// A network that projects share. No project is called so either.
     pub fn shared_network(&self, name: &str) -> PathBuf {
-        self.run.join("networks").join(name)
+        self.run.join("shared.networks").join(name)
     }
 }
 
@@ -194,6 +194,17 @@ mod tests {
         assert_eq!(find(&[], 1000, &[]).run(), Path::new("/tmp/rcompose-1000"));
         assert_eq!(find(&[], 1000, &["/run/user/1000"]).run(), Path::new("/run/user/1000/rcompose"));
         assert_eq!(find(&[], 0, &[]).run(), Path::new("/run/rcompose"));
+    }
+
+    #[test]
+    fn our_own_files_are_no_projects() {
+        let paths = find(&[("RCOMPOSE_HOME", "/t")], 0, &[]);
+        let is_project =
+            |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        for own in [paths.userns_lock(), paths.shared_network("n")] {
+            let first = own.strip_prefix(paths.run()).expect("below").iter().next().expect("a name");
+            assert!(!is_project(&first.to_string_lossy()), "{}", own.display());
+        }
     }
 
     #[test]

@@ -46,6 +46,11 @@ impl Identity {
     }
 }
 
+/// Sets what `ps` shows as this process's command line: one of ours with one thread, which has read its arguments.
+pub fn set_title(title: &str) -> io::Result<()> {
+    crate::sys::process::set_title(title)
+}
+
 /// Returns the id that the kernel gave to this boot.
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())

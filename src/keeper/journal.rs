@@ -62,7 +62,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes it, with its directory, and leaves out what is outdated.
+    /// Opens or makes it, with its directory, and leaves out what is outdated. Where the disk is full it stays as it is, or
+    /// nothing is written down: without a keeper nobody could stop what runs.
     pub fn open(path: &Path) -> Result<Journal, files::Error> {
         if let Some(directory) = path.parent() {
             files::make_private_dir(directory)?;
@@ -72,8 +73,14 @@ impl Journal {
         for (id, exit) in exits {
             bytes.extend(encode(&Line::Ended { id, exit }));
         }
-        files::write(path, &bytes, Durability::Crash)?;
-        let file = OpenOptions::new().append(true).mode(0o600).open(path).map_err(failed("open", path))?;
+        let open = |path: &Path| {
+            let mut options = OpenOptions::new();
+            options.append(true).create(true).mode(0o600).open(path).map_err(failed("open", path))
+        };
+        let file = match files::write(path, &bytes, Durability::Crash) {
+            Ok(()) => open(path)?,
+            Err(_) => open(path).or_else(|_| open(Path::new("/dev/null")))?,
+        };
         Ok(Journal { path: path.to_owned(), file, length: bytes.len() as u64 })
     }
 

@@ -69,6 +69,12 @@ pub enum Word {
         /// Its name.
         key: String,
     },
+    /// Kill what has not begun its program yet, and so has no pidfd that anybody knows; answered by
+    /// [`Notice::StartFailed`]. One that has begun meanwhile is told of by [`Notice::Started`] and goes on.
+    Abort {
+        /// Container or exec.
+        id: String,
+    },
     /// Which keys there are; answered by [`Notice::Keys`].
     Keys,
     /// Which processes run; answered by [`Notice::Processes`].

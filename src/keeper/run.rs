@@ -123,6 +123,8 @@ struct Starting {
     ends: Vec<(&'static str, OwnedFd)>,
     warnings: Vec<String>,
     failure: Option<(i32, String, Vec<String>)>,
+    /// It was killed on request.
+    aborted: bool,
 }
 
 struct Supervisor {
@@ -226,8 +228,9 @@ impl Keeper {
                 Ok(Heard::End | Heard::NotYet) | Err(_) => break,
             }
         }
-        // A failed one stays here until it is reaped.
+        // A failed one stays here until it is reaped; so does one that we kill, whose end looks like a program's begin.
         if starting.failure.is_none()
+            && !starting.aborted
             && let Some(starting) = self.starting.remove(&pid)
         {
             self.started(pid, starting);
@@ -295,7 +298,9 @@ impl Keeper {
 
     /// Writes down that a process never ran its program.
     fn start_failed(&mut self, pid: i32, starting: Starting) -> Notice {
-        let (code, message, hints) = starting.failure.unwrap_or_default();
+        let killed =
+            || (128 + libc::SIGKILL, "it was killed before its program began".to_owned(), Vec::new());
+        let (code, message, hints) = starting.failure.unwrap_or_else(killed);
         let exit = Exit {
             code: Some(code),
             signal: None,
@@ -445,6 +450,15 @@ impl Keeper {
             Word::Drop { key } => {
                 self.store.remove(&key);
             }
+            Word::Abort { id } => {
+                if let Some((pid, starting)) =
+                    self.starting.iter_mut().find(|(_, starting)| starting.id == id)
+                {
+                    starting.aborted = true;
+                    // Only we reap it, so the number is still its own. Reaping tells what became of it.
+                    let _ = kill(*pid, libc::SIGKILL);
+                }
+            }
             Word::Keys => self.tell(&Notice::Keys { keys: self.store.keys().cloned().collect() }, Vec::new()),
             Word::List => self.list(),
             Word::Adopt { id, process } => self.adopt(id, process),
@@ -491,7 +505,8 @@ impl Keeper {
             return self.tell(&failed(told), Vec::new());
         };
         let start_time = Identity::of(pid).map_or(0, |identity| identity.start_time);
-        let starting = Starting { id, kind, start_time, status, ends, warnings: Vec::new(), failure: None };
+        let (warnings, failure, aborted) = (Vec::new(), None, false);
+        let starting = Starting { id, kind, start_time, status, ends, warnings, failure, aborted };
         self.starting.insert(pid, starting);
     }
 

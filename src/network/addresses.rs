@@ -31,6 +31,12 @@ pub fn choose_subnet(taken: &[Ipv4Net]) -> Result<Ipv4Net, Error> {
         .ok_or(Error::SubnetsExhausted)
 }
 
+/// Returns the subnet of the pools in which an address lies.
+pub fn subnet_of(address: Ipv4Addr) -> Option<Ipv4Net> {
+    let (_, length) = POOLS.iter().find(|(pool, _)| pool.contains(&address))?;
+    Ipv4Net::new(address, *length).ok().map(|net| net.trunc())
+}
+
 /// True when two subnets have an address in common.
 pub fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
     one.contains(other) || other.contains(one)
@@ -179,6 +185,14 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_tells_its_subnet() {
+        let chosen = choose_subnet(&[]).expect("one is free");
+        let inside = Ipv4Addr::from(u32::from(chosen.network()) + 7);
+        assert_eq!(subnet_of(inside), Some(chosen));
+        assert_eq!(subnet_of(Ipv4Addr::new(10, 0, 0, 1)), None);
+    }
 
     fn net(text: &str) -> Ipv4Net {
         text.parse().expect("a subnet")

@@ -38,7 +38,8 @@ pub fn call_if_there(
     talk(session, client, request, Vec::new()).map(Some)
 }
 
-fn talk(
+/// Asks on a connection, passes on what is told meanwhile, and returns the answer.
+pub(super) fn talk(
     session: &Session<'_>,
     client: Client,
     request: Request,

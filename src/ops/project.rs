@@ -11,6 +11,7 @@ use crate::compose;
 pub use crate::compose::{Project, Switches};
 use crate::plan::desired::Desired;
 use crate::report::{Exit, Report};
+use crate::volume;
 
 /// What the command line and the environment say about the project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -229,7 +230,20 @@ pub fn volume_directory(session: &Session<'_>, name: &str) -> PathBuf {
     session.paths.volume(name).join("data")
 }
 
-/// Volumes of a project: those that its files declare, and those that its containers use.
+/// Anonymous volumes of a project that no container of it has any more: a `down` without `-v` has left them.
+pub fn left_behind(session: &Session<'_>, project: &str, observed: &Observed) -> Result<Vec<String>, Report> {
+    let used: BTreeSet<&String> =
+        observed.containers.iter().flat_map(|container| container.anonymous_volumes.values()).collect();
+    let all = volume::list(session.paths).map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    let of_project = all.into_iter().filter(|volume| {
+        let owner = volume.spec.labels.get(volume::PROJECT);
+        volume.spec.anonymous && owner.is_some_and(|owner| owner == project)
+    });
+    let names = of_project.map(|volume| volume.spec.name);
+    Ok(names.filter(|name| !used.contains(name)).collect())
+}
+
+/// Volumes of a project: those that its files declare, those that its containers use, and anonymous ones that were left.
 pub fn volumes(session: &Session<'_>, found: &Found, services: &[String]) -> Result<Vec<String>, Report> {
     let observed = status::observed(session, &found.name)?;
     let mut names: BTreeSet<String> = BTreeSet::new();
@@ -238,6 +252,7 @@ pub fn volumes(session: &Session<'_>, found: &Found, services: &[String]) -> Res
         names.extend(
             declared.map(|volume| volume.name.clone()).filter(|name| observed.volumes.contains(name)),
         );
+        names.extend(left_behind(session, &found.name, &observed)?);
     }
     for container in &observed.containers {
         if services.is_empty() || services.contains(&container.service) {

@@ -7,7 +7,7 @@ use super::desired::{desired, placed};
 use super::process::Pumps;
 use super::project::{self, Project};
 use super::up::{Build, Options as UpOptions, PullPolicy};
-use super::{Session, images, ports, process, status, verbs};
+use super::{Session, images, ports, process, status, up, verbs};
 use crate::api::client::Client;
 use crate::api::message::{Request, Run};
 use crate::compose;
@@ -101,15 +101,16 @@ fn start(
         return Err(Report::new(Exit::Failure, format!("no such service: {}", options.service)));
     };
     change(service, changes, project)?;
-    let up = UpOptions {
+    let fetch = UpOptions {
         pull: options.pull,
         quiet_pull: options.quiet_pull,
         build: options.build,
         ..UpOptions::default()
     };
     let services: Vec<&Service> = chosen.services.values().collect();
-    let (images, _lease) = images::ensure_all(session, &chosen, &services, &up)?;
+    let (images, _lease) = images::ensure_all(session, &chosen, &services, &fetch)?;
     let desired = desired(session, &chosen, &images)?;
+    up::name_the_powerful(session, desired.services.get(&options.service).into_iter());
     if options.remove_orphans {
         let found = project::Found { name: project.name.clone(), project: Some(project.clone()) };
         verbs::remove_orphans(session, &found)?;

@@ -4,13 +4,75 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Session;
+use super::call::{connect_if_there, talk};
 use super::observed::{Container, Health, Observed, State};
+use crate::api::client::Client;
+use crate::api::message::{Reply, Request};
 use crate::api::read;
 use crate::report::{Exit, Report};
+use crate::supervisor::{lost, spawn};
 
-/// Reads what exists of a project; of an unknown one nothing does.
+/// Reads what exists of a project; of an unknown one nothing does. Where records are damaged or gone and a supervisor
+/// lives, it is asked.
 pub fn observed(session: &Session<'_>, project: &str) -> Result<Observed, Report> {
-    read::observed(session.paths, project)
+    let read = read::observed(session.paths, project)?;
+    read.damage.iter().for_each(|text| session.ears.warning(text));
+    let doubtful = is_nothing(&read) || !read.damage.is_empty();
+    if !doubtful || !session.paths.control_socket(project).exists() {
+        return Ok(read);
+    }
+    let told = match connect_if_there(session, project) {
+        Ok(Some(client)) => asked(session, project, client, &read),
+        Ok(None) => Ok(None),
+        Err(report) => Err(report),
+    };
+    match told {
+        Ok(told) => Ok(told.unwrap_or(read)),
+        Err(report) => {
+            // What was read is better than nothing.
+            session.ears.warning(&report.to_string());
+            Ok(read)
+        }
+    }
+}
+
+/// The same, and a project is found of which nothing on disk tells any more.
+pub fn observed_or_lost(session: &Session<'_>, project: &str) -> Result<Observed, Report> {
+    let read = observed(session, project)?;
+    if !is_nothing(&read) {
+        return Ok(read);
+    }
+    match spawn::connect_to_lost(session.paths, project, session.who)? {
+        Some(client) => Ok(asked(session, project, client, &read)?.unwrap_or(read)),
+        None => Ok(read),
+    }
+}
+
+fn is_nothing(observed: &Observed) -> bool {
+    observed.containers.is_empty() && observed.networks.is_empty()
+}
+
+/// What a supervisor knows, where that is more than what was read.
+fn asked(
+    session: &Session<'_>,
+    project: &str,
+    client: Client,
+    read: &Observed,
+) -> Result<Option<Observed>, Report> {
+    let Reply::Status { observed } = talk(session, client, Request::Status, Vec::new())? else {
+        return Ok(None);
+    };
+    if is_nothing(&observed) {
+        return Ok(None);
+    }
+    if is_nothing(read) && read.damage.is_empty() {
+        let place = session.paths.project(project);
+        session.ears.warning(&format!(
+            "project `{project}` runs, but its records are gone from `{}`; `rcompose -p {project} down` ends it",
+            place.display()
+        ));
+    }
+    Ok(Some(*observed))
 }
 
 /// A project in a list.
@@ -30,6 +92,16 @@ pub fn projects(session: &Session<'_>) -> Result<Vec<ProjectSummary>, Report> {
         .into_iter()
         .map(|read::Summary { name, states, config_files }| ProjectSummary { name, states, config_files })
         .collect();
+    for (name, _) in lost::find(session.paths) {
+        if found.iter().any(|known| known.name == name) {
+            continue;
+        }
+        let mut states = BTreeMap::new();
+        for container in &observed_or_lost(session, &name)?.containers {
+            *states.entry(word(container)).or_default() += 1;
+        }
+        found.push(ProjectSummary { name, states, config_files: Vec::new() });
+    }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }

@@ -19,7 +19,7 @@ pub use crate::api::message::{ApplyOptions, Recreate};
 use crate::api::message::{BoundSocket, Request};
 use crate::host::userns::{Facts, Mapping};
 use crate::image::Lease;
-use crate::plan::desired::Desired;
+use crate::plan::desired::{Desired, Service};
 use crate::plan::reconcile::reconcile;
 use crate::plan::steps::{Action, Plan};
 use crate::report::{Exit, Report};
@@ -130,6 +130,11 @@ fn decide(session: &Session<'_>, project: &Project, options: &Options) -> Result
     if makes_of_image(&plan, &desired) {
         name_missing_ids(session);
     }
+    let made = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::CreateContainer { service, .. } => desired.services.get(service),
+        _ => None,
+    });
+    name_the_powerful(session, made);
     let (ports, sockets) = if session.dry_run || apply.no_start {
         (Vec::new(), Vec::new())
     } else {
@@ -146,6 +151,34 @@ fn makes_of_image(plan: &Plan, desired: &Desired) -> bool {
         }
         _ => false,
     })
+}
+
+/// Says which services can become the machine's root: rcompose runs as that, so their user 0 is the same, and with these
+/// rights they can mount what the machine is set by (/proc/sys). Who knows other engines expects `privileged` to mean just
+/// that, so it is not taken away.
+pub(super) fn name_the_powerful<'a>(session: &Session<'_>, services: impl Iterator<Item = &'a Service>) {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    for service in services {
+        let Some(by) = power(service) else { continue };
+        session.ears.warning(&format!(
+            "service `{}` has {by} and runs as this machine's root, so it can become that outside, too; as an ordinary \
+             user's, it cannot",
+            service.name
+        ));
+    }
+}
+
+/// What gives a service rights over more than itself.
+fn power(service: &Service) -> Option<&'static str> {
+    match service.spec.privileged {
+        true => Some("`privileged`"),
+        false => {
+            let mut names = service.spec.process.capabilities.iter();
+            names.any(|name| name.trim_start_matches("CAP_") == "SYS_ADMIN").then_some("`SYS_ADMIN`")
+        }
+    }
 }
 
 /// Says what a user without subordinate ids has to expect: such images fail in many ways, none of which names the cause.

@@ -185,18 +185,25 @@ pub fn down(
     services: &[String],
     options: DownOptions,
 ) -> Result<(), Report> {
-    let present = status::observed(session, &found.name)?;
+    let present = status::observed_or_lost(session, &found.name)?;
     found.check(services, &present)?;
     let grace_ms = milliseconds(options.grace);
     let declared = found.project.as_ref().map(project::declared);
-    let declared_volumes = found.own_volumes();
+    let mut declared_volumes = found.own_volumes();
+    if options.volumes && services.is_empty() {
+        declared_volumes.extend(project::left_behind(session, &found.name, &present)?);
+    }
     let images: Vec<String> = match options.images {
         Some(RemoveImages::All) => images::of_services(found, &present, services),
         Some(RemoveImages::Local) => images::built_for(found, services),
         None => Vec::new(),
     };
     let volumes_there = options.volumes && declared_volumes.iter().any(|name| present.volumes.contains(name));
-    if present.containers.is_empty() && present.networks.is_empty() && !volumes_there {
+    let nothing = present.containers.is_empty() && present.networks.is_empty() && present.damage.is_empty();
+    if nothing && !volumes_there {
+        if images.is_empty() {
+            session.ears.warning(&format!("no resource found to remove for project \"{}\"", found.name));
+        }
         return images::remove_unused(session, &images);
     }
     if session.dry_run {

@@ -18,6 +18,9 @@ pub struct Observed {
     pub networks: IndexMap<String, Network>,
     /// Full names of volumes that exist (of all projects: names are the user's).
     pub volumes: Vec<String>,
+    /// Records that are damaged, so that something may exist which is not told of here; each a sentence.
+    #[serde(default)]
+    pub damage: Vec<String>,
 }
 
 /// A container that exists. This is also the record in `containers/ID/state.json`.

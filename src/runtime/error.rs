@@ -184,8 +184,7 @@ impl Error {
                 one("use a number, or a name that the image has")
             }
             Error::Unmapped { .. } => {
-                one("subordinate ids make further ids usable: as an administrator, run \
-                 `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`")
+                one("subordinate ids make further ids usable: `rcompose doctor` says how a user gets them")
             }
             Error::SysctlOfHost { .. } => one(
                 "allowed are net.* in a network of the container's own, fs.mqueue.* and kernel.msg*, sem and shm*",

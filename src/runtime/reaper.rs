@@ -8,7 +8,7 @@ use std::io;
 use super::error::{Error, failed};
 use crate::sys::process::{
     Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, kill, peek_ended_child, reap,
-    set_foreground, wait_for_signal,
+    set_foreground, set_title, wait_for_signal,
 };
 
 /// Forks; returns in the child, which goes on to exec. The parent stays here until the child has ended.
@@ -29,6 +29,8 @@ pub(super) fn stay_as_init(terminal: bool) -> Result<(), Error> {
         }
         Forked::Parent(program) => {
             let _ = rustix::thread::set_name(c"init");
+            // What the keeper was started with is no business of the container's.
+            let _ = set_title("rcompose init");
             // Among them the status socket: only the program's exec may say that it runs.
             let _ = close_all_from(3);
             exit_at_once(watch(program))

@@ -8,10 +8,14 @@ use std::process::ExitCode;
 
 use super::run;
 use crate::host::paths::Paths;
+use crate::host::process::set_title;
 use crate::keeper::{self, Config};
 
 /// The hidden command, after `in-userns --`.
 pub const COMMAND: &str = "keep";
+
+/// The keeper's name in `ps` and `top`.
+pub(super) const KEEPER: &std::ffi::CStr = c"rc-keeper";
 
 /// Key of the listening control socket in the keeper's store.
 pub(super) const CONTROL: &str = "control";
@@ -40,7 +44,7 @@ pub fn keep(args: &[OsString], fds: Vec<OwnedFd>) -> ExitCode {
     let (Some((project, paths, keys)), Some(log)) = (parsed, fds.next()) else {
         return ExitCode::from(2);
     };
-    name_process(c"rc-keeper");
+    name_process(KEEPER, &format!("rcompose keeper: {project}"));
     let config = Config {
         journal: paths.journal(&project),
         store: keys.into_iter().zip(fds).collect(),
@@ -57,10 +61,12 @@ pub fn keep(args: &[OsString], fds: Vec<OwnedFd>) -> ExitCode {
     }
 }
 
-/// Names this process in `ps` and `top` (prctl(2), PR_SET_NAME): both are one binary with one command line.
-pub(super) fn name_process(name: &std::ffi::CStr) {
+/// Names this process in `top` (prctl(2), PR_SET_NAME) and in `ps`: both are one binary with one command line, which is
+/// nothing that a user wants to see.
+pub(super) fn name_process(name: &std::ffi::CStr, title: &str) {
     // Only what a reader sees depends on it.
     let _ = rustix::thread::set_name(name);
+    let _ = set_title(title);
 }
 
 /// Writes why one of the two failed to the log, which is its standard error.

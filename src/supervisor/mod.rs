@@ -21,6 +21,7 @@
 //! A command that only reads needs neither of them (`api::read`).
 
 mod keep;
+pub mod lost;
 mod run;
 mod socket;
 pub mod spawn;

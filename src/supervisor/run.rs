@@ -45,7 +45,7 @@ enum Error {
 
 /// Supervises a project until there is nothing to do. `keeper` is the line to the keeper, whose child we are.
 pub(super) fn run(paths: Paths, project: &str, keeper: OwnedFd) -> ! {
-    name_process(c"rc-supervisor");
+    name_process(c"rc-supervisor", &format!("rcompose supervisor: {project}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result =
         runtime.map_err(|source| Error::System { doing: "start the runtime", source }).and_then(|runtime| {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{keep, socket};
+use super::{keep, lost, socket};
 use crate::api::client::{self, Client};
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{self, Lock, Mode};
@@ -66,6 +66,16 @@ pub enum Error {
         /// The last lines of what they said.
         said: Vec<String>,
     },
+    /// The supervisor does not come to answer, or dies of what it finds again and again.
+    #[error("the supervisor of project `{project}` does not work")]
+    Unanswered {
+        /// The project.
+        project: String,
+        /// How long we waited.
+        source: client::Error,
+        /// The last lines of what it said.
+        said: Vec<String>,
+    },
     /// The two processes were started, and died.
     #[error("the supervisor of project `{project}` died as soon as it was started")]
     Died {
@@ -81,6 +91,11 @@ impl From<Error> for Report {
         match error {
             Error::Namespace(error) => error.into(),
             Error::Client(error) => error.into(),
+            Error::Unanswered { ref said, ref source, .. } => {
+                let mut report = Report::new(Exit::Failure, error.to_string()).cause(source.to_string());
+                report.causes.extend(said.iter().cloned());
+                report
+            }
             Error::Died { ref said, .. } => {
                 let mut report = Report::new(Exit::Host, error.to_string());
                 report.causes.clone_from(said);
@@ -104,8 +119,23 @@ pub fn connect(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>
     if client.is_some() || keeper(paths, project).is_none() {
         return Ok(client);
     }
-    let _lock = lock_project(paths, project, who)?;
-    find(paths, project, who)
+    let lock = lock_project(paths, project, who)?;
+    let found = find(paths, project, who)?;
+    if found.is_none() {
+        clear(paths, project, lock);
+    }
+    Ok(found)
+}
+
+/// Removes the directory that [`lock_project`] may have made of a project that has just gone. Whoever waits for the lock
+/// finds that its file is not there any more, and makes another.
+fn clear(paths: &Paths, project: &str, lock: Lock) {
+    if !paths.project(project).exists() {
+        let _ = fs::remove_file(paths.project_lock(project));
+        // Not empty: somebody has the next one made already.
+        let _ = fs::remove_dir(paths.run_project(project));
+    }
+    drop(lock);
 }
 
 /// Connects to the project's supervisor, and starts the two processes where there are none.
@@ -137,6 +167,10 @@ fn reach(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Erro
             Ok(client) => return Ok(Some(client)),
             // It was about to leave, and its socket has gone; or another takes its place, at the same socket.
             Err(client::Error::Gone) => {}
+            Err(source @ client::Error::Silent { .. }) => {
+                let said = last_words(paths, project);
+                return Err(Error::Unanswered { project: project.to_owned(), source, said });
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -151,7 +185,12 @@ fn find(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error
         return Ok(Some(client));
     }
     let Some(keeper) = keeper(paths, project) else { return Ok(None) };
-    let Some(process) = open_process(&keeper) else { return Ok(None) };
+    wake(paths, project, who, &keeper)
+}
+
+/// Has the supervisor of a living keeper make its socket again, and connects.
+fn wake(paths: &Paths, project: &str, who: &str, keeper: &Identity) -> Result<Option<Client>, Error> {
+    let Some(process) = open_process(keeper) else { return Ok(None) };
     // One that is gone is noticed below.
     let _ = pidfd_send_signal(&process, Signal::HUP);
     let deadline = Instant::now() + ANSWERS;
@@ -164,6 +203,17 @@ fn find(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error
         }
     }
     Err(Error::Silent { project: project.to_owned(), pid: keeper.pid, said: last_words(paths, project) })
+}
+
+/// Connects to a project's supervisor after everything that tells where it is has been removed; `None` if none lives.
+pub fn connect_to_lost(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
+    let Some(keeper) = lost::find(paths).remove(project) else { return Ok(None) };
+    let lock = lock_project(paths, project, who)?;
+    let found = wake(paths, project, who, &keeper)?;
+    if found.is_none() {
+        clear(paths, project, lock);
+    }
+    Ok(found)
 }
 
 /// Waits until a keeper that is about to leave has left, so that nothing of a project that was taken down is there when
@@ -314,13 +364,19 @@ pub(super) fn start_keeper(
     // The child goes on as the keeper: same process, same pid.
     let identity = Identity::of(pid)
         .map_err(|_| Error::Died { project: project.to_owned(), said: last_words(paths, project) })?;
-    files::write_record(&paths.keeper_record(project), FORMAT, &identity, Durability::Crash)?;
+    match files::write_record(&paths.keeper_record(project), FORMAT, &identity, Durability::Crash) {
+        // On a full disk it is found by its socket alone: `down` has to work there, too.
+        Err(error) if files::is_full(&error) => {}
+        written => written?,
+    }
     Ok(())
 }
 
 /// The end of what the two have said.
 fn last_words(paths: &Paths, project: &str) -> Vec<String> {
     let text = fs::read_to_string(paths.keeper_log(project)).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    // One that dies of the same again and again.
+    lines.dedup();
     lines[lines.len().saturating_sub(8)..].iter().map(|line| (*line).to_owned()).collect()
 }

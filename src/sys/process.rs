@@ -31,6 +31,30 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Sets what `ps` shows as this process's command line, as far as there is room: the place of the arguments it was started
+/// with, which must not be read any more ([`std::env::args`]). A process of one thread only.
+pub fn set_title(title: &str) -> io::Result<()> {
+    // Fields 48 and 49 of proc_pid_stat(5); those before the second may hold anything but `)`.
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace()).into_iter().flatten();
+    let bounds: Vec<usize> = fields.skip(45).take(2).filter_map(|field| field.parse().ok()).collect();
+    let [begin, end] = bounds[..] else { return Err(io::ErrorKind::InvalidData.into()) };
+    if begin == 0 || end <= begin {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let room = end - begin;
+    let length = title.len().min(room - 1);
+    // SAFETY: the kernel says that the arguments of this very process lie there, in pages of its stack that are mapped and
+    // writable as long as it lives; nobody reads or writes them meanwhile, as the caller has one thread. The last byte
+    // stays 0, which ends the line.
+    unsafe {
+        let place = std::ptr::with_exposed_provenance_mut::<u8>(begin);
+        std::ptr::write_bytes(place, 0, room);
+        std::ptr::copy_nonoverlapping(title.as_ptr(), place, length);
+    }
+    Ok(())
+}
+
 /// Forks as fork(2) does, with the C library's knowledge: for a child that goes on as a program of ours.
 ///
 /// The caller must have one thread: what other threads held locked stays locked in the child.

@@ -14,6 +14,9 @@ pub mod spec;
 mod store;
 pub mod view;
 
+/// Label with which a volume remembers its project.
+pub const PROJECT: &str = "com.docker.compose.project";
+
 pub use copy::copy_tree;
 pub use error::Error;
 pub use populate::{populate, populate_directory};

@@ -17,3 +17,15 @@ pub struct VolumeSpec {
     /// Made for a `VOLUME` of an image or a target without a source; goes with its container under `-v`.
     pub anonymous: bool,
 }
+
+/// How long a name may be: longer ones leave no room for what a removal puts before them (NAME_MAX is 255).
+const LONGEST: usize = 200;
+
+/// Returns whether something may be called so: by Docker's rule, of which follows that as a directory it is one of the
+/// directory where it is made, and none of ours, which begin with a dot.
+pub fn is_name(name: &str) -> bool {
+    let ordinary = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
+    name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+        && name.as_bytes().iter().all(ordinary)
+        && name.len() <= LONGEST
+}

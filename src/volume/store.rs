@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::spec::VolumeSpec;
+use super::spec::{VolumeSpec, is_name};
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
 use crate::host::paths::Paths;
@@ -88,10 +88,14 @@ pub fn path(paths: &Paths, name: &str) -> Result<PathBuf, Error> {
 pub fn list(paths: &Paths) -> Result<Vec<Volume>, Error> {
     let mut found = Vec::new();
     for name in names(&paths.volumes())? {
-        if !name.starts_with('.')
-            && let Some(volume) = find(paths, &name)?
-        {
-            found.push(volume);
+        if name.starts_with('.') {
+            continue;
+        }
+        match find(paths, &name) {
+            Ok(volume) => found.extend(volume),
+            // One whose record is damaged keeps nobody from seeing the others.
+            Err(Error::File(files::Error::Damaged { .. })) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(found)
@@ -155,13 +159,9 @@ fn data(paths: &Paths, name: &str) -> PathBuf {
     paths.volume(name).join("data")
 }
 
-/// Takes the names that Docker takes: they become directories.
+/// Names become directories.
 fn check_name(name: &str) -> Result<(), Error> {
-    let ordinary = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
-    let good = name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
-        && name.as_bytes().iter().all(ordinary)
-        && name.len() <= 255;
-    good.then_some(()).ok_or_else(|| Error::Name { name: name.to_owned() })
+    is_name(name).then_some(()).ok_or_else(|| Error::Name { name: name.to_owned() })
 }
 
 #[cfg(test)]

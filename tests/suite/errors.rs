@@ -167,3 +167,60 @@ fn what_a_process_cannot_begin_with_is_named_as_what_it_is() {
     let large = format!("environment: {{LARGE: \"{}\"}}", "x".repeat(140_000));
     check("large", &large, &["Argument list too long", "hint: ", "128 KiB"]);
 }
+
+/// What cannot be made is found before anything is: not even the project's directory is there afterwards.
+#[test]
+fn bad_names_places_and_sources_are_found_before_anything_is_made() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let long = "x".repeat(300);
+    let service =
+        |rest: &str| format!("services:\n  web:\n    image: rootfs:/\n    command: sleep 9\n{rest}\n");
+    let cases = [
+        (service("    volumes:\n      - .:/\n"), "compose.yaml:6:"),
+        (service("    tmpfs:\n      - /\n"), "compose.yaml:6:"),
+        (service("    volumes: ['v1:/v']\nvolumes:\n  v1: {name: ../../../x}"), "compose.yaml:7:"),
+        (service(&format!("    volumes: ['v1:/v']\nvolumes:\n  v1: {{name: {long}}}")), "compose.yaml:7:"),
+        (service("    networks: [n]\nnetworks:\n  n: {name: ../../../x}"), "compose.yaml:7:"),
+        (
+            service(
+                "    volumes:\n      - {type: bind, source: ./gone, target: /v, bind: {create_host_path: false}}",
+            ),
+            "compose.yaml:6:",
+        ),
+    ];
+    for (compose, place) in cases {
+        let project = Project::new("before", &compose);
+        let ended = project.run(&["up", "-d"]);
+        let stderr = ended.fails(1);
+        assert!(stderr.contains(place), "{compose}\n{stderr}");
+        assert!(!stderr.contains("Network") && !stderr.contains("Volume"), "{stderr}");
+        assert!(!project.home().join("state/projects").join(project.name()).exists(), "{compose}");
+    }
+    let project = Project::new("before", &service("    ports: []\n"));
+    project.run(&["-p", "networks", "up", "-d"]).ok();
+    project.run(&["-p", "networks", "down", "-t", "0"]).ok();
+}
+
+#[test]
+fn a_project_of_which_nothing_is_there_is_said_to_be_none() {
+    let project = Project::new("nosuch", "services:\n  web: {image: 'rootfs:/'}\n");
+    let down = project.run(&["-p", "no-such-project", "down"]);
+    assert!(
+        down.stderr.contains("no resource found to remove for project \"no-such-project\""),
+        "{}",
+        down.stderr
+    );
+    down.ok();
+}
+
+#[test]
+fn a_home_that_moves_with_the_directory_is_refused() {
+    let project = Project::new("relative", "services:\n  web: {image: 'rootfs:/'}\n");
+    let mut command = project.command(&["ps"]);
+    command.env("RCOMPOSE_HOME", "state");
+    let stderr = crate::support::ended(command.spawn().expect("rcompose starts"), "ps").fails(2);
+    assert!(stderr.contains("RCOMPOSE_HOME is `state`"), "{stderr}");
+    assert!(!project.path().join("state").exists());
+}

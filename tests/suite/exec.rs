@@ -128,3 +128,121 @@ fn a_name_that_is_in_use_is_refused() {
     assert!(error.contains(&name) && error.contains("already"), "{error}");
     project.leaves_nothing();
 }
+
+/// A program that cannot be opened, and so not begun, while the test holds a lease on it (fcntl(2), F_SETLEASE; the kernel
+/// breaks it after 45 seconds). It does not heed signals and tells when it runs.
+const HELD: &str = "#!/bin/sh\ntrap '' TERM INT\necho begun > /held/begun\n";
+
+const HELD_SERVICES: &str = r#"
+services:
+  app:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    volumes: [".:/held"]
+  probed:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    volumes: [".:/held"]
+    healthcheck: {test: [CMD, /held/program], timeout: 100ms, interval: 100ms, retries: 1}
+  slow:
+    image: rootfs:/
+    command: /held/program
+    stop_grace_period: 0s
+    volumes: [".:/held"]
+"#;
+
+/// Holds a lease on a file while it lives; `None` where the file system has none.
+fn hold(path: &std::path::Path) -> Option<std::process::Child> {
+    let script = "import fcntl, signal, sys\n\
+                  signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+                  file = open(sys.argv[1], 'r+')\n\
+                  fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+                  print('held', flush=True)\n\
+                  sys.stdin.read()";
+    let mut holder = std::process::Command::new("/usr/bin/python3")
+        .args(["-c", script])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("python3 starts");
+    let mut line = [0; 5];
+    let told = std::io::Read::read_exact(holder.stdout.as_mut().expect("piped"), &mut line);
+    if told.is_err() {
+        holder.wait().expect("a child");
+        return None;
+    }
+    Some(holder)
+}
+
+fn held(name: &str) -> Option<(Project, std::process::Child)> {
+    use std::os::unix::fs::PermissionsExt;
+    if !needs(&[Capability::UserNamespaces, Capability::Python]) {
+        return None;
+    }
+    let project = Project::new(name, HELD_SERVICES);
+    project.write("program", HELD);
+    let program = project.path().join("program");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let Some(holder) = hold(&program) else {
+        #[expect(clippy::print_stderr, reason = "a test that is passed over says why")]
+        {
+            eprintln!("passed over: no leases on the file system of {}", program.display());
+        }
+        return None;
+    };
+    Some((project, holder))
+}
+
+fn signal(child: &std::process::Child, signal: nix::sys::signal::Signal) {
+    let pid = i32::try_from(child.id()).expect("a pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it lives");
+}
+
+/// Whether a process is there that has not begun its program: it is a copy of the keeper's until then.
+fn waits_in(project: &Project) -> bool {
+    let processes = crate::support::processes_of(project);
+    processes.iter().filter(|(_, name)| name == "rc-keeper").count() > 1
+}
+
+#[test]
+fn what_has_not_begun_can_be_interrupted() {
+    use nix::sys::signal::Signal;
+    let Some((project, mut holder)) = held("early") else { return };
+    project.run(&["up", "-d", "app"]).ok();
+    let cases: [(&[&str], Signal, i32); 3] = [
+        (&["exec", "-T", "app", "/held/program"], Signal::SIGTERM, 143),
+        (&["exec", "-T", "app", "/held/program"], Signal::SIGINT, 130),
+        (&["run", "--rm", "-T", "slow"], Signal::SIGINT, 130),
+    ];
+    for (command, asked, code) in cases {
+        let child = project.start(command);
+        crate::support::soon("the process waits to begin", || waits_in(&project));
+        signal(&child, asked);
+        crate::support::ended(child, &command.join(" ")).fails(code);
+        crate::support::soon("the process has gone", || !waits_in(&project));
+    }
+    // A start, too, can be put an end to.
+    let up = project.start(&["up", "-d", "slow"]);
+    crate::support::soon("the container waits to begin", || waits_in(&project));
+    project.run(&["down", "-t", "0"]).ok();
+    assert_ne!(crate::support::ended(up, "up").code, Some(0));
+    assert!(!project.path().join("begun").exists(), "it was not ended, it began");
+    drop(holder.stdin.take());
+    holder.wait().expect("a child");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_probe_that_does_not_begin_in_time_has_failed() {
+    let Some((project, mut holder)) = held("earlyprobe") else { return };
+    project.run(&["up", "-d", "probed"]).ok();
+    crate::support::soon("it is unhealthy", || project.field("probed", "Health") == "unhealthy");
+    assert!(!project.path().join("begun").exists(), "it was not ended, it began");
+    drop(holder.stdin.take());
+    holder.wait().expect("a child");
+    project.leaves_nothing();
+}

@@ -229,3 +229,82 @@ fn compatibility_names_containers_as_before_and_keeps_those_that_are_there() {
     assert_eq!(names(), ["-b-1", "_a_1"]);
     project.leaves_nothing();
 }
+
+#[test]
+fn services_that_could_become_the_machines_root_are_named_once_and_only_for_root() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "powerful",
+        r#"
+services:
+  all: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, privileged: true, scale: 2}
+  admin: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, cap_add: [SYS_ADMIN]}
+  usual: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, cap_add: [NET_ADMIN]}
+"#,
+    );
+    let up = project.run(&["up", "-d"]);
+    let named = usize::from(nix::unistd::geteuid().is_root());
+    for (service, times) in [("all", named), ("admin", named), ("usual", 0)] {
+        let found = up.stderr.matches(&format!("service `{service}` has")).count();
+        assert_eq!(found, times, "{service}: {}", up.stderr);
+    }
+    up.ok();
+    let again = project.run(&["up", "-d"]);
+    assert!(!again.stderr.contains("can become"), "{}", again.stderr);
+    project.leaves_nothing();
+}
+
+#[test]
+fn the_cause_of_a_failed_job_is_what_it_printed_this_time() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "jobagain",
+        r#"
+services:
+  job:
+    image: rootfs:/
+    command: sh -c 'echo "run $(cat /p/run)"; exit 3'
+    volumes: [".:/p"]
+  web:
+    image: rootfs:/
+    command: sleep 1000
+    depends_on: {job: {condition: service_completed_successfully}}
+"#,
+    );
+    for run in ["first", "second"] {
+        project.write("run", run);
+        let up = project.run(&["up", "-d"]);
+        assert_ne!(up.code, Some(0));
+        assert!(up.stderr.contains(&format!("run {run}")), "{}", up.stderr);
+        assert!(run == "first" || !up.stderr.contains("run first"), "{}", up.stderr);
+    }
+    project.leaves_nothing();
+}
+
+#[test]
+fn processes_bear_names_that_tell_whose_they_are() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "titles",
+        "services:\n  web: {image: 'rootfs:/', command: sleep 1000, init: true, stop_grace_period: 0s}\n",
+    );
+    project.run(&["up", "-d"]).ok();
+    let title = |wanted: &str| {
+        crate::support::processes_of(&project).into_iter().find(|(_, name)| name == wanted).map(|(pid, _)| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("it lives");
+            line.trim_end_matches('\0').to_owned()
+        })
+    };
+    let name = project.name();
+    assert_eq!(title("rc-keeper"), Some(format!("rcompose keeper: {name}")));
+    assert_eq!(title("rc-supervisor"), Some(format!("rcompose supervisor: {name}")));
+    let inside = project.run(&["exec", "-T", "web", "cat", "/proc/1/cmdline"]).ok();
+    assert_eq!(inside.trim_end_matches('\0'), "rcompose init");
+    project.leaves_nothing();
+}

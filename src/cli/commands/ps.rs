@@ -68,7 +68,7 @@ impl Args {
     /// Prints what exists.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         let found = context.find(&self.services)?;
-        let observed = status::observed(&context.session(), &found.name)?;
+        let observed = status::observed_or_lost(&context.session(), &found.name)?;
         found.check(&self.services, &observed)?;
         let chosen = self.choose(&found, &observed);
         if self.quiet {

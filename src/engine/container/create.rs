@@ -113,6 +113,7 @@ impl Engine {
             attached: making.attached,
             without_ports: making.without_ports,
             remove: making.remove,
+            made: Some(record.clone()),
         };
         self.store.write_config(&config)?;
         self.store.write_container(&record)?;

@@ -73,6 +73,7 @@ impl Engine {
         entry.record.restarts = next.restarts;
         entry.lifecycle = next;
         entry.timer = None;
+        entry.began_ns = now_ns();
         entry.live = Some(Live::default());
         Ok(true)
     }
@@ -93,7 +94,8 @@ impl Engine {
             oom: false,
             error: Some(message.clone()),
         });
-        self.save(id)?;
+        // Why it failed is told now; the record follows with the next change if the disk is full.
+        let _ = self.save(id);
         Ok(error)
     }
 
@@ -110,7 +112,7 @@ impl Engine {
         let spec = &config.spec;
         self.bind_ports(id).await?;
         let (group, warnings) = self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
-        for warning in warnings {
+        for warning in cgroup::grouped(&warnings) {
             caller.warn(format!("service `{}`: {warning}", config.service.name));
         }
         let handles = Handles {

@@ -8,6 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::caller::Caller;
 use crate::engine::lifecycle::Event;
+use crate::engine::project::Entry;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::plan::observed::State;
@@ -31,6 +32,54 @@ impl Engine {
         Ok(self.project.borrow().entries.contains_key(id).then_some(guard))
     }
 
+    /// Ends the start of a container whose program has not begun; fine if none is under way.
+    pub(in crate::engine) fn abort_start(&self, id: &ContainerId) -> Result<(), Error> {
+        let under_way = self.project.borrow().entries.get(id).is_some_and(|entry| entry.starting.is_some());
+        if under_way {
+            self.link.abort(&id.0)?;
+        }
+        Ok(())
+    }
+
+    /// Waits like [`Engine::busy`], but not for a start that takes longer than a stop may: that is aborted.
+    async fn busy_within(
+        &self,
+        id: &ContainerId,
+        grace: Duration,
+    ) -> Result<Option<OwnedMutexGuard<()>>, Error> {
+        let busy = self.busy(id);
+        tokio::pin!(busy);
+        match tokio::time::timeout(grace, &mut busy).await {
+            Ok(busy) => busy,
+            Err(_) => {
+                self.abort_start(id)?;
+                busy.await
+            }
+        }
+    }
+
+    /// Aborts starts under way that take longer than a stop may. Never returns: for a `select`, beside what waits.
+    pub(in crate::engine) async fn abort_slow_starts(&self, grace: Option<Duration>) {
+        let mut starting: Vec<(Duration, ContainerId)> = {
+            let project = self.project.borrow();
+            let starting = project.entries.iter().filter(|(_, entry)| entry.starting.is_some());
+            let own = |entry: &Entry| match entry.awaited {
+                // Whoever waits for it is the one who wants it to end.
+                true => Duration::ZERO,
+                false => Duration::from_millis(entry.config.spec.stop_grace_ms),
+            };
+            starting.map(|(id, entry)| (grace.unwrap_or(own(entry)), id.clone())).collect()
+        };
+        starting.sort();
+        let begun = tokio::time::Instant::now();
+        for (grace, id) in starting {
+            tokio::time::sleep_until(begun + grace).await;
+            // A keeper that cannot be told has gone, and the start with it.
+            let _ = self.abort_start(&id);
+        }
+        std::future::pending().await
+    }
+
     /// Stops a container for the user; fine if it does not run. Its restart policy does not apply any more.
     pub(in crate::engine) async fn stop(
         self: &Rc<Self>,
@@ -38,22 +87,19 @@ impl Engine {
         grace: Option<Duration>,
         caller: &Caller,
     ) -> Result<(), Error> {
-        self.stand_still(id)?;
-        let Some(_busy) = self.busy(id).await? else { return Ok(()) };
+        self.stand_still(id);
+        let Some(own_grace) = self.own_grace(id) else { return Ok(()) };
+        let grace = grace.unwrap_or(own_grace);
+        let Some(_busy) = self.busy_within(id, grace).await? else { return Ok(()) };
         // A start that was under way when we began may have cleared it.
-        self.stand_still(id)?;
+        self.stand_still(id);
         if !self.is_live(id) {
             return Ok(());
         }
         let record = self.record_or_gone(id)?;
         self.pre_stop(id, caller).await;
-        let Some((signal, own_grace)) = self.project.borrow().entries.get(id).map(|entry| {
-            let spec = &entry.config.spec;
-            (spec.stop_signal, Duration::from_millis(spec.stop_grace_ms))
-        }) else {
-            return Ok(());
-        };
-        let grace = grace.unwrap_or(own_grace);
+        let signal = self.project.borrow().entries.get(id).map(|entry| entry.config.spec.stop_signal);
+        let Some(signal) = signal else { return Ok(()) };
         let begun = Instant::now();
         if !grace.is_zero() {
             self.signal(id, signal)?;
@@ -80,25 +126,31 @@ impl Engine {
         Ok(())
     }
 
+    fn own_grace(&self, id: &ContainerId) -> Option<Duration> {
+        let project = self.project.borrow();
+        project.entries.get(id).map(|entry| Duration::from_millis(entry.config.spec.stop_grace_ms))
+    }
+
     /// Notes that the user wants a container to stand still; a start by its policy that was due is not.
-    pub(in crate::engine) fn stand_still(&self, id: &ContainerId) -> Result<(), Error> {
+    pub(in crate::engine) fn stand_still(&self, id: &ContainerId) {
         {
             let mut project = self.project.borrow_mut();
-            let Some(entry) = project.entries.get_mut(id) else { return Ok(()) };
+            let Some(entry) = project.entries.get_mut(id) else { return };
             let (next, _) = entry.lifecycle.next(Event::Stop, entry.config.service.restart, now_ns());
             entry.lifecycle = next;
             entry.timer = None;
             if entry.record.stopped_by_user == entry.lifecycle.stopped_by_user
                 && !matches!(entry.record.state, State::Restarting { .. })
             {
-                return Ok(());
+                return;
             }
             entry.record.stopped_by_user = entry.lifecycle.stopped_by_user;
             if let State::Restarting { code, since_ns, oom } = entry.record.state {
                 entry.record.state = State::Exited { code: Some(code), since_ns, oom, error: None };
             }
         }
-        self.save(id)
+        // With a full disk it may be started again after the machine's next start, and only then.
+        let _ = self.save(id);
     }
 
     /// Sends a signal to the main process; fine if it has ended.
@@ -119,6 +171,7 @@ impl Engine {
 
     /// Ends a container at once.
     pub(in crate::engine) fn kill(&self, id: &ContainerId) -> Result<(), Error> {
+        self.abort_start(id)?;
         // SIGKILL of PID 1 takes its whole namespace along and reaches frozen processes of v2; those of v1 must thaw.
         self.signal(id, libc::SIGKILL)?;
         let group = {
@@ -195,7 +248,9 @@ impl Engine {
             }
             *paused = wanted;
         }
-        self.save(id)
+        // A record that says otherwise than the kernel is a small thing beside a stop that fails.
+        let _ = self.save(id);
+        Ok(())
     }
 }
 

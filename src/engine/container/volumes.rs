@@ -13,9 +13,6 @@ use crate::plan::desired::VolumeUse;
 use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
 use crate::volume::{self, spec::VolumeSpec};
 
-/// Label with which a volume remembers its project.
-const PROJECT: &str = "com.docker.compose.project";
-
 /// What a container mounts of volumes.
 #[derive(Debug, Default)]
 pub(super) struct Volumes {
@@ -27,6 +24,18 @@ pub(super) struct Volumes {
     pub named: Vec<String>,
     /// Containers whose volumes are mounted.
     pub uses: Vec<ContainerId>,
+}
+
+/// A directory or file of a volume, which must be there. Links that a container has put into it lead nowhere else.
+fn below(volume: &Path, subpath: &str) -> Result<PathBuf, Error> {
+    let path = volume.join(subpath);
+    let wrap = || failed("bind", &path);
+    let found = path.canonicalize().map_err(wrap())?;
+    let volume = volume.canonicalize().map_err(wrap())?;
+    match found.starts_with(&volume) {
+        true => Ok(found),
+        false => Err(wrap()(std::io::Error::other("it leads out of the volume")).into()),
+    }
 }
 
 impl Engine {
@@ -74,7 +83,7 @@ impl Engine {
         });
         let volume = wished.unwrap_or_else(|| VolumeSpec {
             name: name.to_owned(),
-            labels: BTreeMap::from([(PROJECT.to_owned(), self.name().to_owned())]),
+            labels: BTreeMap::from([(volume::PROJECT.to_owned(), self.name().to_owned())]),
             bind: None,
             anonymous: wish.volume.is_none(),
         });
@@ -92,7 +101,7 @@ impl Engine {
                 volume::populate(&paths, &volume, &layers, Path::new(&target))?;
             }
             Ok::<_, Error>(match subpath {
-                Some(subpath) => path.join(subpath),
+                Some(subpath) => below(&path, &subpath)?,
                 None => path,
             })
         });

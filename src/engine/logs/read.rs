@@ -14,7 +14,7 @@ use crate::host::files::{self, failed};
 const PIECE: u64 = 256 << 10;
 
 /// A line that is longer comes in pieces, so that a program that never ends its line cannot fill our memory.
-const LONGEST: usize = 16 << 20;
+const LONGEST: usize = 4 << 20;
 
 /// Which lines are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,15 +47,6 @@ pub struct Line<'a> {
     pub ended: bool,
 }
 
-/// A line that is kept.
-#[derive(Debug)]
-struct Kept {
-    time_ns: i64,
-    stream: Stream,
-    text: Vec<u8>,
-    ended: bool,
-}
-
 /// Where the text of the present line is.
 #[derive(Debug)]
 enum Text {
@@ -78,8 +69,10 @@ struct Head {
 struct Partial {
     text: Vec<u8>,
     time_ns: i64,
-    /// The beginning of this line lies before what is read: pass over it.
+    /// The beginning of this line lies before what is read: pass over it, but not over more than [`LONGEST`].
     skip: bool,
+    /// So much was passed over.
+    skipped: usize,
 }
 
 /// Reads one container's log. At the end it can be asked again later and goes on.
@@ -94,7 +87,8 @@ pub struct Reader {
     at: usize,
     partial: [Partial; 2],
     joined: Vec<u8>,
-    kept: VecDeque<Kept>,
+    /// So many lines are before the wanted ones.
+    pass_over: usize,
     head: Option<Head>,
 }
 
@@ -110,7 +104,7 @@ impl Reader {
             at: 0,
             partial: Default::default(),
             joined: Vec::new(),
-            kept: VecDeque::new(),
+            pass_over: 0,
             head: None,
         };
         if let Some(tail) = window.tail {
@@ -127,18 +121,16 @@ impl Reader {
     /// Goes to the next line; false when there is none (now).
     pub fn advance(&mut self) -> Result<bool, files::Error> {
         self.head = None;
-        if let Some(kept) = self.kept.pop_front() {
-            self.joined = kept.text;
-            let Kept { time_ns, stream, ended, .. } = kept;
-            self.head = Some(Head { time_ns, stream, text: Text::Joined, ended });
-            return Ok(true);
-        }
         loop {
             if self.at < self.buffer.len() {
-                if let Some(head) = self.take_line().filter(|head| self.window.holds(head.time_ns)) {
+                let Some(head) = self.take_line().filter(|head| self.window.holds(head.time_ns)) else {
+                    continue;
+                };
+                if self.pass_over == 0 {
                     self.head = Some(head);
                     return Ok(true);
                 }
+                self.pass_over -= 1;
             } else if !self.load()? {
                 return Ok(false);
             }
@@ -200,7 +192,13 @@ impl Reader {
                 partial.text.clear();
                 Some(Head { time_ns, stream, text: Text::Joined, ended: true })
             }
-            None if partial.skip => None,
+            None if partial.skip => {
+                partial.skipped += end - begin;
+                if partial.skipped >= LONGEST {
+                    *partial = Partial::default();
+                }
+                None
+            }
             None => {
                 partial.time_ns = time_ns;
                 partial.text.extend_from_slice(&self.buffer[begin..end]);
@@ -241,9 +239,9 @@ impl Reader {
         }
     }
 
-    /// Reads the last lines into `kept`: goes back over chunks until they hold enough line ends, then forward.
+    /// Goes to where the last lines begin: back over chunks until they hold enough line ends, then forward once to count.
     fn seek_tail(&mut self, tail: usize) -> Result<(), files::Error> {
-        let mut ends = 0usize;
+        let mut ends = Ends::default();
         // A line end for each stream may belong to a line that begins earlier.
         let wanted = tail.saturating_add(Stream::BOTH.len());
         for directory in generations(&self.container)?.into_iter().rev() {
@@ -255,11 +253,11 @@ impl Reader {
                 offsets[chunk.stream.number()] += chunk.length;
             }
             let mut first = chunks.len();
-            while first > 0 && ends < wanted {
+            while first > 0 && ends.found < wanted {
                 first -= 1;
                 let chunk = chunks[first];
                 offsets[chunk.stream.number()] -= chunk.length;
-                ends += generation.count_line_ends(chunk, offsets[chunk.stream.number()])?;
+                ends.add(chunk, generation.count_line_ends(chunk, offsets[chunk.stream.number()])?);
             }
             generation.chunks = chunks[first..].iter().copied().collect();
             generation.offsets = offsets;
@@ -267,26 +265,15 @@ impl Reader {
                 self.partial[stream.number()].skip = generation.begins_inside_a_line(stream)?;
             }
             self.generation = Some(generation);
-            if ends >= wanted {
+            if ends.found >= wanted {
                 break;
             }
         }
-        let mut ring = VecDeque::new();
+        let begin = self.generation.as_ref().map(Generation::again).transpose()?;
+        let skips = [self.partial[0].skip, self.partial[1].skip];
+        let mut lines = 0;
         while self.advance()? {
-            let line = self.line().map(|line| Kept {
-                time_ns: line.time_ns,
-                stream: line.stream,
-                text: line.text.to_vec(),
-                ended: line.ended,
-            });
-            ring.extend(line);
-            while ring.len() > tail {
-                ring.pop_front();
-            }
-        }
-        let unended = self.partial.iter().filter(|partial| !partial.text.is_empty()).count();
-        while ring.len() + unended > tail && !ring.is_empty() {
-            ring.pop_front();
+            lines += 1;
         }
         if tail == 0 {
             // Lines that have begun count as old: only what begins later is shown.
@@ -295,9 +282,34 @@ impl Reader {
                     *partial = Partial { skip: true, ..Partial::default() };
                 }
             }
+            return Ok(());
         }
-        self.kept = ring;
+        let unended = self.partial.iter().filter(|partial| !partial.text.is_empty()).count();
+        self.pass_over = (lines + unended).saturating_sub(tail).min(lines);
+        self.generation = begin;
+        self.chunk = None;
+        self.buffer.clear();
+        self.at = 0;
+        self.partial = skips.map(|skip| Partial { skip, ..Partial::default() });
         Ok(())
+    }
+}
+
+/// Line ends found going back. So much without one as makes a piece of a line counts as one.
+#[derive(Default)]
+struct Ends {
+    found: usize,
+    /// Bytes of each stream since.
+    without: [u64; 2],
+}
+
+impl Ends {
+    fn add(&mut self, chunk: Chunk, ends: usize) {
+        let without = &mut self.without[chunk.stream.number()];
+        *without = if ends == 0 { *without + chunk.length } else { 0 };
+        let pieces = *without / LONGEST as u64;
+        *without %= LONGEST as u64;
+        self.found += ends + pieces as usize;
     }
 }
 
@@ -358,6 +370,18 @@ impl Generation {
             index_at: 0,
             chunks: VecDeque::new(),
         }))
+    }
+
+    /// The same once more, at the same place. It stays the same when the files get other names.
+    fn again(&self) -> Result<Generation, files::Error> {
+        let copy = |file: &File| file.try_clone().map_err(failed("read", &self.directory));
+        Ok(Generation {
+            directory: self.directory.clone(),
+            streams: [copy(&self.streams[0])?, copy(&self.streams[1])?],
+            index: copy(&self.index)?,
+            chunks: self.chunks.clone(),
+            ..*self
+        })
     }
 
     /// The oldest that exists.
@@ -539,6 +563,35 @@ mod tests {
             panic!("{first:?} {second:?}")
         };
         assert_eq!(first + second, LONGEST + 5);
+    }
+
+    #[test]
+    fn the_tail_of_a_line_without_end_is_its_last_piece_and_little_is_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut capture = Capture::open(directory.path(), Limits::default(), 1).expect("opened");
+        let chunk = vec![b'z'; 1 << 20];
+        for number in 0..40 {
+            capture.write(Stream::Stdout, &chunk, 100 + number).expect("written");
+        }
+        for tail in [1, 2] {
+            let window = Window { tail: Some(tail), ..Window::default() };
+            let mut reader = Reader::open(directory.path(), window).expect("a reader");
+            let begin = reader.generation.as_ref().map(|generation| generation.chunks.len()).expect("there");
+            assert!(begin <= (tail + 3) * (LONGEST >> 20), "{begin} chunks of 40");
+            let mut pieces = Vec::new();
+            while let Some(line) = reader.next_line().expect("read") {
+                pieces.push(line.text.len());
+            }
+            while reader.advance_to_rest() {
+                pieces.push(reader.line().expect("a line").text.len());
+            }
+            assert!(!pieces.is_empty() && pieces.len() <= tail, "{pieces:?}");
+            assert!(pieces.iter().all(|length| *length <= LONGEST + PIECE as usize), "{pieces:?}");
+        }
+        capture.write(Stream::Stdout, b"end\nlast\n", 200).expect("written");
+        let window = Window { tail: Some(1), ..Window::default() };
+        let mut reader = Reader::open(directory.path(), window).expect("a reader");
+        assert_eq!(reader.next_line().expect("read").expect("a line").text, b"last");
     }
 
     #[test]

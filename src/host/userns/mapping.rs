@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::host::files;
-use crate::host::idmap::{IdMap, granted};
+use crate::host::idmap::{IdMap, free_range, granted};
 
 /// What the choice depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +116,14 @@ pub enum Note {
     },
 }
 
+/// The command that gives a user subordinate ids which nobody has yet.
+pub fn grant_ids(user: &str) -> String {
+    // Files that cannot be read grant nothing that we could know of.
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let (first, last) = free_range(&[&read("/etc/subuid"), &read("/etc/subgid")]);
+    format!("usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {user}")
+}
+
 impl Note {
     /// Says what is missing and what follows from it.
     pub fn message(&self) -> String {
@@ -135,10 +143,7 @@ impl Note {
     /// Says what to type.
     pub fn mend(&self) -> String {
         match self {
-            Note::NoSubordinateIds { user, .. } => format!(
-                "as an administrator, run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}` \
-                 (another range if that one is taken)"
-            ),
+            Note::NoSubordinateIds { user, .. } => format!("as an administrator, run `{}`", grant_ids(user)),
             Note::NoMapPrograms { .. } => {
                 "install them: `apt install uidmap` on Debian and Ubuntu, `dnf install shadow-utils-subid` on Fedora"
                     .into()

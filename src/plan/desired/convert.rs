@@ -17,6 +17,7 @@ use crate::plan::order::{DEPENDS_ON, Graph, depends_on_label};
 use crate::plan::reconcile::CONFIG_FILES;
 use crate::plan::{fingerprint, unsupported};
 use crate::runtime::spec as runtime;
+use crate::volume::spec::is_name;
 
 /// `/dev/shm` unless the service says otherwise: Docker's 64 MiB.
 const SHM_SIZE: u64 = 64 << 20;
@@ -142,6 +143,9 @@ impl Context<'_> {
         warnings: &mut Vec<Warning>,
     ) -> Result<Service, Error> {
         let security = process::security(service, &self.project.working_dir, self.facts, warnings)?;
+        if let Some(name) = service.container_name.as_deref().filter(|name| !name.is_empty()) {
+            check_name(|| format!("services.{}.container_name", service.name), "a container", name)?;
+        }
         let network = places::network(service, self)?;
         let mounts = mounts::mounts(service, image, self, warnings)?;
         let mut spec = self.spec(service, image, &network, &security, &image_name)?;
@@ -309,6 +313,7 @@ impl Context<'_> {
         let mut found = IndexMap::new();
         for (key, network) in all.chain([(BRIDGE, &bridge)]) {
             if used.contains(network.name.as_str()) && !found.contains_key(&network.name) {
+                check_name(|| format!("networks.{key}.name"), "a network", &network.name)?;
                 found.insert(network.name.clone(), resources::network(key, network, self)?);
             }
         }
@@ -327,6 +332,7 @@ impl Context<'_> {
         let mut found = IndexMap::new();
         for (key, volume) in &self.project.volumes {
             if used.contains(volume.name.as_str()) {
+                check_name(|| format!("volumes.{key}.name"), "a volume", &volume.name)?;
                 found.insert(volume.name.clone(), resources::volume(key, volume, self)?);
             }
         }
@@ -428,6 +434,18 @@ fn stop_signal(service: &compose::Service, image: &ImageFacts) -> Result<i32, Er
     })
 }
 
+/// Refuses a name by which nothing can be made, before anything is.
+fn check_name(path: impl Fn() -> String, what: &'static str, name: &str) -> Result<(), Error> {
+    if is_name(name) {
+        return Ok(());
+    }
+    let mut shown: String = name.chars().take(60).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    Err(Error::Name { path: path(), what, name: shown })
+}
+
 fn device_of(service: &compose::Service, device: &compose::DeviceMapping) -> Result<runtime::Device, Error> {
     let bad = |text: &str, expected| Error::Value {
         service: service.name.clone(),
@@ -443,6 +461,9 @@ fn device_of(service: &compose::Service, device: &compose::DeviceMapping) -> Res
         return Err(bad(permissions, "a combination of r, w and m"));
     }
     let target = device.target.as_deref().filter(|text| !text.is_empty()).unwrap_or(&device.source);
+    if mounts::clean(target) == "/" {
+        return Err(mounts::whole(service, "devices".to_owned()));
+    }
     Ok(runtime::Device {
         source: device.source.clone(),
         target: target.to_owned(),

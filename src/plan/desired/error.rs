@@ -108,6 +108,24 @@ pub enum Error {
         /// The path inside.
         target: String,
     },
+    /// Something is mounted over the whole container.
+    #[error("services.{service}.{attribute}: nothing can be mounted at `/`, which is the container's image")]
+    WholeContainer {
+        /// The service.
+        service: String,
+        /// Where it stands below the service: `volumes.0.target`.
+        attribute: String,
+    },
+    /// A name by which nothing can be made.
+    #[error("{path}: {what} cannot be called `{name}`")]
+    Name {
+        /// Where it stands.
+        path: String,
+        /// `a network`, `a volume`, `a container`.
+        what: &'static str,
+        /// The name, shortened if it is very long.
+        name: String,
+    },
     /// A service without a network of its own publishes ports.
     #[error("service `{service}` cannot publish ports: it uses the network of {of}")]
     PortsOfAnother {
@@ -152,7 +170,10 @@ impl Error {
             Error::NoFile { .. } => return None,
             Error::NoVariable { kind, name, .. } => format!("{kind}s.{name}.environment"),
             Error::ExternalFile { kind, name } => format!("{kind}s.{name}.external"),
-            Error::Refused { path, .. } | Error::Driver { path, .. } => path.clone(),
+            Error::Refused { path, .. } | Error::Driver { path, .. } | Error::Name { path, .. } => {
+                path.clone()
+            }
+            Error::WholeContainer { service, attribute } => format!("services.{service}.{attribute}"),
             Error::StartInterval { service } => format!("services.{service}.healthcheck.start_interval"),
             Error::SameTarget { service, .. } => format!("services.{service}.volumes"),
             Error::PortsOfAnother { service, .. } => format!("services.{service}.ports"),
@@ -176,6 +197,9 @@ impl From<Error> for Report {
             Error::NoCommand { service, .. } => {
                 report.hint(format!("give `{service}` a `command` or an `entrypoint`"))
             }
+            Error::Name { .. } => report.hint(
+                "names are letters, digits, `_`, `.` and `-`, first a letter or digit, 200 characters at most",
+            ),
             Error::NoImage { image, .. } => report.hint(format!("`rcompose pull` fetches `{image}`")),
             Error::NoVariable { variable, .. } => {
                 report.hint(format!("`export {variable}=…` before the command"))

@@ -28,17 +28,25 @@ pub(super) fn mounts(
     warnings: &mut Vec<Warning>,
 ) -> Result<Mounts, Error> {
     let mut found = Mounts { volumes_from: volumes_from(service)?, ..Mounts::default() };
-    for volume in &service.volumes {
+    for (index, volume) in service.volumes.iter().enumerate() {
         mount_volume(service, volume, context, &mut found, warnings)?;
+        let last = found.mounts.iter().map(|mount| &mount.target);
+        check_target(last.chain(found.volumes.iter().map(|used| &used.target)), || {
+            whole(service, format!("volumes.{index}.target"))
+        })?;
     }
-    for text in &service.tmpfs {
-        found.mounts.push(tmpfs(service, text)?);
+    for (index, text) in service.tmpfs.iter().enumerate() {
+        let mount = tmpfs(service, text)?;
+        check_target([&mount.target], || whole(service, format!("tmpfs.{index}")))?;
+        found.mounts.push(mount);
     }
-    for config in &service.configs {
-        found.mounts.push(file(service, config, &CONFIG, context)?);
-    }
-    for secret in &service.secrets {
-        found.mounts.push(file(service, secret, &SECRET, context)?);
+    for (kind, references) in [(&CONFIG, &service.configs), (&SECRET, &service.secrets)] {
+        for (index, reference) in references.iter().enumerate() {
+            let mount = file(service, reference, kind, context)?;
+            let place = || whole(service, format!("{}.{index}.target", kind.attribute));
+            check_target([&mount.target], place)?;
+            found.mounts.push(mount);
+        }
     }
     let mut taken = BTreeSet::new();
     for target in
@@ -49,7 +57,7 @@ pub(super) fn mounts(
         }
     }
     inherited_targets(service, context.project, &mut taken, &mut BTreeSet::new());
-    for target in image.config.volumes.iter().map(|path| clean(path)) {
+    for target in image.config.volumes.iter().map(|path| clean(path)).filter(|path| path != "/") {
         // What the user mounts at or above it is where the data shall be.
         if !taken.iter().any(|own| covers(own, &target)) {
             taken.insert(target.clone());
@@ -63,6 +71,21 @@ pub(super) fn mounts(
         }
     }
     Ok(found)
+}
+
+/// Refuses a mount over the container's own root.
+fn check_target<'a>(
+    targets: impl IntoIterator<Item = &'a String>,
+    error: impl Fn() -> Error,
+) -> Result<(), Error> {
+    match targets.into_iter().any(|target| target == "/") {
+        true => Err(error()),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn whole(service: &Service, attribute: String) -> Error {
+    Error::WholeContainer { service: service.name.clone(), attribute }
 }
 
 /// Whether a mount at `own` hides `target`.
@@ -137,6 +160,14 @@ fn mount_volume(
         }
         VolumeType::Volume => {
             let options = volume.volume.clone().unwrap_or_default();
+            if let Some(subpath) = options.subpath.as_deref().filter(|subpath| !stays_within(subpath)) {
+                return Err(Error::Value {
+                    service: service.name.clone(),
+                    attribute: "volumes",
+                    text: subpath.to_owned(),
+                    expected: "a `subpath`: a path below the volume, without `..`",
+                });
+            }
             let name = match volume.source.as_deref().filter(|source| !source.is_empty()) {
                 Some(key) => Some(context.volume_name(service, key)?),
                 None => None,
@@ -306,8 +337,13 @@ fn absolute(service: &Service, attribute: &'static str, path: &str) -> Result<St
     }
 }
 
+/// Whether a path leads nowhere but down.
+fn stays_within(path: &str) -> bool {
+    !path.starts_with('/') && path.split('/').all(|part| part != "..")
+}
+
 /// Without `.`, `..`, doubled and final slashes.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -233,6 +233,55 @@ fn one_place_has_one_mount() {
 }
 
 #[test]
+fn nothing_is_mounted_over_the_whole_container() {
+    let error = "nothing can be mounted at `/`, which is the container's image";
+    for (service, attribute) in [
+        ("volumes: [{type: volume, target: /a}, {type: volume, target: /}]", "volumes.1.target"),
+        ("volumes: [{type: bind, source: /w, target: //.}]", "volumes.0.target"),
+        ("volumes: [{type: tmpfs, target: /a/..}]", "volumes.0.target"),
+        ("tmpfs: ['/:size=1m']", "tmpfs.0"),
+        ("configs: [{source: c, target: /}]", "configs.0.target"),
+        ("secrets: [{source: s, target: /..}]", "secrets.0.target"),
+        ("devices: [{source: /dev/null, target: /}]", "devices"),
+    ] {
+        let yaml = format!(
+            "{{services: {{web: {{image: x, {service}}}}}, configs: {{c: {{content: x}}}}, secrets: {{s: {{content: x}}}}}}"
+        );
+        let refused = try_wish(&yaml).expect_err("it is refused");
+        assert_eq!(refused.to_string(), format!("services.web.{attribute}: {error}"));
+        assert_eq!(refused.path(), Some(format!("services.web.{attribute}")));
+    }
+}
+
+#[test]
+fn names_that_lead_elsewhere_or_are_none_are_refused() {
+    let long = "x".repeat(300);
+    for name in ["../../../x", "a/b", ".hidden", "-v", "a b", &long] {
+        let yaml = |kind: &str| match kind {
+            "a container" => format!("{{services: {{web: {{image: x, container_name: '{name}'}}}}}}"),
+            "a volume" => format!(
+                "{{services: {{web: {{image: x, volumes: [{{type: volume, source: v, target: /v}}]}}}},
+                  volumes: {{v: {{name: '{name}'}}}}}}"
+            ),
+            _ => format!(
+                "{{services: {{web: {{image: x, networks: {{n: null}}}}}}, networks: {{n: {{name: '{name}'}}}}}}"
+            ),
+        };
+        for kind in ["a container", "a volume", "a network"] {
+            let images =
+                BTreeMap::from([("x".to_owned(), ImageFacts { config: image(), ..ImageFacts::default() })]);
+            let error = desired(&project(&yaml(kind)), &images, &facts()).expect_err(name);
+            assert!(matches!(&error, Error::Name { what, .. } if *what == kind), "{error}");
+            assert!(error.path().is_some() && error.to_string().len() < 140, "{error}");
+        }
+    }
+    check_refused(
+        "volumes: [{type: volume, source: data, target: /v, volume: {subpath: a/../../b}}]",
+        "services.web.volumes: `a/../../b` is not a `subpath`: a path below the volume, without `..`",
+    );
+}
+
+#[test]
 fn mounts_and_volumes() {
     let desired = wish(
         "{services: {web: {image: x, tmpfs: ['/run/:size=1m,mode=755,noexec'], volumes: [

@@ -68,3 +68,48 @@ impl std::fmt::Display for Warning {
         write!(f, "`{}` is not kept: {}", self.limit, self.reason)
     }
 }
+
+/// Says which limits are not kept, those of one reason together.
+pub fn grouped(warnings: &[Warning]) -> Vec<String> {
+    let mut groups: Vec<(&Warning, Vec<String>)> = Vec::new();
+    for warning in warnings {
+        let limit = format!("`{}`", warning.limit);
+        match groups.iter_mut().find(|(first, _)| first.reason == warning.reason) {
+            Some((_, limits)) => limits.push(limit),
+            None => groups.push((warning, vec![limit])),
+        }
+    }
+    let say = |(first, limits): (&Warning, Vec<String>)| match limits.as_slice() {
+        [_] => first.to_string(),
+        [others @ .., last] => {
+            format!("{} and {last} are not kept: {}", others.join(", "), first.reason)
+        }
+        [] => String::new(),
+    };
+    groups.into_iter().map(say).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_are_not_kept_for_one_reason_are_named_together() {
+        let warning = |limit, reason: &str| Warning { limit, reason: reason.into(), mend: None };
+        let none = "this user has no control group";
+        let all = [
+            warning(Limit::Memory, none),
+            warning(Limit::Cpuset, "`9` to `cpuset.cpus`: Invalid argument"),
+            warning(Limit::Cpus, none),
+            warning(Limit::Pids, none),
+        ];
+        assert_eq!(
+            grouped(&all),
+            [
+                "`mem_limit`, `cpus` and `pids_limit` are not kept: this user has no control group",
+                "`cpuset` is not kept: `9` to `cpuset.cpus`: Invalid argument",
+            ]
+        );
+        assert_eq!(grouped(&[]), Vec::<String>::new());
+    }
+}

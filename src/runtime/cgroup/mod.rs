@@ -25,7 +25,7 @@ pub mod systemd;
 mod tree;
 
 pub use controller::{Absence, Controller};
-pub use error::{Error, Warning};
+pub use error::{Error, Warning, grouped};
 pub use feature::feature;
 pub use handle::Handle;
 pub use logout::ends_at_logout;

@@ -11,6 +11,8 @@ pub enum Capability {
     UserNamespaces,
     /// More than one id: root, or a user with a line in /etc/subuid.
     ManyIds,
+    /// `ldd`, which says what libraries programs need.
+    Ldd,
     /// python3 in /usr/bin.
     Python,
     /// The real root of the host.
@@ -32,6 +34,9 @@ impl Capability {
                 .output()
                 .is_ok_and(|output| output.status.success()),
             Capability::ManyIds => is_root() || has_subordinate_ids(),
+            Capability::Ldd => {
+                Command::new("ldd").arg("/bin/sh").output().is_ok_and(|out| out.status.success())
+            }
             Capability::Python => Path::new("/usr/bin/python3").exists(),
             Capability::Root => is_root(),
             Capability::Systemd => {
@@ -117,18 +122,73 @@ impl OwnNetwork {
             command.args(["--user", "--preserve-credentials"]);
         }
         command.arg("--net").arg("--").arg(inner.get_program()).args(inner.get_args());
-        for (name, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
         if let Some(directory) = inner.get_current_dir() {
             command.current_dir(directory);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        take_environment(&mut command, inner);
         command
     }
+}
+
+/// A small disk of the test's own, in a mount namespace of its own. Needs the host's root.
+pub struct OwnDisk {
+    holder: Child,
+}
+
+impl OwnDisk {
+    /// Makes one of so many bytes at a directory.
+    pub fn new(directory: &Path, bytes: u64) -> OwnDisk {
+        std::fs::create_dir_all(directory).expect("a directory");
+        let script = format!("mount -t tmpfs -o size={bytes} tmpfs \"$1\" && echo ready && exec sleep 1000");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(directory).stdout(Stdio::piped());
+        let mut holder = command.spawn().expect("unshare starts");
+        let mut line = String::new();
+        let stdout = holder.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        assert_eq!(line, "ready\n");
+        OwnDisk { holder }
+    }
+
+    /// The process that holds it.
+    pub fn holder(&self) -> i32 {
+        i32::try_from(self.holder.id()).expect("a pid")
+    }
+
+    /// The same path, seen from outside.
+    pub fn outside(&self, path: &Path) -> std::path::PathBuf {
+        let root = format!("/proc/{}/root", self.holder.id());
+        Path::new(&root).join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The same command, inside.
+    pub fn enter(&self, inner: &Command) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg("--target").arg(self.holder.id().to_string()).arg("--mount");
+        if let Some(directory) = inner.get_current_dir() {
+            command.arg(format!("--wdns={}", directory.display()));
+        }
+        command.arg("--").arg(inner.get_program()).args(inner.get_args());
+        take_environment(&mut command, inner);
+        command
+    }
+}
+
+impl Drop for OwnDisk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+fn take_environment(command: &mut Command, inner: &Command) {
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
 }
 
 impl Drop for OwnNetwork {

@@ -2,7 +2,8 @@
 //! and the search for what was left behind.
 
 mod host;
-mod leftovers;
+pub mod leftovers;
+pub mod programs;
 pub mod registry;
 mod terminal;
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use host::{Capability, OwnNetwork, needs};
+pub use host::{Capability, OwnDisk, OwnNetwork, needs};
 pub use leftovers::processes_of;
 pub use terminal::Terminal;
 
@@ -52,6 +53,13 @@ impl Ended {
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{}\nstdout: {}\nstderr: {}", self.command, self.stdout, self.stderr);
         self.stdout
+    }
+
+    /// Insists on success and returns standard error: what is said of progress.
+    #[track_caller]
+    pub fn ok_stderr(self) -> String {
+        assert_eq!(self.code, Some(0), "{}\nstdout: {}\nstderr: {}", self.command, self.stdout, self.stderr);
+        self.stderr
     }
 
     /// Insists on a failure with this code and returns standard error.

@@ -1,0 +1,214 @@
+//! Records that are damaged, or gone, under a project: every command goes on, names them, and `down` leaves nothing.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::{Capability, OwnDisk, Project, ended, needs, processes_of, soon};
+
+const TWO: &str = r#"
+services:
+  a:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    volumes: [data:/data]
+  b:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    depends_on: [a]
+volumes: {data: {}}
+"#;
+
+/// What a crash, or somebody's hand, may leave in a record.
+const DAMAGED: [&str; 5] =
+    ["", "{\"format\":1,\"netw", "no JSON", "{\"format\":\"x\",\"networks\":3}", "[1, 2]"];
+
+fn state_of(project: &Project) -> PathBuf {
+    project.home().join("state/projects").join(project.name())
+}
+
+/// The records of a project; those of its containers by the name of the file.
+fn records(project: &Project) -> Vec<PathBuf> {
+    let state = state_of(project);
+    let mut found: Vec<PathBuf> =
+        ["keeper.json", "networks.json", "desired.json", "journal"].map(|file| state.join(file)).into();
+    let containers = fs::read_dir(state.join("containers")).expect("containers").flatten();
+    if let Some(container) = containers.map(|entry| entry.path()).min() {
+        found.extend(["state.json", "config.json"].map(|file| container.join(file)));
+    }
+    found
+}
+
+#[test]
+fn a_damaged_record_stops_no_command() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("damaged", TWO);
+    project.run(&["up", "-d"]).ok();
+    for (index, record) in records(&project).into_iter().enumerate() {
+        let name = record.file_name().expect("a name").to_string_lossy().into_owned();
+        // Records of a project that stands still, too: with nobody alive who knows better.
+        for stopped in [false, true] {
+            project.run(&["up", "-d"]).ok();
+            if stopped {
+                project.run(&["stop"]).ok();
+                soon("nobody is left", || processes_of(&project).is_empty());
+            }
+            let record = records(&project)[index].clone();
+            fs::write(&record, DAMAGED[index % DAMAGED.len()]).expect("written");
+            let listed = project.run(&["ps", "-a"]);
+            // A journal is made of lines, of which those that are none say nothing.
+            if name != "journal" && (stopped || name != "config.json") {
+                let warnings = listed.stderr.matches(&format!("{name}` is damaged")).count();
+                assert!(warnings <= 1, "{name}: {}", listed.stderr);
+                let must = !matches!(name.as_str(), "desired.json" | "config.json");
+                assert!(!must || warnings == 1, "{name}: {}", listed.stderr);
+            }
+            assert!(listed.ok().contains("b-1"), "{name}");
+            project.run(&["up", "-d"]).ok();
+            assert_eq!(project.field("a", "State"), "running", "{name}");
+            assert_eq!(project.field("b", "State"), "running", "{name}");
+            project.run(&["exec", "-T", "b", "getent", "hosts", "a"]).ok();
+        }
+        let record = records(&project)[index].clone();
+        fs::write(&record, DAMAGED[(index + 1) % DAMAGED.len()]).expect("written");
+        project.leaves_nothing();
+        project.run(&["up", "-d"]).ok();
+    }
+    project.leaves_nothing();
+}
+
+/// Ends the supervisor, as nobody does but the kernel when memory is short; the keeper starts the next.
+fn kill_supervisor(project: &Project) {
+    let supervisor = || processes_of(project).into_iter().find(|(_, name)| name == "rc-supervisor");
+    let (pid, _) = supervisor().expect("a supervisor");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("ours");
+    soon("the next supervisor", || supervisor().is_some_and(|(next, _)| next != pid));
+}
+
+#[test]
+fn the_next_supervisor_goes_on_without_the_records_of_networks_and_containers() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("nextlost", TWO);
+    let names: [&[&str]; 4] = [
+        &["networks.json"],
+        &["networks.json", "desired.json"],
+        &["state.json"],
+        &["networks.json", "desired.json", "state.json", "config.json"],
+    ];
+    for damaged in names {
+        project.run(&["up", "-d"]).ok();
+        for record in records(&project) {
+            if damaged.iter().any(|name| record.ends_with(name)) {
+                fs::write(record, "").expect("written");
+            }
+        }
+        kill_supervisor(&project);
+        project.run(&["up", "-d"]).ok();
+        for service in ["a", "b"] {
+            assert_eq!(project.field(service, "State"), "running", "{damaged:?}");
+        }
+        project.run(&["exec", "-T", "b", "getent", "hosts", "a"]).ok();
+        project.leaves_nothing();
+    }
+}
+
+#[test]
+fn a_container_whose_record_is_lost_keeps_its_files() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("lostrecord", TWO);
+    project.run(&["up", "-d", "a"]).ok();
+    project.run(&["exec", "-T", "a", "sh", "-c", "echo kept > /root/file || echo kept > /tmp/file"]).ok();
+    project.run(&["stop"]).ok();
+    soon("nobody is left", || processes_of(&project).is_empty());
+    let id = project.field("a", "ID");
+    let containers = fs::read_dir(state_of(&project).join("containers")).expect("containers").flatten();
+    for container in containers {
+        fs::write(container.path().join("state.json"), "").expect("written");
+    }
+    project.run(&["up", "-d", "a"]).ok();
+    assert_eq!(project.field("a", "ID"), id);
+    let kept = project.run(&["exec", "-T", "a", "sh", "-c", "cat /root/file 2>/dev/null || cat /tmp/file"]);
+    assert_eq!(kept.ok(), "kept\n");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_project_whose_records_are_removed_is_found_and_can_be_ended() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("removed", TWO);
+    for gone in [state_of(&project), project.home().join("state"), project.home()] {
+        project.run(&["up", "-d"]).ok();
+        fs::remove_dir_all(&gone).expect("removed");
+        let listed = project.run(&["ps"]);
+        assert!(listed.stderr.contains("its records are gone"), "{}", listed.stderr);
+        assert!(listed.ok().contains("a-1"));
+        let all = project.run(&["ls"]).ok();
+        assert!(all.contains(project.name()), "{all}");
+        project.run(&["down"]).ok();
+        soon("nobody is left", || processes_of(&project).is_empty());
+        assert!(!project.run(&["ps", "-a"]).ok().contains("a-1"));
+    }
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_full_disk_keeps_nothing_from_being_stopped_and_removed() {
+    if !needs(&[Capability::UserNamespaces, Capability::Root]) {
+        return;
+    }
+    let project = Project::new(
+        "fulldisk",
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: sh -c 'while sleep 0.01; do echo a line; done'
+    stop_grace_period: 0s
+    healthcheck: {test: exit 0, interval: 100ms}
+    volumes: [data:/data]
+  b:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    restart: always
+    depends_on: [a]
+  c:
+    image: rootfs:/
+    command: sh -c 'sleep 0.1; exit 3'
+    restart: always
+volumes: {data: {}}
+"#,
+    );
+    let disk = OwnDisk::new(&project.home(), 4 << 20);
+    let run = |arguments: &[&str]| {
+        let child = disk.enter(&project.command(arguments)).spawn().expect("nsenter starts");
+        ended(child, &arguments.join(" "))
+    };
+    let filler = disk.outside(&project.home()).join("filler");
+    let fill = || {
+        let mut file = fs::File::options().append(true).create(true).open(&filler).expect("opened");
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    };
+    for ends in [&["stop"][..], &["kill"], &["down", "-v"]] {
+        run(&["up", "-d"]).ok();
+        fill();
+        run(ends).ok();
+        fill();
+        let listed = run(&["ps", "-q"]);
+        assert_eq!(listed.ok(), "", "{ends:?}");
+        // Nobody is left who knows it by heart, and the disk is full still.
+        run(&["down", "-v"]).ok();
+        soon("nobody is left", || processes_of(&project).iter().all(|(pid, _)| *pid == disk.holder()));
+        assert_eq!(run(&["ps", "-a", "-q"]).ok(), "");
+        fs::remove_file(&filler).expect("removed");
+    }
+}
