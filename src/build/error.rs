@@ -78,6 +78,9 @@ pub enum Error {
         /// The status of HTTP.
         status: u16,
     },
+    /// A key of ssh.
+    #[error(transparent)]
+    Ssh(#[from] super::run::keys::Error),
     /// A repository.
     #[error(transparent)]
     Git(#[from] super::remote::git::Error),
@@ -114,6 +117,7 @@ impl From<Error> for Report {
                 let Error::Git(error) = error else { unreachable!("matched above") };
                 return Report::from(error);
             }
+            Error::Ssh(error) => error.hints(),
             Error::Process { hints, .. } => hints.clone(),
             Error::NotAllowed { hint, .. } => vec![hint.clone()],
             Error::Unsupported { hint, .. } => hint.iter().cloned().collect(),

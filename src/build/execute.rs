@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
+use super::exchange;
 use super::export::{Line, export};
 use super::graph::{Action, Origin, Stage, Step};
 use super::plan::Planned;
@@ -40,7 +41,11 @@ pub fn execute(session: &Arc<Session>, planned: Vec<Planned>) -> Result<(), Repo
         }
     }
     drop(sender);
-    let outcome = wait(&receiver, left);
+    let outcome = wait(&receiver, left).and_then(|()| {
+        let exports =
+            planned.iter().flat_map(|target| target.target.cache_to.iter().map(move |to| (target, to)));
+        exports.into_iter().try_for_each(|(target, to)| exchange::write(session, target, to))
+    });
     for target in &planned {
         for context in target.sources.contexts.values() {
             // What was learned of a context is worth keeping even if a step has failed.

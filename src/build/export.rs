@@ -76,7 +76,7 @@ fn parts(session: &Session, state: &State) -> Result<Vec<Part>, Error> {
 }
 
 /// The layer's tar: the one that there is, or a new one.
-fn packed(session: &Session, layer: &InUse, lower: Option<&InUse>) -> Result<Packed, Error> {
+pub fn packed(session: &Session, layer: &InUse, lower: Option<&InUse>) -> Result<Packed, Error> {
     if let Some(packed) =
         layer.packed.as_ref().filter(|packed| session.store.blobs().size(&packed.blob).is_some())
     {

@@ -16,6 +16,7 @@ pub mod check;
 pub mod copy;
 pub mod dockerfile;
 mod error;
+mod exchange;
 mod execute;
 mod export;
 pub mod graph;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::image::Platform;
+use crate::report::Report;
 
 /// Everything that one command builds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,14 +50,14 @@ pub struct Target {
     pub args: BTreeMap<String, String>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
-    /// What the image is for.
-    pub platform: Platform,
+    /// What the image is for, when it is said; else what its base is for, of those that this machine runs.
+    pub platform: Option<Platform>,
     /// Further contexts, by name.
     pub contexts: BTreeMap<String, Context>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// Sockets of agents by id.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// Agents by id.
+    pub ssh: BTreeMap<String, Ssh>,
     /// Network of steps that do not say otherwise.
     pub network: Network,
     /// Lines of /etc/hosts: address, names.
@@ -71,6 +72,42 @@ pub struct Target {
     pub pull: bool,
     /// Privileges that steps may ask for.
     pub entitlements: Vec<String>,
+    /// Caches of others, the ones asked first first.
+    pub cache_from: Vec<CachePlace>,
+    /// Where others find what is made.
+    pub cache_to: Vec<CacheTo>,
+    /// Why it cannot be built, for one that nobody asked for but another one may need.
+    pub refused: Option<Box<Report>>,
+}
+
+impl Target {
+    /// An image of nothing, with this name in titles, to be completed.
+    pub fn of_nothing(name: &str) -> Target {
+        Target {
+            name: name.to_owned(),
+            tags: Vec::new(),
+            wanted: false,
+            context: Context::Nothing,
+            dockerfile: Dockerfile::Text { name: "Dockerfile".to_owned(), text: Vec::new() },
+            stage: None,
+            args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            platform: None,
+            contexts: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            network: Network::Default,
+            hosts: Vec::new(),
+            shm_size: None,
+            limits: Vec::new(),
+            no_cache: false,
+            pull: false,
+            entitlements: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            refused: None,
+        }
+    }
 }
 
 /// Where files come from.
@@ -93,6 +130,32 @@ pub enum Context {
     Target(usize),
 }
 
+/// A cache that builds of several machines share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CachePlace {
+    /// A name in full, in a registry.
+    Registry(String),
+    /// An OCI layout.
+    Directory {
+        /// Where it is.
+        path: PathBuf,
+        /// Which of its manifests.
+        tag: String,
+    },
+}
+
+/// A cache to write to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheTo {
+    /// Where.
+    pub place: CachePlace,
+    /// The steps of all stages, and not only those whose layers are in the image.
+    pub all_stages: bool,
+    /// The build is good without.
+    pub may_fail: bool,
+}
+
 /// Where the recipe is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +171,16 @@ pub enum Dockerfile {
         /// The text.
         text: Vec<u8>,
     },
+}
+
+/// Who signs for steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ssh {
+    /// The agent at a socket.
+    Agent(PathBuf),
+    /// Keys in files.
+    Keys(Vec<PathBuf>),
 }
 
 /// Where a secret is.

@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use super::execute::execute;
 use super::order::Order;
 use super::plan::plan;
 use super::session::Session;
+use crate::image::Users;
 use crate::progress::build::Word;
 use crate::report::{Exit, Report};
 
@@ -36,8 +38,8 @@ pub enum Said {
 }
 
 /// Builds what the order in `memory` says; returns whether all went well. When `alive` comes to its end, whoever gave the
-/// order is gone, and this process ends at once.
-pub fn serve(memory: OwnedFd, alive: OwnedFd, output: impl Write + Send + 'static) -> bool {
+/// order is gone, and this process ends at once. `users` says what containers stand on.
+pub fn serve(memory: OwnedFd, alive: OwnedFd, output: impl Write + Send + 'static, users: Users<'_>) -> bool {
     let output = Mutex::new(output);
     let say = Arc::new(move |said: &Said| {
         let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +56,11 @@ pub fn serve(memory: OwnedFd, alive: OwnedFd, output: impl Write + Send + 'stati
         });
         let session = Arc::new(session);
         let planned = plan(&session, &order)?;
-        if order.check { Ok(()) } else { execute(&session, planned) }
+        if order.check {
+            return Ok(());
+        }
+        execute(&session, planned)?;
+        Ok(session.cache.look_after(session.made.load(Ordering::Relaxed), users)?)
     });
     match outcome {
         Ok(()) => {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +15,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 
 use super::cache::{Cache, Key};
 use super::error::{Error, failed};
+use super::exchange::Offered;
 use super::order::Order;
 use super::run::network::Wire;
 use super::run::runner::Runner;
@@ -48,6 +49,10 @@ pub struct Session {
     pub single_id: bool,
     /// When the build began, seconds and nanoseconds since 1970.
     pub now: (i64, u32),
+    /// What caches of others hold.
+    pub offered: Offered,
+    /// Bytes of the layers that this build has made.
+    pub made: AtomicU64,
     scratch: Scratch,
     counter: AtomicU32,
     /// Steps that this build has done: `no_cache` means not to look at what was before, and not to do things twice.
@@ -80,6 +85,8 @@ impl Session {
             web: order.cache.join("web"),
             single_id: order.single_id,
             now: since_1970(SystemTime::now()),
+            offered: Offered::default(),
+            made: AtomicU64::new(0),
             scratch,
             counter: AtomicU32::new(0),
             done: Mutex::default(),

@@ -6,6 +6,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Parser, ValueEnum};
 
 use super::commands::Command;
+use crate::compose::model::ByteSize;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -64,7 +65,7 @@ pub struct Global {
     #[arg(long, value_name = "DIR")]
     pub project_directory: Option<PathBuf>,
     /// Show progress in this way
-    #[arg(long, value_enum, value_name = "HOW", env = "COMPOSE_PROGRESS", hide_env = true)]
+    #[arg(long, global = true, value_enum, value_name = "HOW", env = "COMPOSE_PROGRESS", hide_env = true)]
     pub progress: Option<ProgressChoice>,
     /// Write colours and other control characters
     #[arg(long, value_enum, value_name = "WHEN", env = "COMPOSE_ANSI", hide_env = true)]
@@ -102,6 +103,7 @@ pub enum ProgressChoice {
     Auto,
     Tty,
     Plain,
+    #[value(alias = "rawjson")]
     Json,
     Quiet,
 }
@@ -113,6 +115,12 @@ pub enum AnsiChoice {
     Auto,
     Never,
     Always,
+}
+
+/// A size in bytes: `20g`, `512k`.
+pub fn size(text: &str) -> Result<u64, String> {
+    let size = ByteSize::parse(text).map_err(|error| error.to_string())?;
+    u64::try_from(size.0).map_err(|_| format!("`{text}` is no size"))
 }
 
 /// A service with its number of containers: `web=3`.

@@ -190,6 +190,17 @@ fn home(uid: u32) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/"))
 }
 
+/// Asks whether something is to be removed. Where nobody can be asked, `--force` is the way.
+pub fn agreed(which: &str) -> Result<bool, Report> {
+    if !console::stdin_is_terminal() {
+        return Err(usage(format!("cannot ask whether to remove {which}: standard input is no terminal"))
+            .hint("`--force` removes without asking"));
+    }
+    let answer = console::ask(&format!("This removes {which}.\nAre you sure? [yN] "))
+        .map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// A wrong use that the table of options cannot see.
 pub fn usage(message: impl Into<String>) -> Report {
     Report::new(Exit::Usage, message)

@@ -13,8 +13,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "build", "pull", "push", "lock", "commit", "export", "login", "logout", "images", "image",
-            "load", "save", "rmi",
+            "build", "builder", "pull", "push", "lock", "commit", "export", "login", "logout", "images",
+            "image", "load", "save", "rmi",
         ],
     ),
     ("This program and this machine", &["system", "doctor", "version", "completion", "help"]),

@@ -40,7 +40,7 @@ use oci_spec::image::{Descriptor, DescriptorBuilder, ImageManifestBuilder};
 use super::config::{self, MAX_CONFIG, MAX_MANIFEST};
 use super::error::Error;
 use super::follow::{Local, Teller};
-use super::incoming::{self, Chosen, Incoming};
+use super::incoming::{self, Chosen, Incoming, Layer};
 use super::reference::{Digest, Reference};
 use super::store::{From, Image, Store};
 use super::unpack::Compression;
@@ -60,6 +60,13 @@ pub struct Part {
     pub diff_id: Digest,
     /// The digest of its tar with all below it: the name of its directory.
     pub chain: Digest,
+}
+
+impl std::convert::From<&Part> for Layer {
+    fn from(part: &Part) -> Layer {
+        let Part { blob, size, diff_id, chain, .. } = part.clone();
+        Layer { chain, diff_id, blob, size }
+    }
 }
 
 /// What an image of the store consists of.
@@ -156,6 +163,15 @@ impl Store {
     /// stays, and the directory is removed.
     pub fn publish(&self, directory: &Path, chain: &Digest) -> Result<PathBuf, Error> {
         self.layers().publish(directory, chain)
+    }
+
+    /// Unpacks what is not unpacked yet of these layers, the lowest first. All blobs that this needs are here; whoever calls
+    /// holds a lease on the chains.
+    pub fn unpack_parts(&self, parts: &[Part], sink: &dyn Sink) -> Result<(), Error> {
+        let layers: Vec<Layer> = parts.iter().map(Layer::from).collect();
+        let teller = Teller::new(sink, "the cache");
+        self.layers().unpack(&layers, self.blobs(), &Local::quiet(&teller, &layers))?;
+        Ok(())
     }
 
     /// Adds an image: its configuration, its layers (the lowest first; all blobs are here), and its names.

@@ -53,7 +53,7 @@ pub use error::Error;
 pub use layers::measure;
 pub use lease::{Lease, Pin};
 pub use made::{Part, Parts, Scratch, chain_id};
-pub use offer::Offer;
+pub use offer::{Blob, Offer, Text};
 pub use platform::Platform;
 pub use prune::Pruned;
 pub use reference::{Digest, Reference};

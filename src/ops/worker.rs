@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
-use super::{Session, snapshot, status};
+use super::{Session, build, snapshot, status};
 use crate::api::read;
 use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
@@ -73,6 +73,8 @@ pub enum Verb {
     Usage,
     /// Look at everything in the store.
     Check(CheckOptions),
+    /// Look at the cache of builds, or remove some of it.
+    Builds(build::CacheVerb),
     /// Write the files of a container to the standard input, which is an archive.
     Export(snapshot::Files),
     /// Make an image of a container.
@@ -125,6 +127,10 @@ pub enum Said {
     Usage(Box<Disk>),
     /// What a `Check` found.
     Checked(Checked),
+    /// What there is in the cache of builds.
+    Builds(Vec<build::Entry>),
+    /// What was removed of it.
+    BuildsPruned(build::CachePruned),
     /// The image of a `Commit`.
     Committed(Digest),
     /// It failed as a whole.
@@ -292,6 +298,10 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                 }
                 Verb::Check(options) => {
                     say(&Said::Checked(image::check::check(&store, options, &users, &sink)?));
+                    Ok(())
+                }
+                Verb::Builds(verb) => {
+                    say(&build::work_on_cache(verb, &task.paths.build(), &task.map.key(), store, &users)?);
                     Ok(())
                 }
                 Verb::Export(files) => snapshot::write(&files),

@@ -24,3 +24,16 @@ fn quickstart_serves_notes_and_keeps_them_over_down() {
     soon("the page is back", || get(port, "/").is_ok());
     project.leaves_nothing();
 }
+
+#[test]
+fn nothing_is_doubtful_in_what_the_examples_build() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    // Their images come from a registry, so what they do is seen where that is at hand; what they say is seen here.
+    for folder in ["python", "node", "c", "static-site", "rust"] {
+        let project = Project::copy("example", &format!("compose-examples/{folder}"));
+        let said = project.run(&["--profile", "*", "build", "--check"]).ok();
+        assert_eq!(said.trim(), "Check complete, no warnings found.", "{folder}");
+    }
+}

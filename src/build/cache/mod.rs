@@ -5,7 +5,10 @@
 //! DATA/build/KEY/steps/HEX.lock   held by who does that step
 //! DATA/build/KEY/sums/HEX         the sum of what is read of a stage or an image
 //! DATA/build/KEY/mounts/HEX/      cache mounts, see [`mounts`]
+//! DATA/build/KEY/upkeep           when age and budget were kept to last, and what was made since
 //! DATA/build/files/HEX            sums of the files of a context
+//! DATA/build/web/HEX              files of the web
+//! DATA/build/budget               how many bytes all this may take, where the user has said so
 //! ```
 //!
 //! A step's key is a sum of everything that can make a difference: the result of the step before, the expanded
@@ -15,9 +18,12 @@
 //!
 //! Layers belong to the image store, where a pin of the record's name keeps them; who collects there looks at pins only.
 
+mod entries;
 mod key;
 mod lock;
 pub mod mounts;
+mod prune;
+mod upkeep;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +34,10 @@ use serde::{Deserialize, Serialize};
 use crate::host::files::{self, Durability, failed};
 use crate::image::{Digest, Store};
 
+pub use entries::{Entry, Kind};
 pub use key::{Key, KeyMaker, NoKey};
 pub use lock::StepLock;
+pub use prune::{Budget, Choice, Pruned};
 
 const FORMAT: u32 = 1;
 /// The pins of this cache in the store begin so.
@@ -38,9 +46,11 @@ const PIN: &str = "build-";
 /// The records for one id map.
 #[derive(Clone, Debug)]
 pub struct Cache {
+    root: PathBuf,
     steps: PathBuf,
     sums: PathBuf,
     mounts: PathBuf,
+    upkeep: PathBuf,
     store: Store,
 }
 
@@ -90,7 +100,8 @@ impl Cache {
     pub fn open(root: &Path, id_map_key: &str, store: Store) -> Result<Cache, files::Error> {
         let own = root.join(id_map_key);
         let (steps, sums, mounts) = (own.join("steps"), own.join("sums"), own.join("mounts"));
-        let cache = Cache { steps, sums, mounts, store };
+        let upkeep = own.join("upkeep");
+        let cache = Cache { root: root.to_owned(), steps, sums, mounts, upkeep, store };
         for directory in [&cache.steps, &cache.sums, &cache.mounts] {
             files::make_private_dir(directory)?;
         }
@@ -112,25 +123,26 @@ impl Cache {
 
     /// Finds what a step has made, with its layer still there; from now on `lease` keeps that.
     pub fn find(&self, key: &Key, lease: &crate::image::Lease) -> Result<Option<Record>, super::Error> {
-        let path = self.path(key);
-        let record: Record = match files::read_record(&path, FORMAT) {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(None),
-            // A torn record, or one of a newer rcompose, is as good as none: the step is done again.
-            Err(files::Error::Damaged { .. } | files::Error::Newer { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(record) = self.record(key)? else { return Ok(None) };
         lease.keep(record.layer.digests())?;
         if self.store.layer(&record.layer.directory).is_none() {
             return Ok(None);
         }
-        self.store.touch_pin(&Cache::pin(key))?;
-        // Whoever prunes by age looks at this time; a cache that cannot be written to is still one.
-        let _ = fs::File::options()
-            .append(true)
-            .open(&path)
-            .and_then(|file| file.set_modified(SystemTime::now()));
+        // Whoever prunes looks at the time of the pin. One that went away meanwhile is made again, or the layer would go
+        // with this build.
+        if !self.store.touch_pin(&Cache::pin(key))? {
+            self.put(key, &record)?;
+        }
         Ok(Some(record))
+    }
+
+    /// Reads a record, whatever became of its layer.
+    fn record(&self, key: &Key) -> Result<Option<Record>, files::Error> {
+        match files::read_record(&self.path(key), FORMAT) {
+            // A torn record, or one of a newer rcompose, is as good as none: the step is done again.
+            Err(files::Error::Damaged { .. } | files::Error::Newer { .. }) => Ok(None),
+            read => read,
+        }
     }
 
     /// Records what a step has made.
@@ -141,7 +153,15 @@ impl Cache {
 
     /// Finds the sum of what somebody reads of a state.
     pub fn sum(&self, request: &Key) -> Result<Option<Key>, files::Error> {
-        let found = files::read_if_there(&self.sums.join(request.to_string()))?;
+        let path = self.sums.join(request.to_string());
+        let found = files::read_if_there(&path)?;
+        if found.is_some() {
+            // For who prunes by age; a cache that cannot be written to is still one.
+            let _ = fs::File::options()
+                .append(true)
+                .open(&path)
+                .and_then(|file| file.set_modified(SystemTime::now()));
+        }
         Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
     }
 
@@ -152,23 +172,11 @@ impl Cache {
 
     /// Waits until nobody else does this step, and keeps others from it.
     pub fn lock(&self, key: &Key) -> Result<StepLock, files::Error> {
-        StepLock::take(self.steps.join(format!("{key}.lock")))
+        StepLock::take(self.lock_path(key))
     }
 
-    /// All records with their keys and when they were of use last.
-    pub fn records(&self) -> Result<Vec<(Key, Record, SystemTime)>, files::Error> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.steps).map_err(failed("read", &self.steps))? {
-            let entry = entry.map_err(failed("read", &self.steps))?;
-            let Some(key) = entry.file_name().to_str().and_then(|name| name.parse::<Key>().ok()) else {
-                continue;
-            };
-            let Ok(used) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
-            if let Ok(Some(record)) = files::read_record(&entry.path(), FORMAT) {
-                found.push((key, record, used));
-            }
-        }
-        Ok(found)
+    fn lock_path(&self, key: &Key) -> PathBuf {
+        self.steps.join(format!("{key}.lock"))
     }
 
     /// Forgets a step. Its layer goes with the next collection of the store, unless an image needs it.

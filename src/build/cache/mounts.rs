@@ -1,17 +1,21 @@
 //! Cache mounts: directories that outlive the steps that use them.
 //!
-//! `mounts/HEX/N/`, where HEX is a sum of the mount's id: whatever an id looks like, it is a name here. `N` counts
+//! `mounts/HEX/N/`, where HEX is a sum of the mount's id: whatever an id looks like, it is a name here; `mounts/HEX/id`
+//! is the id itself, for people. `N` counts
 //! instances: `private` takes one that nobody uses, the others take the first. Who uses one holds its flock: shared, or
 //! alone for `private` and `locked`, and nobody removes what is held.
 
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::key::KeyMaker;
 use crate::build::dockerfile::Sharing;
-use crate::host::files::{self, failed};
+use crate::host::files::{self, Durability, failed};
+
+/// The file with the id, beside the instances.
+const ID: &str = "id";
 
 /// A cache mount in use.
 #[derive(Debug)]
@@ -38,6 +42,10 @@ pub struct Root {
 pub fn take(mounts: &Path, id: &str, sharing: Sharing, root: Root) -> Result<CacheMount, files::Error> {
     let all = mounts.join(KeyMaker::new("mount").with("id", id).make().to_string());
     files::make_private_dir(&all)?;
+    let name = all.join(ID);
+    if !name.exists() {
+        files::write(&name, id.as_bytes(), Durability::Crash)?;
+    }
     for number in 0.. {
         let directory = all.join(number.to_string());
         let lock = loop {
@@ -57,8 +65,8 @@ pub fn take(mounts: &Path, id: &str, sharing: Sharing, root: Root) -> Result<Cac
             };
             match held.map_err(failed("lock", &directory))? {
                 false => break None,
-                // It may have been pruned before it was locked.
-                true if directory.exists() => break Some(file),
+                // It may have been pruned before it was locked, and another one may bear its name.
+                true if is_at(&file, &directory) => break Some(file),
                 true => {}
             }
         };
@@ -70,6 +78,27 @@ pub fn take(mounts: &Path, id: &str, sharing: Sharing, root: Root) -> Result<Cac
         return Ok(CacheMount { data, is_new, _lock: lock });
     }
     unreachable!("there are more numbers than processes")
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// The id of the cache mounts in a directory.
+pub(super) fn id_of(all: &Path) -> String {
+    let text = fs::read(all.join(ID)).unwrap_or_default();
+    format!("cache mount `{}`", String::from_utf8_lossy(&text))
+}
+
+/// Removes the directory of an id of which no instance is left. One that somebody is about to make stays.
+pub(super) fn forget(all: &Path) {
+    let alone = fs::read_dir(all).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == ID));
+    if alone && fs::remove_file(all.join(ID)).is_ok() {
+        let _ = fs::remove_dir(all);
+    }
 }
 
 fn make(data: &Path, root: Root) -> Result<bool, files::Error> {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,15 +35,6 @@ const SPARE: usize = 50_000;
 const READERS: usize = 2;
 const BUFFER: usize = 256 << 10;
 
-/// What this build has found out about a file.
-#[derive(Debug)]
-struct Fresh {
-    /// Stamp and sum.
-    fixed: Vec<u8>,
-    /// Whether it was read, and not only found remembered.
-    is_news: bool,
-}
-
 /// Sums of files that were read before.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -52,7 +43,10 @@ pub struct Known {
     data: Vec<u8>,
     /// Where each record begins, in the order of paths.
     records: Vec<u32>,
-    fresh: Mutex<HashMap<Vec<u8>, Fresh>>,
+    /// Which of the records were of use to this build.
+    used: Vec<AtomicBool>,
+    /// What this build has read: stamp and sum by path.
+    fresh: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     /// What changed so short before it was read, in nanoseconds, may change again unseen.
     unsettled: i128,
 }
@@ -62,7 +56,8 @@ impl Known {
     pub fn load(path: PathBuf) -> Known {
         let data = std::fs::read(&path).unwrap_or_default();
         let records = index(&data).unwrap_or_default();
-        Known { path: Some(path), data, records, fresh: Mutex::default(), unsettled: UNSETTLED }
+        let used = records.iter().map(|_| AtomicBool::new(false)).collect();
+        Known { path: Some(path), data, records, used, fresh: Mutex::default(), unsettled: UNSETTLED }
     }
 
     /// Remembers what has changed just now, too.
@@ -79,13 +74,17 @@ impl Known {
             })
             .ok()?;
         let (_, fixed) = record(&self.data, self.records[at] as usize)?;
-        (fixed[..FIXED - 32] == *stamp).then(|| fixed[FIXED - 32..].try_into().ok())?
+        if fixed[..FIXED - 32] != *stamp {
+            return None;
+        }
+        self.used[at].store(true, Ordering::Relaxed);
+        fixed[FIXED - 32..].try_into().ok()
     }
 
-    fn remember(&self, path: &[u8], stamp: Vec<u8>, sum: Sum, is_news: bool) {
+    fn remember(&self, path: &[u8], stamp: &[u8], sum: Sum) {
         if self.path.is_some() {
             let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-            fresh.insert(path.to_vec(), Fresh { fixed: [stamp.as_slice(), &sum].concat(), is_news });
+            fresh.insert(path.to_vec(), [stamp, &sum].concat());
         }
     }
 
@@ -93,19 +92,22 @@ impl Known {
     pub fn save(&self) -> Result<(), files::Error> {
         let Some(path) = &self.path else { return Ok(()) };
         let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if !fresh.values().any(|fresh| fresh.is_news) {
+        if fresh.is_empty() {
             return Ok(());
         }
-        let old: Vec<(&[u8], &[u8])> = self
-            .records
-            .iter()
-            .filter_map(|at| record(&self.data, *at as usize))
-            .filter(|(name, _)| !fresh.contains_key(*name))
-            .collect();
-        let keep_old = old.len() <= fresh.len() + SPARE;
         let mut all: Vec<(&[u8], &[u8])> =
-            fresh.iter().map(|(name, fresh)| (name.as_slice(), fresh.fixed.as_slice())).collect();
-        all.extend(old.into_iter().filter(|_| keep_old));
+            fresh.iter().map(|(name, fixed)| (name.as_slice(), fixed.as_slice())).collect();
+        let mut others: Vec<(&[u8], &[u8])> = Vec::new();
+        for (at, used) in self.records.iter().zip(&self.used) {
+            match record(&self.data, *at as usize).filter(|(name, _)| !fresh.contains_key(*name)) {
+                Some(old) if used.load(Ordering::Relaxed) => all.push(old),
+                Some(old) => others.push(old),
+                None => {}
+            }
+        }
+        if others.len() <= all.len() + SPARE {
+            all.extend(others);
+        }
         all.sort_unstable();
         let mut bytes = MAGIC.to_vec();
         for (name, fixed) in all {
@@ -224,10 +226,7 @@ fn contents(files: &Files, items: &[&Item], known: &Known) -> Result<Vec<Option<
         }
         let stamp = stamp(&item.entry);
         match known.find(&item.from, &stamp) {
-            Some(sum) => {
-                known.remember(&item.from, stamp, sum, false);
-                sums[number] = Some(sum);
-            }
+            Some(sum) => sums[number] = Some(sum),
             None => unknown.push(number),
         }
     }
@@ -286,7 +285,7 @@ fn content(files: &Files, item: &Item, known: &Known, buffer: &mut [u8]) -> Resu
     let sum: Sum = hash.finalize().into();
     let (seconds, nanoseconds) = item.entry.ctime;
     if began - (i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)) > known.unsettled {
-        known.remember(&item.from, stamp(&item.entry), sum, true);
+        known.remember(&item.from, &stamp(&item.entry), sum);
     }
     Ok(sum)
 }

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod container;
+pub mod keys;
 pub mod network;
 pub mod output;
 pub mod runner;

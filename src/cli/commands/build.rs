@@ -1,5 +1,6 @@
 //! `rcompose build`
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -27,6 +28,12 @@ pub struct Args {
     /// Build what the services depend on too
     #[arg(long)]
     pub with_dependencies: bool,
+    /// Give the images to their registries
+    #[arg(long)]
+    pub push: bool,
+    /// Let steps ask this agent, by its socket, or keys in files; without, the agent of SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET|KEY[,KEY]]")]
+    pub ssh: Vec<String>,
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -46,13 +53,14 @@ impl Args {
             args: arguments(&self.args)?,
             no_cache: self.no_cache,
             pull: self.pull,
-            ..Overrides::default()
+            ssh: agents(&self.ssh)?,
         };
         let options = Options {
             services: self.services,
             with_dependencies: self.with_dependencies,
             overrides,
             quiet: self.quiet,
+            push: self.push,
         };
         if self.print {
             let file = build::bake(&project, &options)?;
@@ -68,7 +76,7 @@ impl Args {
 }
 
 /// Says how a check has ended, in the words of docker; something doubtful is a failure.
-fn checked(doubts: usize) -> Exit {
+pub fn checked(doubts: usize) -> Exit {
     match doubts {
         0 => console::out_line("Check complete, no warnings found."),
         1 => console::out_line("Check complete, 1 warning has been found!"),
@@ -78,8 +86,8 @@ fn checked(doubts: usize) -> Exit {
 }
 
 /// Reads `NAME=VALUE`; a name alone takes the variable's value, and is left out where there is none.
-pub fn arguments(words: &[String]) -> Result<std::collections::BTreeMap<String, String>, Report> {
-    let mut arguments = std::collections::BTreeMap::new();
+pub fn arguments(words: &[String]) -> Result<BTreeMap<String, String>, Report> {
+    let mut arguments = BTreeMap::new();
     for word in words {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -93,9 +101,26 @@ pub fn arguments(words: &[String]) -> Result<std::collections::BTreeMap<String, 
     Ok(arguments)
 }
 
+/// Reads `ID[=SOCKET]`; nothing is the agent of SSH_AUTH_SOCK for steps that name none.
+pub fn agents(words: &[String]) -> Result<BTreeMap<String, Option<String>>, Report> {
+    let mut agents = BTreeMap::new();
+    for word in words {
+        let (id, socket) = match word.split_once('=') {
+            Some((id, socket)) => (id, Some(socket.to_owned())),
+            None => (word.as_str(), None),
+        };
+        let id = if id.is_empty() && socket.is_none() { "default" } else { id };
+        if id.is_empty() {
+            return Err(usage(format!("`--ssh {word}` has no id")));
+        }
+        agents.insert(id.to_owned(), socket);
+    }
+    Ok(agents)
+}
+
 /// The process that builds, inside.
-pub fn worker(_: &[OsString], descriptors: Vec<OwnedFd>) -> ExitCode {
-    match build::worker(descriptors) {
+pub fn worker(args: &[OsString], descriptors: Vec<OwnedFd>) -> ExitCode {
+    match build::worker(args, descriptors) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

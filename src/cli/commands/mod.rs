@@ -1,6 +1,7 @@
 //! The table of commands: one file each, with its options and what it prints.
 
 pub mod build;
+pub mod builder;
 pub mod commit;
 pub mod completion;
 pub mod config;
@@ -97,6 +98,8 @@ pub enum Command {
     Config(config::Args),
     /// Build the images of services
     Build(build::Args),
+    /// Look after the cache of builds
+    Builder(builder::Args),
     /// Fetch the images of services
     Pull(pull::Args),
     /// Send the images of services to registries
@@ -160,6 +163,7 @@ impl Command {
             Command::Volumes(_) => "volumes",
             Command::Config(_) => "config",
             Command::Build(_) => "build",
+            Command::Builder(_) => "builder",
             Command::Pull(_) => "pull",
             Command::Push(_) => "push",
             Command::Lock(_) => "lock",
@@ -207,6 +211,7 @@ impl Command {
             Command::Volumes(args) => args.run(context),
             Command::Config(args) => args.run(context),
             Command::Build(args) => args.run(context),
+            Command::Builder(args) => args.run(context),
             Command::Pull(args) => args.run(context),
             Command::Push(args) => args.run(context),
             Command::Lock(args) => args.run(context),

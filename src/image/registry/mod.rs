@@ -26,8 +26,8 @@ pub use error::Error;
 pub use growing::Verdict;
 pub use http::{is_loopback, web_client};
 pub use keys::{Config, Credentials, DockerConfig, Keys, host_of};
-pub use pull::{bring, digest, pull};
-pub use push::{Pushed, push};
+pub use pull::{bring, bring_blobs, digest, pull, read_artifact};
+pub use push::{Pushed, push, push_parts};
 
 use std::path::PathBuf;
 use std::sync::Arc;

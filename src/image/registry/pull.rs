@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::growing::{Growing, Verdict};
 use super::places::Places;
-use super::{Keys, http, run, runtime, settings};
+use super::{Error, Keys, http, run, runtime, settings};
 use crate::image::blob::{Begun, Blobs, Partial};
 use crate::image::config::{self, DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::error::Error as ImageError;
@@ -22,6 +22,7 @@ use crate::image::follow::{Local, Steps, Teller};
 use crate::image::incoming::{self, Incoming, Layer};
 use crate::image::layers::{Follow, Opened};
 use crate::image::lease::Lease;
+use crate::image::made::Part;
 use crate::image::platform::Platform;
 use crate::image::reference::{Digest, Reference};
 use crate::image::store::{From, Image, Store};
@@ -81,6 +82,53 @@ pub fn bring(
     store.blobs().put(&incoming.config_bytes)?;
     store.blobs().put(&incoming.manifest_bytes)?;
     Ok(())
+}
+
+/// Asks for a manifest that need not be an image's, and its configuration: what that is and what it says. `None` when
+/// the registry has nothing of this name. Nothing is stored. Blocks.
+pub fn read_artifact(store: &Store, reference: &Reference) -> Result<Option<(String, Vec<u8>)>, ImageError> {
+    run(async || {
+        let client = Places::of(reference, &settings()?, store.keys())?;
+        let name = reference.familiar();
+        let wanted = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
+        };
+        let bytes = match manifest(&client, &wanted).await {
+            Ok((bytes, _)) => bytes,
+            Err(ImageError::Registry(Error::NotFound { .. })) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let config::Document::Manifest(manifest) = config::Document::parse(&name, &bytes)? else {
+            return Ok(None);
+        };
+        let descriptor = manifest.config();
+        let digest = config::digest_of(descriptor)?;
+        let (bytes, _) = small(&client, &format!("blobs/{digest}"), "*/*", config::MAX_CONFIG).await?;
+        let bytes = verified(format!("the configuration of `{name}`"), &digest, descriptor.size(), bytes)?;
+        Ok(Some((descriptor.media_type().to_string(), bytes)))
+    })
+}
+
+/// Makes the blobs of layers present. Whoever calls holds a lease on them. Blocks.
+pub fn bring_blobs(
+    store: &Store,
+    reference: &Reference,
+    layers: &[Part],
+    sink: &dyn Sink,
+) -> Result<(), ImageError> {
+    let teller = Teller::new(sink, &reference.familiar());
+    let layers: Vec<Layer> = layers.iter().map(Layer::from).collect();
+    let arrivals = Arrivals::new(&teller, &layers);
+    run(async || {
+        let client = Places::of(reference, &settings()?, store.keys())?;
+        stream::iter(0..layers.len())
+            .map(|number| arrivals.fetch(number, store.blobs(), &client))
+            .buffer_unordered(PARALLEL)
+            .try_collect::<Vec<()>>()
+            .await?;
+        Ok(())
+    })
 }
 
 fn pull_with(

@@ -61,10 +61,22 @@ pub struct Pushed {
 
 /// Makes a registry hold an offer under a name. Blocks; runs a runtime of its own inside.
 pub fn push(store: &Store, offer: &Offer, target: &Reference, sink: &dyn Sink) -> Result<Pushed, ImageError> {
+    let pushed = push_parts(store, (&offer.texts, &offer.blobs), target, sink)?;
+    store.pushed(target, &pushed.digest)?;
+    Ok(pushed)
+}
+
+/// Makes a registry hold manifests, the last of which bears the name, and their blobs. They need not be an image. Blocks.
+pub fn push_parts(
+    store: &Store,
+    (texts, blobs): (&[Text], &[Blob]),
+    target: &Reference,
+    sink: &dyn Sink,
+) -> Result<Pushed, ImageError> {
     let teller = Teller::new(sink, &target.familiar());
-    let root = offer.texts.last().ok_or_else(|| ImageError::Unknown { name: target.familiar() })?;
+    let root = texts.last().ok_or_else(|| ImageError::Unknown { name: target.familiar() })?;
     teller.around("Pushing", "Pushed", || {
-        let sources = sources(store, offer, target)?;
+        let sources = sources(store, blobs, target)?;
         run(async || {
             let endpoint = settings()?.route(target)?.origin;
             let scopes = std::iter::once(format!("repository:{}:pull,push", endpoint.repository))
@@ -72,9 +84,8 @@ pub fn push(store: &Store, offer: &Offer, target: &Reference, sink: &dyn Sink) -
             let client = Client::connect(&endpoint, &target.familiar(), Doing::Write, store.keys())
                 .await?
                 .with_scopes(scopes.collect());
-            Push { store, client, teller: &teller, sources: &sources }.all(offer, root, target).await
+            Push { store, client, teller: &teller, sources: &sources }.all((texts, blobs), root, target).await
         })?;
-        store.pushed(target, &root.digest)?;
         Ok(Pushed { digest: root.digest.clone(), size: root.bytes.len() as u64 })
     })
 }
@@ -82,10 +93,10 @@ pub fn push(store: &Store, offer: &Offer, target: &Reference, sink: &dyn Sink) -
 /// Other repositories of the same registry of which we know that they have some of the blobs.
 fn sources(
     store: &Store,
-    offer: &Offer,
+    blobs: &[Blob],
     target: &Reference,
 ) -> Result<Vec<(String, HashSet<Digest>)>, ImageError> {
-    let wanted: HashSet<&Digest> = offer.blobs.iter().map(|blob| &blob.digest).collect();
+    let wanted: HashSet<&Digest> = blobs.iter().map(|blob| &blob.digest).collect();
     let mut sources = store.repositories(target.registry())?;
     sources.retain(|(name, has)| {
         name != target.repository() && has.iter().any(|digest| wanted.contains(digest))
@@ -105,17 +116,22 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    async fn all(&self, offer: &Offer, root: &Text, target: &Reference) -> Result<(), ImageError> {
+    async fn all(
+        &self,
+        (texts, blobs): (&[Text], &[Blob]),
+        root: &Text,
+        target: &Reference,
+    ) -> Result<(), ImageError> {
         let name = target.tag().map_or_else(|| root.digest.to_string(), str::to_owned);
         if self.has_manifest(&name, root).await? {
             return Ok(());
         }
-        stream::iter(&offer.blobs)
+        stream::iter(blobs)
             .map(|blob| self.blob(blob))
             .buffer_unordered(PARALLEL)
             .try_collect::<Vec<()>>()
             .await?;
-        for text in &offer.texts {
+        for text in texts {
             let is_root = text.digest == root.digest;
             let name = if is_root { name.clone() } else { text.digest.to_string() };
             if is_root || !self.has_manifest(&name, text).await? {

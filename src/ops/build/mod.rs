@@ -6,17 +6,26 @@
 //!
 //! All services that can be built are in the order; those that nobody asked for are built when another one needs them.
 
+mod alone;
+mod cache;
+mod emulator;
+mod exchange;
 mod print;
 mod target;
 mod worker;
 
 use super::Session;
-use super::images;
 use super::project::Project;
+use super::{images, registry};
+pub use crate::build::order::Secret;
 use crate::build::order::{Order, Target};
 use crate::compose::model::Service;
 use crate::report::{Exit, Report};
 
+pub use alone::{Alone, build_alone};
+pub use cache::{
+    Budget, CachePruned, CacheVerb, Choice, Entry, Kind, budget, entries, prune, set_budget, work_on_cache,
+};
 pub use print::bake;
 pub use target::Overrides;
 pub use worker::{COMMAND, run, worker};
@@ -32,6 +41,8 @@ pub struct Options {
     pub overrides: Overrides,
     /// Nothing is said of how it gets on.
     pub quiet: bool,
+    /// Give the images to their registries.
+    pub push: bool,
 }
 
 /// Builds services.
@@ -46,21 +57,29 @@ pub fn build(session: &Session<'_>, project: &Project, options: &Options) -> Res
     }
     let silent = images::Silenced(session.ears);
     let session = if options.quiet { &Session { ears: &silent, ..*session } } else { session };
-    run(session, &order, None).map(drop)
+    run(session, &order, None)?;
+    if options.push {
+        let built = wanted(project, options)?;
+        let services: Vec<&Service> =
+            project.services.values().filter(|service| built.contains(&service.name)).collect();
+        registry::push_services(session, project, &services, false, options.quiet)?;
+    }
+    Ok(())
 }
 
 /// Looks for what is doubtful in the recipes of services; returns how much that is. Nothing is built.
 pub fn check(session: &Session<'_>, project: &Project, options: &Options) -> Result<usize, Report> {
     let mut order = order(session, project, options)?;
     order.check = true;
-    run(session, &order, None)
+    Ok(run(session, &order, None)?.doubts)
 }
 
 /// Writes what is to be built.
 pub fn order(session: &Session<'_>, project: &Project, options: &Options) -> Result<Order, Report> {
     let wanted = wanted(project, options)?;
-    let buildable: Vec<&Service> =
-        project.services.values().filter(|service| service.build.is_some()).collect();
+    // Those that take no part may be what others are built on.
+    let all = project.services.values().chain(project.disabled_services.values());
+    let buildable: Vec<&Service> = all.filter(|service| service.build.is_some()).collect();
     let names: Vec<&str> = buildable.iter().map(|service| service.name.as_str()).collect();
     let mut targets: Vec<Target> = Vec::new();
     for service in &buildable {
@@ -69,12 +88,11 @@ pub fn order(session: &Session<'_>, project: &Project, options: &Options) -> Res
         match target {
             Ok(target) => targets.push(Target { wanted: is_wanted, ..target }),
             Err(report) if is_wanted => return Err(report),
-            // What nobody asked for may be wrong; whoever needs it will find that it cannot be had.
-            Err(_) => targets.push(target::unusable(service)),
+            // What nobody asked for may be wrong; whoever needs it is told.
+            Err(report) => targets.push(target::unusable(service, report)),
         }
     }
-    let alone = targets.iter().filter(|target| target.wanted).count() == 1;
-    if alone && targets.len() == 1 {
+    if targets.len() == 1 {
         targets[0].name.clear();
     }
     worker::order(session, targets)

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::Session;
 use super::super::project::{Project, variable};
+use super::{emulator, exchange};
 use crate::build::graph::Repository;
-use crate::build::order::{Context, Dockerfile, Network, Secret, Target};
+use crate::build::order::{Context, Dockerfile, Network, Secret, Ssh, Target};
+use crate::build::run::keys::Key;
 use crate::compose::model::{Build, FileReference, Service};
 use crate::image::{Platform, Reference};
 use crate::report::{Exit, Report};
@@ -20,33 +22,13 @@ pub struct Overrides {
     pub no_cache: bool,
     /// `--pull`
     pub pull: bool,
-    /// `--ssh`: sockets by id.
+    /// `--ssh`: sockets and files by id.
     pub ssh: BTreeMap<String, Option<String>>,
 }
 
-/// A service that cannot be built, in the place of one that can: it has no names, so nobody finds it.
-pub fn unusable(service: &Service) -> Target {
-    Target {
-        name: service.name.clone(),
-        tags: Vec::new(),
-        wanted: false,
-        context: Context::Nothing,
-        dockerfile: Dockerfile::Text { name: "Dockerfile".to_owned(), text: Vec::new() },
-        stage: None,
-        args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        platform: Platform::host(),
-        contexts: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        ssh: BTreeMap::new(),
-        network: Network::Default,
-        hosts: Vec::new(),
-        shm_size: None,
-        limits: Vec::new(),
-        no_cache: false,
-        pull: false,
-        entitlements: Vec::new(),
-    }
+/// A service that cannot be built, in the place of one that can: whoever names it is told why.
+pub fn unusable(service: &Service, refused: Report) -> Target {
+    Target { refused: Some(Box::new(refused)), ..Target::of_nothing(&service.name) }
 }
 
 /// Reads the `build` section of a service. `buildable` are all services that have one, in the order of the targets.
@@ -57,7 +39,7 @@ pub fn of_service(
     buildable: &[&str],
     overrides: &Overrides,
 ) -> Result<Target, Report> {
-    let Some(build) = &service.build else { return Ok(unusable(service)) };
+    let Some(build) = &service.build else { return Ok(Target::of_nothing(&service.name)) };
     let about = |report: Report| report.cause(format!("service `{}`, `build`", service.name));
     refuse(session, service, build)?;
     let context = place(&build.context).map_err(about)?;
@@ -90,14 +72,17 @@ pub fn of_service(
         platform: platform(project, service, build)?,
         contexts,
         secrets: secrets(project, &build.secrets).map_err(about)?,
-        ssh: agents(build, overrides).map_err(about)?,
-        network: network(build).map_err(about)?,
+        ssh: agents(build.ssh.0.iter().chain(&overrides.ssh)).map_err(about)?,
+        network: network(build.network.as_deref()).map_err(about)?,
         hosts: hosts(build),
         shm_size: build.shm_size.and_then(crate::compose::model::ByteSize::limit).filter(|size| *size > 0),
         limits: limits(build),
         no_cache: build.no_cache || overrides.no_cache,
         pull: build.pull || overrides.pull,
         entitlements: build.entitlements.clone(),
+        cache_from: caches(session, project, service, ("cache_from", &build.cache_from), exchange::from)?,
+        cache_to: caches(session, project, service, ("cache_to", &build.cache_to), exchange::to)?,
+        refused: None,
     })
 }
 
@@ -118,13 +103,6 @@ fn refuse(session: &Session<'_>, service: &Service, build: &Build) -> Result<(),
             format!("service `{name}` has `build.isolation`, which is for Windows"),
         ));
     }
-    for (key, value) in [("cache_from", &build.cache_from), ("cache_to", &build.cache_to)] {
-        if !value.is_empty() {
-            session.ears.warning(&format!(
-                "service `{name}` has `build.{key}`, which is not honoured: builds use the cache of this machine only"
-            ));
-        }
-    }
     for (key, value) in [("provenance", &build.provenance), ("sbom", &build.sbom)] {
         if value.as_deref().is_some_and(|value| !matches!(value, "" | "false")) {
             session
@@ -135,9 +113,34 @@ fn refuse(session: &Session<'_>, service: &Service, build: &Build) -> Result<(),
     Ok(())
 }
 
-fn full_name(tag: &str) -> Result<String, Report> {
+/// A name in full.
+pub fn full_name(tag: &str) -> Result<String, Report> {
     let parsed = tag.parse::<Reference>().map_err(|error| Report::from_error(Exit::Build, &error))?;
     Ok(parsed.to_string())
+}
+
+/// How an entry of `cache_from` or `cache_to` is read.
+type ReadCache<T> = fn(&str, &Path, &mut dyn FnMut(&str)) -> Result<Option<T>, Report>;
+
+/// Reads all entries; names those whose type has no effect here.
+fn caches<T>(
+    session: &Session<'_>,
+    project: &Project,
+    service: &Service,
+    (key, entries): (&str, &[String]),
+    read: ReadCache<T>,
+) -> Result<Vec<T>, Report> {
+    let mut caches = Vec::new();
+    for entry in entries {
+        let unknown = &mut |kind: &str| {
+            session.ears.warning(&format!(
+                "service `{}`: `build.{key}` with `type={kind}` is not honoured; `registry` and `local` are",
+                service.name
+            ));
+        };
+        caches.extend(read(entry, &project.working_dir, unknown)?);
+    }
+    Ok(caches)
 }
 
 /// Where a context is.
@@ -153,7 +156,7 @@ pub fn place(text: &str) -> Result<Context, Report> {
 }
 
 /// Where a named context is.
-fn named_place(text: &str, buildable: &[&str]) -> Result<Context, Report> {
+pub fn named_place(text: &str, buildable: &[&str]) -> Result<Context, Report> {
     if let Some(service) = text.strip_prefix("service:") {
         let at = buildable.iter().position(|name| *name == service);
         return at
@@ -170,11 +173,15 @@ fn named_place(text: &str, buildable: &[&str]) -> Result<Context, Report> {
 }
 
 fn dockerfile(build: &Build, context: &Context) -> Dockerfile {
-    if let Some(text) = &build.dockerfile_inline {
-        return Dockerfile::Text { name: "Dockerfile".to_owned(), text: text.clone().into_bytes() };
+    match &build.dockerfile_inline {
+        Some(text) => Dockerfile::Text { name: "Dockerfile".to_owned(), text: text.clone().into_bytes() },
+        None => dockerfile_in(context, build.dockerfile.as_deref().filter(|name| !name.is_empty())),
     }
-    let name = build.dockerfile.clone().filter(|name| !name.is_empty());
-    let name = name.unwrap_or_else(|| "Dockerfile".to_owned());
+}
+
+/// The recipe of this name, or the usual one, of a context.
+pub fn dockerfile_in(context: &Context, name: Option<&str>) -> Dockerfile {
+    let name = name.unwrap_or("Dockerfile").to_owned();
     let path = Path::new(&name);
     match context {
         Context::Directory(directory) => {
@@ -208,8 +215,8 @@ fn labels(project: &Project, service: &Service, build: &Build) -> BTreeMap<Strin
     labels
 }
 
-/// The platform to build for: one, of those that the section allows.
-fn platform(project: &Project, service: &Service, build: &Build) -> Result<Platform, Report> {
+/// The platform to build for, where one is asked for: one, of those that the section allows.
+fn platform(project: &Project, service: &Service, build: &Build) -> Result<Option<Platform>, Report> {
     let wrong = |error: &dyn std::error::Error| Report::from_error(Exit::File, error);
     let wanted = service.platform.as_deref().filter(|text| !text.is_empty());
     let default = variable(project, "DOCKER_DEFAULT_PLATFORM");
@@ -232,7 +239,10 @@ fn platform(project: &Project, service: &Service, build: &Build) -> Result<Platf
             )
             .hint("choose one with the service's `platform` or with DOCKER_DEFAULT_PLATFORM"));
         }
-        return Ok(allowed[0].clone());
+        return Ok(allowed.into_iter().next());
+    }
+    if wanted.is_none() && default.is_none_or(str::is_empty) {
+        return Ok(None);
     }
     let platform = Platform::choose(wanted, default).map_err(|error| wrong(&error))?;
     if !allowed.is_empty() && !allowed.iter().any(|known| known.distance(&platform).is_some()) {
@@ -244,36 +254,26 @@ fn platform(project: &Project, service: &Service, build: &Build) -> Result<Platf
         .cause(format!("`build.platforms` has {}", list.join(", "))));
     }
     can_run(service, &platform)?;
-    Ok(platform)
+    Ok(Some(platform))
 }
 
 /// Programs of another architecture run where the kernel was told by what (binfmt_misc).
 fn can_run(service: &Service, platform: &Platform) -> Result<(), Report> {
+    is_runnable(&format!("service `{}`", service.name), platform)
+}
+
+/// Refuses a platform whose programs do not run here.
+pub fn is_runnable(what: &str, platform: &Platform) -> Result<(), Report> {
     let host = Platform::host();
-    if host.distance(platform).is_some() || has_interpreter(&platform.architecture) {
+    if host.distance(platform).is_some() || emulator::is_registered(&platform.architecture) {
         return Ok(());
     }
-    Err(Report::new(Exit::Build, format!("service `{}` cannot be built for {platform}", service.name))
+    Err(Report::new(Exit::Build, format!("{what} cannot be built for {platform}"))
         .cause(format!(
             "this machine is {host}, and no program is registered that runs those of {}",
             platform.architecture
         ))
         .hint("an emulator such as qemu-user-static, with its binfmt entry, makes it possible"))
-}
-
-fn has_interpreter(architecture: &str) -> bool {
-    let name = match architecture {
-        "arm64" => "aarch64",
-        "amd64" => "x86_64",
-        "386" => "i386",
-        other => other,
-    };
-    let path = Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{name}"));
-    // `F`: the interpreter was opened when it was registered, so that it is found inside of any root.
-    std::fs::read_to_string(path).is_ok_and(|text| {
-        text.lines().any(|line| line == "enabled")
-            && text.lines().any(|line| line.strip_prefix("flags:").is_some_and(|flags| flags.contains('F')))
-    })
 }
 
 fn secrets(project: &Project, references: &[FileReference]) -> Result<BTreeMap<String, Secret>, Report> {
@@ -306,12 +306,13 @@ fn secrets(project: &Project, references: &[FileReference]) -> Result<BTreeMap<S
     Ok(secrets)
 }
 
-/// Sockets of agents. A key in a file is refused: it would have to be read here, and an agent does that better.
-fn agents(build: &Build, overrides: &Overrides) -> Result<BTreeMap<String, PathBuf>, Report> {
+/// Agents: sockets, or keys in files, of which there may be several with commas between.
+pub fn agents<'a>(
+    all: impl IntoIterator<Item = (&'a String, &'a Option<String>)>,
+) -> Result<BTreeMap<String, Ssh>, Report> {
     let mut agents = BTreeMap::new();
-    let all = build.ssh.0.iter().chain(&overrides.ssh);
     for (id, path) in all {
-        let path = match path.as_deref().filter(|path| !path.is_empty()) {
+        let agent = match path.as_deref().filter(|path| !path.is_empty()) {
             Some(path) => PathBuf::from(path),
             None => match std::env::var_os("SSH_AUTH_SOCK") {
                 Some(path) => PathBuf::from(path),
@@ -322,22 +323,27 @@ fn agents(build: &Build, overrides: &Overrides) -> Result<BTreeMap<String, PathB
                 }
             },
         };
-        let is_socket = std::fs::metadata(&path)
+        let is_socket = std::fs::metadata(&agent)
             .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()));
-        if !is_socket {
-            return Err(Report::new(
-                Exit::Build,
-                format!("ssh `{id}`: `{}` is no socket of an agent", path.display()),
-            )
-            .hint("give the key to an agent with `ssh-add FILE`, and write `ssh: [default]`"));
-        }
-        agents.insert(id.clone(), path);
+        let ssh = if is_socket { Ssh::Agent(agent) } else { Ssh::Keys(keys(id, &agent)?) };
+        agents.insert(id.clone(), ssh);
     }
     Ok(agents)
 }
 
-fn network(build: &Build) -> Result<Network, Report> {
-    match build.network.as_deref() {
+/// Files with keys; those that are none are refused before anything is built.
+fn keys(id: &str, paths: &Path) -> Result<Vec<PathBuf>, Report> {
+    let paths = paths.to_string_lossy().split(',').map(PathBuf::from).collect::<Vec<_>>();
+    for path in &paths {
+        Key::read(path)
+            .map_err(|error| Report::from(crate::build::Error::from(error)).cause(format!("ssh `{id}`")))?;
+    }
+    Ok(paths)
+}
+
+/// The network of steps, by the word for it.
+pub fn network(word: Option<&str>) -> Result<Network, Report> {
+    match word {
         None | Some("" | "default" | "bridge") => Ok(Network::Default),
         Some("none") => Ok(Network::None),
         Some("host") => Ok(Network::Host),

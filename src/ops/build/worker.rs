@@ -1,5 +1,6 @@
 //! The process that builds, as the command sees it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -11,6 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::super::Session;
 use crate::build::order::{Order, Target};
 use crate::build::{Said, serve};
+use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::progress::build::Word;
 use crate::report::{Exit, Report};
@@ -35,13 +37,22 @@ pub fn order(session: &Session<'_>, targets: Vec<Target>) -> Result<Order, Repor
     })
 }
 
-fn mapping() -> Result<Mapping, Report> {
+pub(super) fn mapping() -> Result<Mapping, Report> {
     let facts = Facts::read().map_err(|error| Report::from_error(Exit::Host, &error))?;
     Ok(Mapping::of(&facts))
 }
 
-/// Has an order built; returns how much is doubtful in the recipes. `input` is the archive that is a context, if one is.
-pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<usize, Report> {
+/// What came of an order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    /// How much is doubtful in the recipes.
+    pub doubts: usize,
+    /// Ids of the images, in the order in which they were done.
+    pub images: Vec<String>,
+}
+
+/// Has an order built. `input` is the archive that is a context, if one is.
+pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<Built, Report> {
     let cannot = |error: std::io::Error| Report::from_error(Exit::Host, &error);
     // Not on a command line, where everybody could read the values of secrets.
     let mut memory =
@@ -56,21 +67,27 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     };
     let mut command = userns::own_binary();
     command.stdout(Stdio::piped());
-    let program =
-        Program { command, args: vec![COMMAND.into()], stdin: Some(stdin), fds: vec![memory.into(), alive] };
+    let paths =
+        serde_json::to_string(session.paths).map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    let args = vec![COMMAND.into(), paths.into()];
+    let program = Program { command, args, stdin: Some(stdin), fds: vec![memory.into(), alive] };
     let target = userns::find(session.paths)?;
     let mut child = userns::spawn_inside(&target, &mapping()?, program)?;
     let mut outcome = None;
-    let mut doubts = 0;
+    let mut built = Built::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             match line.ok().and_then(|line| serde_json::from_str(&line).ok()) {
                 Some(Said::Word(word)) => {
-                    doubts += usize::from(matches!(word, Word::Doubt { .. }));
+                    match &word {
+                        Word::Doubt { .. } => built.doubts += 1,
+                        Word::Image { id, .. } => built.images.push(id.clone()),
+                        _ => {}
+                    }
                     session.ears.build(word);
                 }
                 Some(Said::Failed(report)) => outcome = Some(Err(*report)),
-                Some(Said::Done) => outcome = Some(Ok(doubts)),
+                Some(Said::Done) => outcome = Some(Ok(std::mem::take(&mut built))),
                 // A broken line is the worker's death in the middle of it, which its status tells better.
                 None => break,
             }
@@ -83,10 +100,14 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     outcome.unwrap_or_else(|| Err(Report::new(Exit::Build, "the build broke off").cause(status.to_string())))
 }
 
-/// The process itself: its descriptors are the order and the pipe that says whether anybody waits for it.
-pub fn worker(mut descriptors: Vec<OwnedFd>) -> bool {
-    match (descriptors.pop(), descriptors.pop()) {
-        (Some(alive), Some(memory)) => serve(memory, alive, std::io::stdout()),
+/// The process itself: its argument says where containers are, its descriptors are the order and the pipe that says
+/// whether anybody waits for it.
+pub fn worker(args: &[OsString], mut descriptors: Vec<OwnedFd>) -> bool {
+    let paths = args.first().and_then(|text| serde_json::from_slice::<Paths>(text.as_encoded_bytes()).ok());
+    match (paths, descriptors.pop(), descriptors.pop()) {
+        (Some(paths), Some(alive), Some(memory)) => {
+            serve(memory, alive, std::io::stdout(), &|| super::super::worker::users(&paths))
+        }
         _ => false,
     }
 }

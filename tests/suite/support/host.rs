@@ -11,6 +11,8 @@ pub enum Capability {
     UserNamespaces,
     /// More than one id: root, or a user with a line in /etc/subuid.
     ManyIds,
+    /// `ldd`, which says what libraries programs need.
+    Ldd,
     /// python3 in /usr/bin.
     Python,
     /// The real root of the host.
@@ -32,6 +34,9 @@ impl Capability {
                 .output()
                 .is_ok_and(|output| output.status.success()),
             Capability::ManyIds => is_root() || has_subordinate_ids(),
+            Capability::Ldd => {
+                Command::new("ldd").arg("/bin/sh").output().is_ok_and(|out| out.status.success())
+            }
             Capability::Python => Path::new("/usr/bin/python3").exists(),
             Capability::Root => is_root(),
             Capability::Systemd => {

@@ -2,7 +2,8 @@
 //! and the search for what was left behind.
 
 mod host;
-mod leftovers;
+pub mod leftovers;
+pub mod programs;
 pub mod registry;
 mod terminal;
 
@@ -52,6 +53,13 @@ impl Ended {
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{}\nstdout: {}\nstderr: {}", self.command, self.stdout, self.stderr);
         self.stdout
+    }
+
+    /// Insists on success and returns standard error: what is said of progress.
+    #[track_caller]
+    pub fn ok_stderr(self) -> String {
+        assert_eq!(self.code, Some(0), "{}\nstdout: {}\nstderr: {}", self.command, self.stdout, self.stderr);
+        self.stderr
     }
 
     /// Insists on a failure with this code and returns standard error.

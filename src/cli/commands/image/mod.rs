@@ -1,5 +1,6 @@
 //! `rcompose image`
 
+mod build;
 mod history;
 mod inspect;
 mod ls;
@@ -21,6 +22,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<build::Args>),
     /// List all images of the store
     #[command(alias = "list")]
     Ls(ls::Args),
@@ -49,6 +52,7 @@ impl Args {
     /// Does it.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         match self.command {
+            Command::Build(args) => args.run(context),
             Command::Ls(args) => args.run(context),
             Command::History(args) => args.run(context),
             Command::Prune(args) => args.run(context),

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::ls::truth;
-use crate::cli::context::{Context, usage};
+use crate::cli::context::{Context, agreed, usage};
 use crate::ops::disk::{self, PruneOptions, Pruned};
 use crate::ops::store::familiar;
 use crate::report::{Exit, Report};
@@ -29,16 +29,8 @@ impl Args {
         let options = self.options()?;
         let which =
             if options.all { "all images that no container uses" } else { "all images without a name" };
-        if !self.force && !context.global.dry_run {
-            if !console::stdin_is_terminal() {
-                return Err(usage("cannot ask whether to remove images: standard input is no terminal")
-                    .hint("`--force` removes without asking"));
-            }
-            let answer = console::ask(&format!("This removes {which}.\nAre you sure? [yN] "))
-                .map_err(|error| Report::from_error(Exit::Failure, &error))?;
-            if !matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") {
-                return Ok(Exit::Success);
-            }
+        if !self.force && !context.global.dry_run && !agreed(which)? {
+            return Ok(Exit::Success);
         }
         if context.global.dry_run {
             return Err(

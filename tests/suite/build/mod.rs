@@ -1,6 +1,11 @@
 //! `build`: what is done is not done again, failures name their place. On `scratch`, so that no image has to be at hand.
 
-use super::support::{Capability, Project, needs};
+mod cache;
+mod hostile;
+mod interrupted;
+mod steps;
+
+use super::support::{Capability, Project, needs, programs};
 
 const COMPOSE: &str = "services:
   app:
@@ -76,8 +81,25 @@ fn a_quiet_build_says_only_what_is_not_honoured() {
         said
     };
     assert_eq!(quiet(&project), "");
-    let compose = "services: {app: {image: 't-quiet:1', build: {context: ., cache_from: ['x/y']}}}\n";
+    let compose = "services: {app: {image: 't-quiet:1', build: {context: ., cache_from: ['type=gha']}}}\n";
     project.write("compose.yaml", compose);
     let said = quiet(&project);
     assert!(said.contains("build.cache_from") && said.lines().count() == 1, "{said}");
 }
+
+/// A project whose Dockerfiles begin with the programs of this machine: `FROM scratch`, `COPY host /`. `compose` says
+/// which services there are; the steps need no network, so none is asked for.
+fn with_programs(name: &str, compose: &str, dockerfiles: &[(&str, &str)]) -> Option<Project> {
+    if !needs(&[Capability::UserNamespaces, Capability::Ldd]) {
+        return None;
+    }
+    let project = Project::new(name, compose);
+    programs::copy_to(&project.path().join("host"));
+    for (file, steps) in dockerfiles {
+        project.write(file, &format!("FROM scratch AS host\nCOPY host /\n{steps}"));
+    }
+    Some(project)
+}
+
+/// One service whose steps have no network.
+const ONE: &str = "services: {app: {image: 't-one:1', build: {context: ., network: none}}}\n";
