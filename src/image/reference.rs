@@ -93,6 +93,9 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// What a complete name may measure.
+const MAX_NAME: usize = 255;
+
 /// Where an image is in a registry, complete: nothing is left to default.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -209,14 +212,15 @@ impl FromStr for Reference {
                 "a repository's name has parts of `a-z 0-9`, inside them single `.`, `_`, `__` or `-`",
             ));
         }
-        if name.len() > 255 {
-            return Err(invalid("it is longer than 255 characters"));
-        }
         let repository = if registry == DOCKER_HUB && !path.contains('/') {
             format!("library/{path}")
         } else {
             path.to_owned()
         };
+        // Of the complete name, host and all (distribution-spec, "Pulling manifests"): each spelling is as long.
+        if registry.len() + 1 + repository.len() > MAX_NAME {
+            return Err(invalid("its complete name is longer than 255 characters"));
+        }
         let tag = match (tag, &digest) {
             (None, None) => Some(DEFAULT_TAG.to_owned()),
             (tag, _) => tag.map(str::to_owned),
@@ -353,6 +357,18 @@ mod tests {
         refused("ex..ample.com/a", "registry");
         refused("host:port/a", "registry");
         refused(&"f".repeat(64), "id");
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_it_is_when_it_is_complete() {
+        let most = MAX_NAME - "docker.io/library/".len();
+        for name in
+            ["a".repeat(most), format!("library/{}", "a".repeat(most)), format!("r.io/{}", "a".repeat(250))]
+        {
+            let reference: Reference = name.parse().expect("short enough");
+            assert_eq!(reference.to_string().parse::<Reference>().expect("complete"), reference);
+            assert!(format!("{name}a").parse::<Reference>().is_err());
+        }
     }
 
     #[test]

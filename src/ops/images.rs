@@ -348,16 +348,43 @@ pub(super) fn fetch(
     let at_once = session.parallel.unwrap_or(AT_ONCE);
     let silent = Silenced(session.ears);
     let session = if quiet { Session { ears: &silent, ..*session } } else { *session };
-    worker::work(&session, Verb::Fetch { wanted, at_once }, None, &mut |said| {
-        if let Said::Fetched { at, outcome } = said
-            && let Some(place) = outcomes.get_mut(at)
-        {
-            *place = Some(outcome.map(|image| *image));
+    let mut places = Vec::new();
+    let mut asked = Vec::new();
+    for (place, wanted) in wanted.into_iter().enumerate() {
+        match by_digest(&session, &wanted)? {
+            Some(image) => outcomes[place] = Some(Ok(image)),
+            None => {
+                places.push(place);
+                asked.push(wanted);
+            }
         }
-    })?;
+    }
+    if !asked.is_empty() {
+        worker::work(&session, Verb::Fetch { wanted: asked, at_once }, None, &mut |said| {
+            if let Said::Fetched { at, outcome } = said
+                && let Some(place) = places.get(at)
+            {
+                outcomes[*place] = Some(outcome.map(|image| *image));
+            }
+        })?;
+    }
     // The worker speaks of each before it says that it is done.
     let unsaid = || Err(Report::new(Exit::Pull, "the worker said nothing of an image"));
     Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsaid)).collect())
+}
+
+/// An image that is named by its digest and here: nobody has to be asked, and nobody else is needed to find it.
+fn by_digest(session: &Session<'_>, wanted: &Wanted) -> Result<Option<Image>, Report> {
+    let Source::Registry(reference) = &wanted.source else { return Ok(None) };
+    if reference.digest().is_none() {
+        return Ok(None);
+    }
+    let found = image::resolve(&worker::store(session)?, &wanted.source, &wanted.platform)?;
+    if found.is_some() {
+        let task = format!("Image {}", reference.familiar());
+        session.progress(Progress::new(task, State::Done, "Already exists"));
+    }
+    Ok(found)
 }
 
 /// Warnings without progress.

@@ -38,8 +38,8 @@ pub struct CommitOptions {
     pub message: Option<String>,
     /// Instructions of a Dockerfile that change the configuration.
     pub changes: Vec<String>,
-    /// Freeze the container meanwhile.
-    pub pause: bool,
+    /// Freeze the container meanwhile; unsaid, where that is possible.
+    pub pause: Option<bool>,
 }
 
 /// What the worker needs for a commit.
@@ -143,9 +143,17 @@ pub fn commit(
     let task = format!("Container {}", container.name);
     session.progress(Progress::new(&task, Stage::Working, "Committing"));
     let service = std::slice::from_ref(&container.service);
-    let pause = options.pause && matches!(container.state, State::Running { paused: false, .. });
-    if pause {
-        verbs::pause(session, found, service)?;
+    let mut pause =
+        options.pause != Some(false) && matches!(container.state, State::Running { paused: false, .. });
+    if pause && let Err(report) = verbs::pause(session, found, service) {
+        if options.pause.is_some() {
+            return Err(report);
+        }
+        session.ears.warning(&format!(
+            "`{}` goes on while its files are taken, which may be in the middle of a change: {report}",
+            container.name
+        ));
+        pause = false;
     }
     let mut made = None;
     let result = worker::work(session, Verb::Commit(Box::new(commit)), None, &mut |said| {

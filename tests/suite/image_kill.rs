@@ -162,7 +162,8 @@ fn a_full_disk_is_said_and_everything_goes_on_when_there_is_room() {
     // Each step says what it is, and the code of its command.
     let script = format!(
         r#"
-        mkdir -p "$RCOMPOSE_HOME" && mount -t tmpfs -o size=9m,mode=700 none "$RCOMPOSE_HOME" || exit 77
+        mkdir -p "$RCOMPOSE_HOME" && mount -t tmpfs -o size=40m,mode=700 none "$RCOMPOSE_HOME" || exit 77
+        head -c 32505856 /dev/zero >"$RCOMPOSE_HOME/ballast" || exit 77
         step() {{ name=$1; shift; "$@" >out 2>&1; echo "$name $?"; cat out; }}
         step small {rcompose} image pull -q {small}
         step big {rcompose} image pull -q {big}
@@ -173,7 +174,7 @@ fn a_full_disk_is_said_and_everything_goes_on_when_there_is_room() {
         step read {rcompose} image inspect {small}
         rm "$RCOMPOSE_HOME/filler"
         step remove {rcompose} rmi -f {small}
-        mount -o remount,size=40m "$RCOMPOSE_HOME"
+        rm "$RCOMPOSE_HOME/ballast"
         step again {rcompose} image pull -q {big}
         step last {rcompose} system check
         "#

@@ -24,10 +24,10 @@ pub struct Args {
     /// A remark
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// Freeze the container meanwhile
-    #[arg(short, long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
-        default_missing_value = "true", require_equals = true, hide_default_value = true)]
-    pub pause: bool,
+    /// Freeze the container meanwhile; without this it is frozen where that is possible
+    #[arg(short, long, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true",
+        require_equals = true)]
+    pub pause: Option<bool>,
     /// Of the container with this number
     #[arg(long, value_name = "N")]
     pub index: Option<u32>,
