@@ -44,6 +44,11 @@ impl Budget {
         }
     }
 
+    /// Returns whether something was refused already: then nothing more need be made.
+    pub fn is_spent(&self) -> bool {
+        self.values == 0
+    }
+
     /// Spends for text that was made, beyond what a value holds anyway.
     pub fn text(&mut self, bytes: usize, at: Span, what: &str) -> Result<(), Fault> {
         self.values(bytes / TEXT, at, what)

@@ -252,6 +252,9 @@ impl Speller<'_> {
         let Value::List(list) = &mut node.value else { return };
         let mut all = Vec::with_capacity(list.len());
         for (index, item) in std::mem::take(list).into_iter().enumerate() {
+            if self.budget.is_spent() {
+                return;
+            }
             let spec = match &item.value {
                 Value::Text(text) => text.clone(),
                 Value::Int(port) => port.to_string(),
