@@ -9,7 +9,8 @@
 //! in one process inside the outer user namespace ([`serve()`]): it copies files itself, and has its `RUN`s forked by a
 //! process with one thread ([`run::runner`]).
 //!
-//! On disk it owns `DATA/build/` (see [`cache`]). Layers and images are the image store's.
+//! What one machine has done another one finds in a cache that both can reach (`exchange`). On disk this owns
+//! `DATA/build/` (see [`cache`]). Layers and images are the image store's.
 
 pub mod cache;
 pub mod check;
