@@ -149,7 +149,9 @@ impl Way<'_> {
                     store.keep(other, &names, From::Archive { origin: origin.as_ref() })?;
                 }
             }
-            store.keep(&incoming, &names, From::Archive { origin: origin.as_ref() })
+            let image = store.keep(&incoming, &names, From::Archive { origin: origin.as_ref() })?;
+            // Not what else it may be called here.
+            Ok(Image { names, ..image })
         })
     }
 }

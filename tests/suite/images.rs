@@ -49,6 +49,9 @@ fn what_is_saved_in_any_form_is_loaded_as_the_same_image() {
             assert!(again.stdout == bytes, "{form}: the same bytes, on standard output too");
         }
     }
+    client.run(&["image", "tag", &image, "other:1"]).ok();
+    let said = client.run(&["load", "-q", "-i", "saved-oci"]).ok();
+    assert_eq!(said, format!("Loaded image: {image}\n"), "what it is called in the archive, not here");
     client.run(&["system", "check"]).ok();
 }
 
