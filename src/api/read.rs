@@ -42,6 +42,13 @@ pub fn is_empty(paths: &Paths, project: &str) -> bool {
     store.containers().is_ok_and(|all| all.is_empty()) && store.networks().is_ok_and(|all| all.is_empty())
 }
 
+/// Returns whether a directory of a container is there, with a record or without: something may run from it.
+pub fn has_directories(paths: &Paths, project: &str) -> bool {
+    let store = state::Store::new(paths.clone(), project);
+    // What cannot be listed is there.
+    store.ids().map_or(true, |ids| !ids.is_empty())
+}
+
 /// Lists all projects that have containers.
 pub fn projects(paths: &Paths) -> Result<Vec<Summary>, Report> {
     let mut found = Vec::new();

@@ -69,6 +69,16 @@ pub async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
     Ok(listener.accept().await?.0)
 }
 
+/// Answers a command with why the project cannot be served.
+pub async fn refuse(stream: UnixStream, report: Report) -> Result<(), channel::Error> {
+    if !may_ask(&stream) {
+        return Ok(());
+    }
+    let mut line = Line::new(stream)?;
+    line.receive().await?;
+    line.end(report).await
+}
+
 /// Only the user who runs the project, and root, may talk to it; the socket's mode says so as well.
 fn may_ask(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid();
@@ -79,8 +89,7 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
     if !may_ask(&stream) {
         return Ok(());
     }
-    let copy = stream.as_fd().try_clone_to_owned().map_err(channel::Error::Socket)?;
-    let mut line = Line { stream, channel: Channel::new(copy).map_err(channel::Error::Socket)? };
+    let mut line = Line::new(stream)?;
     let who = match line.receive().await? {
         (Word::Hello(Hello { version: VERSION, who }), _) => who,
         (Word::Hello(Hello { version, .. }), _) => {
@@ -158,6 +167,11 @@ struct Line {
 }
 
 impl Line {
+    fn new(stream: UnixStream) -> Result<Line, channel::Error> {
+        let copy = stream.as_fd().try_clone_to_owned().map_err(channel::Error::Socket)?;
+        Ok(Line { stream, channel: Channel::new(copy).map_err(channel::Error::Socket)? })
+    }
+
     async fn receive(&mut self) -> Result<(Word, Vec<OwnedFd>), channel::Error> {
         loop {
             if let Some(found) = self.channel.try_recv()? {

@@ -114,6 +114,18 @@ pub enum Error {
         /// Its name.
         container: String,
     },
+    /// It has no record, and cannot be ended.
+    #[error(
+        "container `{container}` has no record that says what it is, and its process {pid} cannot be ended"
+    )]
+    Stray {
+        /// Its id.
+        container: String,
+        /// What runs of it.
+        pid: i32,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Health was waited for where there is none.
     #[error("container {container} has no healthcheck configured")]
     NoHealthcheck {
@@ -259,6 +271,9 @@ impl From<Error> for Report {
                 let hint =
                     format!("publish another host port than {}, or stop that container", address.port());
                 Report::from_error(exit, &error).hint(hint)
+            }
+            Error::Stray { pid, .. } => {
+                Report::from_error(exit, &error).hint(format!("`kill -9 {pid}` ends it; then try again"))
             }
             Error::NameInUse { .. } => Report::from_error(exit, &error)
                 .hint("give another name, or remove that container: `rcompose ps -a` lists it"),

@@ -36,6 +36,7 @@ mod project;
 mod recover;
 pub mod request;
 pub mod state;
+mod stray;
 pub mod turn;
 mod verbs;
 mod wait;

@@ -14,7 +14,7 @@ use super::networks::{Wires, namespace_key, network_key};
 use super::ports::{Socket, port_key};
 use super::project::{Entry, Live, Project};
 use super::state::Store;
-use super::{Engine, Error, journal, observe};
+use super::{Engine, Error, journal, observe, stray};
 use crate::host::files;
 use crate::host::paths::Paths;
 use crate::host::process::{Identity, boot_id};
@@ -28,14 +28,13 @@ use crate::runtime::spec::{ContainerId, Network};
 const EVENTS: usize = 4096;
 
 impl Engine {
-    /// Takes a project up. `keeper` is our end of the line to it; must run in a `LocalSet`.
-    ///
-    /// Returns a task that ends when the keeper has died, beside the engine.
-    pub async fn open(
+    /// Connects to the keeper: `keeper` is our end of the line to it; must run in a `LocalSet`. What it tells is for
+    /// [`Engine::take_up`].
+    pub fn join(
         paths: Paths,
         name: &str,
         keeper: OwnedFd,
-    ) -> Result<(Rc<Engine>, tokio::task::JoinHandle<()>), Error> {
+    ) -> Result<(Rc<Engine>, mpsc::UnboundedReceiver<Told>), Error> {
         let (link, told) = Link::new(keeper)?;
         tokio::task::spawn_local(link.clone().run());
         let refusal = files::read_if_there(&paths.scope_refusal(name))?;
@@ -53,10 +52,22 @@ impl Engine {
             execs: Cell::new(0),
             unsaid: RefCell::default(),
         });
-        engine.recover().await?;
+        Ok((engine, told))
+    }
+
+    /// Takes the project up. Returns a task that ends when the keeper has died.
+    pub async fn take_up(
+        self: &Rc<Self>,
+        told: mpsc::UnboundedReceiver<Told>,
+    ) -> Result<tokio::task::JoinHandle<()>, Error> {
+        self.recover().await?;
         // From here on; what was told meanwhile waits in the channel.
-        let listener = tokio::task::spawn_local(engine.clone().listen(told));
-        Ok((engine, listener))
+        Ok(tokio::task::spawn_local(self.clone().listen(told)))
+    }
+
+    /// Whether the keeper looks after no process: it may go where nobody can tell it what to do.
+    pub async fn keeps_nothing(&self) -> bool {
+        self.link.processes().await.is_ok_and(|processes| processes.is_empty())
     }
 
     async fn listen(self: Rc<Self>, mut told: mpsc::UnboundedReceiver<Told>) {
@@ -73,7 +84,6 @@ impl Engine {
     }
 
     async fn recover(self: &Rc<Self>) -> Result<(), Error> {
-        self.store.sweep()?;
         let mut records = self.store.containers()?;
         let networks = self.store.networks()?;
         let keys = self.link.keys().await?;
@@ -90,6 +100,7 @@ impl Engine {
         }
         self.unsaid.replace(self.store.damage());
         self.end_the_unknown(&mut records, &processes)?;
+        self.store.sweep()?;
         self.recover_networks(&records, &keys).await?;
         let exits = keeper_journal::read(&self.store.paths().journal(self.name())).unwrap_or_default();
         for record in records {
@@ -120,11 +131,31 @@ impl Engine {
                 let _ = pidfd_send_signal(opened, Signal::KILL);
             }
         }
+        stray::end(self.name(), &self.doubtful(records, processes)?)?;
         for record in records.iter().filter(|record| !known(&record.id.0)) {
             self.store.remove(&record.id)?;
         }
         records.retain(|record| known(&record.id.0));
         Ok(())
+    }
+
+    /// Containers of which something may run that neither a record nor the keeper tells of: those without a record, and
+    /// where some are damaged, those that are not recorded as running.
+    fn doubtful(&self, records: &[Container], processes: &[Running]) -> Result<Vec<ContainerId>, Error> {
+        let damaged = !self.unsaid.borrow().is_empty();
+        let project = self.project.borrow();
+        let mut ids = self.store.ids()?;
+        ids.retain(|id| {
+            let record = records.iter().find(|record| record.id == *id);
+            match record.filter(|_| project.entries.contains_key(id)) {
+                None => true,
+                Some(record) => {
+                    let runs = matches!(record.state, State::Running { .. });
+                    damaged && !runs && !processes.iter().any(|process| process.id == id.0)
+                }
+            }
+        });
+        Ok(ids)
     }
 
     /// Writes records anew that were found damaged.

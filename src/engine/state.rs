@@ -77,18 +77,21 @@ impl Store {
         std::mem::take(&mut *self.damage.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads a record; a damaged one is noted and not there.
+    /// Reads a record; a damaged one is noted and not there. So is one that is no file, or that we may not read.
     fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, files::Error> {
         match files::read_record(path, FORMAT) {
-            Err(files::Error::Damaged { path, source }) => {
-                let text = format!("`{}` is damaged ({source}) and is passed over", path.display());
-                let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
-                if !damage.contains(&text) {
-                    damage.push(text);
-                }
-                Ok(None)
-            }
-            other => other,
+            Err(files::Error::Damaged { source, .. }) => self.note_damage(path, &source),
+            Err(files::Error::Io { source, .. }) if !is_passing(&source) => self.note_damage(path, &source),
+            other => return other,
+        }
+        Ok(None)
+    }
+
+    fn note_damage(&self, path: &Path, why: &dyn std::error::Error) {
+        let text = format!("`{}` is damaged ({why}) and is passed over", path.display());
+        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        if !damage.contains(&text) {
+            damage.push(text);
         }
     }
 
@@ -99,6 +102,10 @@ impl Store {
         match write() {
             Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 files::make_private_dir(path.parent().unwrap_or(path))?;
+                write()
+            }
+            Err(files::Error::Io { source, .. }) if source.kind() == io::ErrorKind::IsADirectory => {
+                remove_tree(path)?;
                 write()
             }
             Err(error) if files::is_full(&error) => {
@@ -199,7 +206,8 @@ impl Store {
         Ok(found)
     }
 
-    fn ids(&self) -> Result<Vec<ContainerId>, files::Error> {
+    /// Names all container directories, whatever is in them.
+    pub fn ids(&self) -> Result<Vec<ContainerId>, files::Error> {
         Ok(names(&self.paths.containers(&self.project))?.into_iter().map(ContainerId).collect())
     }
 
@@ -207,6 +215,8 @@ impl Store {
     pub fn remove(&self, id: &ContainerId) -> Result<(), files::Error> {
         let state = self.state_path(id);
         match fs::remove_file(&state) {
+            // A directory in its place.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => remove_tree(&state)?,
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed("remove", &state)(error));
             }
@@ -234,6 +244,12 @@ impl Store {
     pub fn forget(&self) -> Result<(), files::Error> {
         remove_tree(&self.paths.project(&self.project))
     }
+}
+
+/// Whether an error says something of this moment and nothing of the file.
+fn is_passing(error: &io::Error) -> bool {
+    let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR, libc::EAGAIN, libc::EIO];
+    error.raw_os_error().is_some_and(|number| passing.contains(&number))
 }
 
 /// Names of all projects that are remembered.

@@ -200,6 +200,7 @@ pub fn down(
     };
     let volumes_there = options.volumes && declared_volumes.iter().any(|name| present.volumes.contains(name));
     let nothing = present.containers.is_empty() && present.networks.is_empty() && present.damage.is_empty();
+    let nothing = nothing && !read::has_directories(session.paths, &found.name);
     if nothing && !volumes_there {
         if images.is_empty() {
             session.ears.warning(&format!("no resource found to remove for project \"{}\"", found.name));

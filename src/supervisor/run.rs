@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,6 +20,7 @@ use crate::host::files;
 use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
 use crate::host::userns::{Facts, Mapping, Target};
+use crate::report::{Exit, Report};
 
 /// How long a supervisor stays for the next command when nothing runs but something is remembered.
 const LINGER: Duration = Duration::from_millis(300);
@@ -73,7 +75,15 @@ async fn supervise(
     keeper: OwnedFd,
 ) -> Result<Option<Vec<(String, OwnedFd)>>, Error> {
     let recover = |source| Error::Recover { project: project.to_owned(), source };
-    let (engine, mut keeper_lost) = Engine::open(paths.clone(), project, keeper).await.map_err(recover)?;
+    let (engine, told) = Engine::join(paths.clone(), project, keeper).map_err(recover)?;
+    let mut keeper_lost = match engine.take_up(told).await {
+        Ok(keeper_lost) => keeper_lost,
+        Err(error) => {
+            let error = recover(error);
+            refuse(&engine, &error).await;
+            return Err(error);
+        }
+    };
     let system = |doing| move |source| Error::System { doing, source };
     let mut knocks = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let listener = engine.stored(CONTROL).await.map_err(recover)?;
@@ -112,6 +122,31 @@ async fn supervise(
             }
         }
     }
+}
+
+/// Tells those who wait at the door why the project cannot be taken up. Who comes later is told by the next supervisor,
+/// which looks again. Where the keeper has no process to look after and nobody comes, it goes: it would start one
+/// supervisor after the other, all of which fail alike.
+async fn refuse(engine: &Rc<Engine>, error: &Error) {
+    let listener = engine.stored(CONTROL).await.ok().flatten();
+    let Some(Ok(listener)) = listener.map(|listener| into_tokio(listener.into())) else { return };
+    // Accepting is tried once for each: the socket is not known to be ready before the first pause of this task.
+    while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(1), server::accept(&listener)).await
+    {
+        let report = Report::from_error(Exit::Failure, error);
+        // One that says nothing keeps the others waiting for a moment, and one that has gone needs no answer.
+        let _ = tokio::time::timeout(LINGER, server::refuse(stream, report)).await;
+    }
+    // Nothing else is done in this process any more, so it may wait like this.
+    if engine.keeps_nothing().await && !somebody_comes(&listener) {
+        engine.dismiss_keeper();
+    }
+}
+
+/// Waits for somebody at the door, whom it does not let in.
+fn somebody_comes(listener: &UnixListener) -> bool {
+    let patience = Timespec { tv_sec: 0, tv_nsec: LINGER.subsec_nanos().into() };
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
 }
 
 fn into_tokio(listener: StdListener) -> io::Result<UnixListener> {

@@ -139,6 +139,126 @@ fn a_container_whose_record_is_lost_keeps_its_files() {
     project.leaves_nothing();
 }
 
+/// Ends keeper and supervisor at once: nobody is left who knows by heart what runs.
+fn kill_both(project: &Project) {
+    let ours = || processes_of(project).into_iter().filter(|(_, name)| name.starts_with("rc-"));
+    // The keeper first, stopped meanwhile is the other: neither starts the next.
+    let signal = |name: &str, signal| {
+        let found = ours().filter(|(_, other)| other == name);
+        found.for_each(|(pid, _)| {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("ours")
+        });
+    };
+    signal("rc-supervisor", nix::sys::signal::Signal::SIGSTOP);
+    signal("rc-keeper", nix::sys::signal::Signal::SIGKILL);
+    signal("rc-supervisor", nix::sys::signal::Signal::SIGKILL);
+    soon("both have gone", || ours().all(|(_, name)| name != "rc-keeper" && name != "rc-supervisor"));
+}
+
+/// With one network or none: without, nothing else tells that there is something to take down.
+fn restarting(network: &str) -> String {
+    format!(
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: sleep 1000
+    init: true
+    restart: always
+    stop_grace_period: 0s
+    {network}
+"#
+    )
+}
+
+/// What somebody's hand may make of a record.
+fn spoil(record: &std::path::Path, how: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    match how {
+        "closed" => fs::set_permissions(record, fs::Permissions::from_mode(0o000)).expect("closed"),
+        "junk" => fs::write(record, "junk").expect("written"),
+        _ => fs::remove_file(record).expect("removed"),
+    }
+    match how {
+        "dangling" => std::os::unix::fs::symlink("nowhere", record).expect("linked"),
+        "directory" => fs::create_dir(record).expect("made"),
+        _ => {}
+    }
+}
+
+const SPOILT: [&str; 5] = ["gone", "junk", "dangling", "closed", "directory"];
+
+#[test]
+fn down_ends_what_runs_whatever_the_records_say_and_nobody_else_knows_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    for (network, ways) in [("", &SPOILT[..]), ("network_mode: none", &SPOILT[..1])] {
+        let project = Project::new("nobodyknows", &restarting(network));
+        for files in [&["config.json"][..], &["state.json"], &["config.json", "state.json"]] {
+            for how in ways {
+                project.run(&["up", "-d"]).ok();
+                kill_both(&project);
+                for record in records(&project) {
+                    if files.iter().any(|name| record.ends_with(name)) {
+                        spoil(&record, how);
+                    }
+                }
+                project.run(&["down", "-v", "-t", "0"]).ok();
+                soon(&format!("nobody is left: {files:?} {how}"), || processes_of(&project).is_empty());
+                project.leaves_nothing();
+            }
+        }
+    }
+}
+
+#[test]
+fn up_goes_on_with_one_container_whatever_the_records_say() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("goeson", &restarting(""));
+    for file in ["config.json", "state.json", "networks.json", "desired.json"] {
+        for how in SPOILT {
+            project.run(&["up", "-d"]).ok();
+            kill_both(&project);
+            let record = records(&project).into_iter().find(|record| record.ends_with(file)).expect("there");
+            spoil(&record, how);
+            project.run(&["up", "-d"]).ok();
+            assert_eq!(project.field("a", "State"), "running", "{file} {how}");
+            let sleeping = processes_of(&project).into_iter().filter(|(_, name)| name == "sleep").count();
+            assert_eq!(sleeping, 1, "{file} {how}");
+            project.leaves_nothing();
+        }
+    }
+}
+
+#[test]
+fn a_command_hears_why_no_supervisor_can_take_its_project_up() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("cannot", &restarting(""));
+    for kept in [false, true] {
+        project.run(&["up", "-d"]).ok();
+        // Of a version that is not there yet: nothing is guessed.
+        let record = state_of(&project).join("networks.json");
+        let text = fs::read_to_string(&record).expect("read");
+        fs::write(&record, text.replacen("\"format\":1", "\"format\":9", 1)).expect("written");
+        match kept {
+            false => kill_both(&project),
+            true => kill_supervisor(&project),
+        }
+        for command in [&["up", "-d"][..], &["stop"]] {
+            let said = project.run(command).fails(1);
+            assert!(said.contains("has format 9"), "{said}");
+        }
+        fs::write(&record, text).expect("written");
+        project.run(&["up", "-d"]).ok();
+        project.leaves_nothing();
+    }
+}
+
 /// Removes a tree as its owner can: overlayfs makes `work/work` with mode 000.
 fn remove(directory: &std::path::Path) {
     let script = "chmod -R u+rwX \"$1\" && rm -rf \"$1\"";
