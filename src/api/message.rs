@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::engine::request::{BoundSocket, Exec, Files, Run};
+pub use crate::engine::request::{BoundSocket, Exec, Files, Run, Stats};
 use crate::event::Event;
 use crate::plan::desired::Desired;
 use crate::plan::observed::Observed;
@@ -155,6 +155,8 @@ pub enum Request {
     },
     /// What exists, as the supervisor sees it.
     Status,
+    /// What the running containers use, as far as control groups count it.
+    Stats,
     /// Wait until all containers of the named services have ended; answered by `Exits`.
     Ended {
         /// Which services; empty is all.
@@ -213,6 +215,11 @@ pub enum Reply {
     Status {
         /// All of it.
         observed: Box<Observed>,
+    },
+    /// What containers use, by name.
+    Stats {
+        /// Name and numbers.
+        stats: BTreeMap<String, Stats>,
     },
     /// A process has ended.
     Exited {

@@ -272,6 +272,7 @@ async fn perform(
             let observed = engine.observed().map_err(|error: Error| Report::from(error))?;
             return Ok(Reply::Status { observed: Box::new(observed) });
         }
+        Request::Stats => return Ok(Reply::Stats { stats: engine.stats() }),
     }
     Ok(Reply::Ok)
 }

@@ -8,7 +8,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Bring it up, take it down",
         &["up", "down", "create", "start", "stop", "restart", "kill", "rm", "scale", "pause", "unpause"],
     ),
-    ("Look at it", &["ps", "logs", "top", "port", "events", "wait", "volumes", "config", "ls"]),
+    ("Look at it", &["ps", "logs", "top", "stats", "port", "events", "wait", "volumes", "config", "ls"]),
     ("Work inside", &["exec", "run", "cp"]),
     (
         "Images",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::tree::Job;
 use crate::network::spec::PublishedPort;
 use crate::plan::desired::{Desired, VolumeUse};
+pub use crate::runtime::cgroup::Stats;
 
 /// A port that the command has bound and listens on, whose descriptor travels beside the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -130,9 +130,12 @@ impl Reference {
     /// Returns the shortest spelling, as `docker images` prints it: `redis:7`.
     pub fn familiar(&self) -> String {
         let whole = self.to_string();
-        match whole.strip_prefix("docker.io/") {
-            Some(rest) => rest.strip_prefix("library/").unwrap_or(rest).to_owned(),
-            None => whole,
+        let Some(rest) = whole.strip_prefix("docker.io/") else { return whole };
+        match self.repository.split_once('/') {
+            // Shorter, these would mean a repository of another registry, or another one of this.
+            Some((first, _)) if is_registry(first) => whole,
+            Some(("library", name)) if !name.contains('/') => rest["library/".len()..].to_owned(),
+            _ => rest.to_owned(),
         }
     }
 
@@ -357,6 +360,20 @@ mod tests {
         refused("ex..ample.com/a", "registry");
         refused("host:port/a", "registry");
         refused(&"f".repeat(64), "id");
+    }
+
+    #[test]
+    fn the_shortest_spelling_means_the_same() {
+        for name in [
+            "docker.io/r.io/app",
+            "docker.io/localhost/app",
+            "library/team/app:15",
+            "library/app",
+            "team/app",
+        ] {
+            let reference: Reference = name.parse().expect(name);
+            assert_eq!(reference.familiar().parse::<Reference>().expect("familiar"), reference, "{name}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod pump;
 pub mod registry;
 pub mod run;
 pub mod snapshot;
+pub mod stats;
 pub mod status;
 pub mod store;
 pub mod top;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::observed::{Container, Observed, State};
 
@@ -24,11 +25,19 @@ pub struct Process {
     pub seconds: u64,
     /// Its command line.
     pub command: String,
+    /// Processor time.
+    pub time: Duration,
+    /// Its threads, the first one included.
+    pub threads: u64,
+    /// Bytes of memory that it has present, what it shares with others included.
+    pub resident: u64,
 }
 
 /// A container with its processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Processes {
+    /// The container's name.
+    pub name: String,
     /// The service.
     pub service: String,
     /// The number.
@@ -66,6 +75,7 @@ struct Stat {
     parent: i32,
     terminal: i32,
     ticks: u64,
+    threads: u64,
     start_ticks: u64,
 }
 
@@ -107,6 +117,7 @@ impl Snapshot {
         };
         let pids = self.stats.keys().copied().filter(|pid| *pid == main || belongs(*pid));
         Processes {
+            name: container.name.clone(),
             service: container.service.clone(),
             number: container.number,
             processes: pids.filter_map(|pid| self.process(pid)).collect(),
@@ -146,6 +157,9 @@ impl Snapshot {
             terminal: terminal(stat.terminal),
             seconds: stat.ticks / TICKS,
             command: words.join(" "),
+            time: Duration::from_millis(stat.ticks * (1000 / TICKS)),
+            threads: stat.threads,
+            resident: resident(&std::fs::read_to_string(format!("{directory}/status")).unwrap_or_default()),
         })
     }
 
@@ -165,8 +179,15 @@ fn parse(text: &str) -> Option<Stat> {
         parent: i32::try_from(number(4)?).ok()?,
         terminal: i32::try_from(number(7)?).ok()?,
         ticks: u64::try_from(number(14)? + number(15)?).ok()?,
+        threads: u64::try_from(number(20)?).ok()?,
         start_ticks: u64::try_from(number(22)?).ok()?,
     })
+}
+
+/// The bytes that a process has present, from `/proc/PID/status` (proc_pid_status(5)), which counts in 1024.
+fn resident(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// The name of a terminal by its device number: major 136 and up are pts.
@@ -188,6 +209,9 @@ mod tests {
         let text = "7 (a) b (c) S 3 7 7 34817 7 4194560 1 2 3 4 150 50 5 6 20 0 1 0 4200 1 2";
         let stat = parse(text).expect("a stat");
         assert_eq!((stat.parent, stat.ticks, stat.start_ticks), (3, 200, 4200));
+        assert_eq!(stat.threads, 1);
+        assert_eq!(resident("Name:\tx\nVmRSS:\t    1024 kB\nThreads:\t1\n"), 1 << 20);
+        assert_eq!(resident(""), 0);
         assert_eq!(terminal(stat.terminal), "pts/1");
         assert_eq!(terminal(0), "?");
     }

@@ -17,6 +17,7 @@ use super::project::{self, Project};
 use super::{Session, dry, images, ports, status};
 pub use crate::api::message::{ApplyOptions, Recreate};
 use crate::api::message::{BoundSocket, Request};
+use crate::api::read;
 use crate::host::userns::{Facts, Mapping};
 use crate::image::Lease;
 use crate::plan::desired::{Desired, Service};
@@ -130,6 +131,7 @@ fn decide(session: &Session<'_>, project: &Project, options: &Options) -> Result
     if makes_of_image(&plan, &desired) {
         name_missing_ids(session);
     }
+    check_names(session, &desired, &plan)?;
     let made = plan.steps.iter().filter_map(|step| match &step.action {
         Action::CreateContainer { service, .. } => desired.services.get(service),
         _ => None,
@@ -151,6 +153,37 @@ fn makes_of_image(plan: &Plan, desired: &Desired) -> bool {
         }
         _ => false,
     })
+}
+
+/// Refuses a `container_name` that a container of another project of this user has: one of the two could not be told from
+/// the other.
+fn check_names(session: &Session<'_>, desired: &Desired, plan: &Plan) -> Result<(), Report> {
+    let named = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::CreateContainer { service, name, .. } => {
+            desired.services.get(service)?.container_name.as_ref().map(|_| (service, name))
+        }
+        _ => None,
+    });
+    let named: Vec<_> = named.collect();
+    // Other names begin with their project's.
+    if named.is_empty() {
+        return Ok(());
+    }
+    let standing = read::standing(session.paths)?;
+    for (service, name) in named {
+        let taken = |one: &&read::Standing| one.project != desired.project && one.container.name == *name;
+        if let Some(other) = standing.iter().find(taken) {
+            let report = Report::new(
+                Exit::Failure,
+                format!("the container name \"{name}\" is already in use by project `{}`", other.project),
+            );
+            return Err(report.about(format!("services.{service}.container_name")).hint(format!(
+                "choose another name, or remove that container: `rcompose -p {} rm`",
+                other.project
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Says which services can become the machine's root: rcompose runs as that, so their user 0 is the same, and with these

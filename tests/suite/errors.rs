@@ -118,8 +118,11 @@ fn a_project_name_that_is_a_path_reaches_no_directory() {
 #[test]
 fn a_command_that_is_not_there_yet_says_what_helps() {
     let project = Project::new("later", "services: {}\n");
-    let stderr = project.run(&["stats"]).fails(2);
-    assert!(stderr.contains("rcompose has no `stats` yet") && stderr.contains("rcompose top"), "{stderr}");
+    let stderr = project.run(&["attach"]).fails(2);
+    assert!(
+        stderr.contains("rcompose has no `attach` yet") && stderr.contains("rcompose logs -f"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -223,4 +226,25 @@ fn a_home_that_moves_with_the_directory_is_refused() {
     let stderr = crate::support::ended(command.spawn().expect("rcompose starts"), "ps").fails(2);
     assert!(stderr.contains("RCOMPOSE_HOME is `state`"), "{stderr}");
     assert!(!project.path().join("state").exists());
+}
+
+#[test]
+fn a_container_name_of_another_project_is_refused_and_nothing_is_made() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "clash",
+        "services:\n  web:\n    image: rootfs:/\n    command: sleep 1000\n    stop_grace_period: 0s\n    \
+         container_name: the-one\n",
+    );
+    project.run(&["up", "-d"]).ok();
+    let stderr = project.run(&["-p", "second", "up", "-d"]).fails(1);
+    assert!(stderr.contains("\"the-one\" is already in use"), "{stderr}");
+    assert!(stderr.contains("compose.yaml:6:"), "{stderr}");
+    assert!(!project.home().join("state/projects/second").exists());
+    assert_eq!(project.field("web", "State"), "running");
+    // Its own is no other's.
+    project.run(&["up", "-d", "--force-recreate"]).ok();
+    project.leaves_nothing();
 }

@@ -308,3 +308,44 @@ fn processes_bear_names_that_tell_whose_they_are() {
     assert_eq!(inside.trim_end_matches('\0'), "rcompose init");
     project.leaves_nothing();
 }
+
+#[test]
+fn stats_tell_what_running_containers_use() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "stats",
+        r#"
+services:
+  busy: {image: "rootfs:/", command: sh -c 'while :; do :; done', stop_grace_period: 0s}
+  idle: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+  ended: {image: "rootfs:/", command: "true"}
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    let printed = project.run(&["stats", "--no-stream", "--format", "json"]).ok();
+    let rows: Vec<serde_json::Value> =
+        printed.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    let field = |service: &str, field: &str| {
+        let name = format!("{}-{service}-1", project.name());
+        rows.iter()
+            .find(|row| row["Name"] == name.as_str())
+            .and_then(|row| row[field].as_str())
+            .map(str::to_owned)
+    };
+    let percent = |service: &str| -> f64 {
+        let text = field(service, "CPUPerc").expect("it runs");
+        text.trim_end_matches('%').parse().expect("a number")
+    };
+    assert!(percent("busy") > percent("idle"), "{printed}");
+    assert_eq!(field("idle", "PIDs").as_deref(), Some("1"), "{printed}");
+    assert!(
+        field("idle", "MemUsage").is_some_and(|text| text.contains(" / ") && !text.starts_with("0B")),
+        "{printed}"
+    );
+    assert_eq!(field("ended", "PIDs"), None);
+    let table = project.run(&["stats", "--no-stream", "-a"]).ok();
+    assert!(table.starts_with("CONTAINER ID   NAME") && table.contains("--"), "{table}");
+    project.leaves_nothing();
+}

@@ -32,6 +32,7 @@ pub mod rmi;
 pub mod run;
 pub mod scale;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod system;
 pub mod top;
@@ -86,6 +87,8 @@ pub enum Command {
     Port(port::Args),
     /// List the processes in containers
     Top(top::Args),
+    /// Print what containers use of processors, memory, network and disks
+    Stats(stats::Args),
     /// Print what happens to containers, as it happens
     Events(events::Args),
     /// List the volumes of the project
@@ -155,6 +158,7 @@ impl Command {
             Command::Ls(_) => "ls",
             Command::Port(_) => "port",
             Command::Top(_) => "top",
+            Command::Stats(_) => "stats",
             Command::Events(_) => "events",
             Command::Volumes(_) => "volumes",
             Command::Config(_) => "config",
@@ -202,6 +206,7 @@ impl Command {
             Command::Ls(args) => args.run(context),
             Command::Port(args) => args.run(context),
             Command::Top(args) => args.run(context),
+            Command::Stats(args) => args.run(context),
             Command::Events(args) => args.run(context),
             Command::Volumes(args) => args.run(context),
             Command::Config(args) => args.run(context),
