@@ -19,12 +19,18 @@ pub struct Open {
 
 /// Returns the problem at a place where the parser gave up with `complaint`. `open` has the outermost first.
 pub fn explain(text: &str, at: Span, complaint: &str, open: &[Open]) -> Problem {
+    let mut problem = find(text, at, complaint, open);
+    problem.message = format!("this is not YAML: line {}: {}", problem.at.line, problem.message);
+    problem
+}
+
+fn find(text: &str, at: Span, complaint: &str, open: &[Open]) -> Problem {
     let number = at.line as usize;
     let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
     let above = text.lines().take(number.saturating_sub(1)).filter(|line| says_something(line)).last();
     // A bracket that stays open is noticed only lines later.
     if let Some(bracket) = open.iter().rfind(|open| open.flow && open.at.line < at.line) {
-        return plainly(at, complaint).also(bracket.at, "opened here; is its end missing?");
+        return Problem::at(at, complaint).also(bracket.at, "opened here; is its end missing?");
     }
     let inside = line.trim_start();
     if complaint.contains("tabs disallowed") || line[..line.len() - inside.len()].contains('\t') {
@@ -45,11 +51,7 @@ pub fn explain(text: &str, at: Span, complaint: &str, open: &[Open]) -> Problem 
     if complaint.contains("did not find expected") && at.column as usize <= line.chars().count() {
         return misplaced(line, above, at, open);
     }
-    plainly(at, complaint)
-}
-
-fn plainly(at: Span, complaint: &str) -> Problem {
-    Problem::at(at, format!("this is not YAML: line {}: {complaint}", at.line))
+    Problem::at(at, complaint)
 }
 
 fn says_something(line: &str) -> bool {

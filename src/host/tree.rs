@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,7 @@ pub fn find(path: &Path, follow: bool) -> Result<Found, Error> {
     }
 }
 
-/// Writes a file or a whole directory; sockets are left out, as tar(1) does.
+/// Writes a file or a whole directory. Sockets, pipes and device nodes in it are left out: they say nothing elsewhere.
 pub fn pack(path: &Path, name: &str, follow: bool, out: impl Write) -> Result<(), Error> {
     let mut builder = tar::Builder::new(io::BufWriter::with_capacity(1 << 20, out));
     builder.follow_symlinks(false);
@@ -107,9 +107,9 @@ pub fn pack(path: &Path, name: &str, follow: bool, out: impl Write) -> Result<()
         Found::File if follow => {
             // What the link leads to, under the link's name.
             let target = fs::canonicalize(path).map_err(failed("find", path))?;
-            builder.append_path_with_name(&target, name).map_err(failed("read", path))?;
+            pack_file(&mut builder, &target, Path::new(name)).map_err(failed("read", path))?;
         }
-        _ => builder.append_path_with_name(path, name).map_err(failed("read", path))?,
+        _ => pack_file(&mut builder, path, Path::new(name)).map_err(failed("read", path))?,
     }
     let written = builder.into_inner().and_then(|mut buffer| buffer.flush());
     written.map_err(failed("write the stream of", path))
@@ -125,11 +125,32 @@ fn pack_directory<W: Write>(builder: &mut tar::Builder<W>, path: &Path, name: &P
         let kind = entry.file_type().map_err(failed("look at", &path))?;
         if kind.is_dir() {
             pack_directory(builder, &path, &name)?;
-        } else if !kind.is_socket() {
-            builder.append_path_with_name(&path, &name).map_err(failed("read", &path))?;
+        } else if kind.is_file() || kind.is_symlink() {
+            pack_file(builder, &path, &name).map_err(failed("read", &path))?;
         }
     }
     Ok(())
+}
+
+/// Writes a file or link. A file has exactly the size that its header says, whoever writes to it
+/// meanwhile: what comes behind would be read as further headers.
+fn pack_file<W: Write>(builder: &mut tar::Builder<W>, path: &Path, name: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.is_symlink() {
+        return builder.append_path_with_name(path, name);
+    }
+    // What is no file must neither hold us up nor lead elsewhere.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("only files, directories and links can be copied"));
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_metadata(&metadata);
+    header.set_size(metadata.len());
+    let content = file.chain(io::repeat(0)).take(metadata.len());
+    builder.append_data(&mut header, name, content)
 }
 
 /// Whose the unpacked files are.
@@ -186,6 +207,36 @@ mod tests {
         let mut stream = Vec::new();
         pack(path, name, follow, &mut stream).expect("packed");
         stream
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_meanwhile_is_not_read_as_further_files() {
+        /// Writes what looks like a further file behind the one that is being packed.
+        struct Meanwhile<'a>(&'a Path, Vec<u8>);
+        impl Write for Meanwhile<'_> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let mut file = fs::OpenOptions::new().append(true).open(self.0)?;
+                file.write_all(&packed(&self.0.with_file_name("evil"), "evil", false))?;
+                self.1.write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("log");
+        fs::write(directory.path().join("evil"), "evil").expect("written");
+        // More than is kept back, so that it is written while it is read.
+        fs::write(&file, vec![b'x'; 5 << 20]).expect("written");
+        let mut stream = Meanwhile(&file, Vec::new());
+        pack(&file, "log", false, &mut stream).expect("packed");
+        let place = directory.path().join("place");
+        fs::create_dir(&place).expect("made");
+        unpack(&place, Owners::Own, Modes::All, &stream.1[..]).expect("unpacked");
+        let names: Vec<_> =
+            fs::read_dir(&place).expect("listed").flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(names, ["log"]);
+        assert_eq!(fs::metadata(place.join("log")).expect("there").len(), 5 << 20);
     }
 
     #[test]

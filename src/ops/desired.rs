@@ -121,12 +121,15 @@ fn passwd(image: &Image) -> Option<String> {
     })
 }
 
-/// Reads files; what cannot be read is left out, and the wish says who needs it.
+/// Reads files; what cannot be read is left out, and the wish says who needs it. So is what is no file: a device may give
+/// bytes for ever, a pipe wait for some.
 fn look(paths: &BTreeSet<PathBuf>, facts: &mut Facts) {
     for path in paths {
         if path.is_dir() {
             facts.directories.insert(path.clone());
-        } else if let Ok(bytes) = std::fs::read(path) {
+        } else if path.is_file()
+            && let Ok(bytes) = std::fs::read(path)
+        {
             facts.files.insert(path.clone(), bytes);
         }
     }

@@ -10,6 +10,7 @@ use super::error::{Error, failed};
 use super::mounts::{attach, copy, make};
 use super::operations::Pseudo;
 use super::target::Root;
+use crate::sys::mount::{Attributes, Reach, set_attributes};
 
 /// Nodes that every container has. They are the host's, bound: nobody makes device nodes in a user namespace.
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -70,9 +71,17 @@ fn terminals() -> Result<OwnedFd, Error> {
 }
 
 fn bind_node(dev: &OwnedFd, name: &str) -> Result<(), Error> {
-    let path = Path::new("/dev").join(name);
-    let node = copy(CWD, &path, false).map_err(failed("bind device", path.display().to_string()))?;
-    put_over_file(dev.as_fd(), name, &node)
+    put_over_file(dev.as_fd(), name, &host_node(&Path::new("/dev").join(name))?)
+}
+
+/// A mount of a device node of the host, or of a directory of them. It is read-only, which keeps the nodes themselves from
+/// being changed: a container of root's is their owner. The devices can be read and written all the same.
+pub(super) fn host_node(path: &Path) -> Result<OwnedFd, Error> {
+    let doing = || failed("bind device", path.display().to_string());
+    let node = copy(CWD, path, true).map_err(doing())?;
+    set_attributes(&node, Attributes::READ_ONLY, 0, Reach::Below)
+        .map_err(failed("make read-only", path.display().to_string()))?;
+    Ok(node)
 }
 
 /// Makes an empty file in /dev and attaches a mount over it.

@@ -13,6 +13,7 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
+use super::devices::host_node;
 use super::error::{Error, failed};
 use super::operations::{MountAttribute, Propagation};
 use super::target::{Kind, Purpose, Root, is_proc};
@@ -131,7 +132,7 @@ pub(super) fn bind(root: &Root, bind: &Bind<'_>) -> Result<(), Error> {
 
 pub(super) fn device(root: &Root, source: &Path, target: &str) -> Result<(), Error> {
     let name = source.display().to_string();
-    let tree = copy(CWD, source, true).map_err(failed("bind device", name.clone()))?;
+    let tree = host_node(source)?;
     let kind = Kind::of(&tree).map_err(failed("look at", name))?;
     attach(&tree, place(root, target, kind)?, target)
 }

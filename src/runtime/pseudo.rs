@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, symlinkat};
 use rustix::mount::MountAttrFlags;
 
+use super::devices::host_node;
 use super::error::{Error, failed};
 use super::mounts::{attach, copy, make};
 use super::operations::{CgroupTree, Hierarchy, Pseudo};
@@ -94,7 +95,7 @@ pub(super) fn mask(root: &Root, target: &str) -> Result<(), Error> {
     let Some(place) = root.open_plain(target, OFlags::PATH)? else { return Ok(()) };
     let cover = match Kind::of(&place).map_err(failed("look at", target))? {
         Kind::Directory => make("tmpfs", target, &["nr_inodes=1", "mode=755"], quiet(false))?,
-        Kind::File => copy(CWD, Path::new("/dev/null"), false).map_err(failed("bind", "/dev/null"))?,
+        Kind::File => host_node(Path::new("/dev/null"))?,
     };
     attach(&cover, place, target)
 }

@@ -55,6 +55,15 @@ pub fn set_title(title: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes all descriptors from `first` on (close_range(2), Linux 5.9): what a process inherited and does not know of.
+///
+/// For the first steps of a program that owns no descriptor of these yet.
+pub fn close_inherited(first: u32) -> io::Result<()> {
+    // SAFETY: no memory is passed. The caller says that nothing in this process owns one of the descriptors.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    check(result).map(drop)
+}
+
 /// Forks as fork(2) does, with the C library's knowledge: for a child that goes on as a program of ours.
 ///
 /// The caller must have one thread: what other threads held locked stays locked in the child.

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod borders;
 mod build;
 mod chaos;
 mod check;

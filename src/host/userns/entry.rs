@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::diagnose::{APPARMOR, setting};
 use super::message::{Step, Way, Word, receive, send};
+use crate::sys::process::close_inherited;
 
 /// What the fresh process has once it is inside.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Entered {
 ///
 /// On failure the caller has been told the reason, if it still listens; the process should exit.
 pub fn entry(args: impl IntoIterator<Item = OsString>) -> io::Result<Entered> {
+    // What the caller had open, a lock or a pipe, must not live as long as we may.
+    close_inherited(3)?;
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let mut fds = Vec::new();
     let Word::Begin { way, fds: expected } = receive(&socket, &mut fds)? else { return Err(unexpected()) };

@@ -174,7 +174,7 @@ fn cpu_time(limits: &Limits) -> Option<(Option<u64>, u64)> {
     let period = limits.cpu_period.filter(|period| *period > 0);
     if let Some(milli) = limits.cpu_milli.filter(|milli| *milli > 0) {
         // The kernel takes no quota below 1 ms.
-        return Some((Some((milli * PERIOD / 1000).max(1000)), PERIOD));
+        return Some((Some((milli.saturating_mul(PERIOD) / 1000).max(1000)), PERIOD));
     }
     match limits.cpu_quota {
         Some(quota) if quota > 0 => Some((Some(quota as u64), period.unwrap_or(PERIOD))),
@@ -238,6 +238,11 @@ mod tests {
             Limits { cpu_milli: Some(1500), ..Limits::default() },
             "cpu.cfs_period_us=100000 cpu.cfs_quota_us=150000",
             "cpu.max=150000 100000",
+        );
+        check(
+            Limits { cpu_milli: Some(u64::MAX), ..Limits::default() },
+            "cpu.cfs_period_us=100000 cpu.cfs_quota_us=18446744073709551",
+            "cpu.max=18446744073709551 100000",
         );
         check(
             Limits { cpu_quota: Some(5000), cpu_period: Some(10_000), ..Limits::default() },

@@ -1,0 +1,52 @@
+//! What stands between a container and its host, and between a project and whoever started it.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
+
+use crate::support::{Capability, Project, binary, needs, soon};
+
+const ONE: &str = "services: {app: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}\n";
+
+#[test]
+fn a_container_cannot_change_the_nodes_of_the_host() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("nodes", ONE);
+    project.run(&["up", "-d"]).ok();
+    let node =
+        || std::fs::metadata("/dev/full").map(|node| (node.permissions().mode(), node.uid())).expect("there");
+    let before = node();
+    for change in ["chmod 600 /dev/full", "chown 1 /dev/full", "chmod 600 /proc/timer_list"] {
+        let tried = project.run(&["exec", "-T", "app", "sh", "-c", change]);
+        assert_ne!(tried.code, Some(0), "{change}");
+        assert_eq!(node(), before, "{change}");
+    }
+    // They are what they were to those who read and write them.
+    let use_them = "echo x > /dev/null && head -c 3 /dev/zero | wc -c && echo y 2>/dev/null >> /dev/null";
+    assert_eq!(project.run(&["exec", "-T", "app", "sh", "-c", use_them]).ok().trim(), "3");
+    project.leaves_nothing();
+}
+
+#[test]
+fn what_the_caller_has_open_is_not_kept_open() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("inherited", ONE);
+    let lock = project.path().join("lock");
+    let script = format!("exec 9>{}; flock -n 9 && exec {} up -d", lock.display(), binary().display());
+    let mut up = project.command(&[]);
+    let environment: Vec<_> =
+        up.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+    up = Command::new("sh");
+    let done =
+        up.args(["-c", &script]).envs(environment).current_dir(project.path()).output().expect("sh runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let free = || {
+        let tried = Command::new("flock").arg("-n").arg(&lock).arg("true").status().expect("flock runs");
+        tried.success()
+    };
+    soon("the lock of a caller that has gone is free", free);
+    project.leaves_nothing();
+}
