@@ -76,6 +76,9 @@ impl Checker {
             _ => false,
         };
         self.findings.problems.push(match text {
+            Some(text) if matches!((shape, &node.value), (Shape::Duration, Value::Int(_))) => {
+                problem.hint(format!("write its unit, too: `{text}s`"))
+            }
             Some(text) if kinds(shape) & TEXT != 0 && node.as_text().is_none() => {
                 problem.hint(format!("write it in quotes: \"{text}\""))
             }

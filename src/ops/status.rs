@@ -169,8 +169,16 @@ pub fn numbered<'a>(
         .min_by_key(|container| container.number)
         .ok_or_else(|| {
             let which = number.map(|number| format!(" (container {number})")).unwrap_or_default();
-            Report::new(Exit::Failure, format!("service \"{service}\" is not running{which}"))
-                .hint(format!("`rcompose up -d {service}` starts it"))
+            let report = Report::new(Exit::Failure, format!("service \"{service}\" is not running{which}"));
+            let of_service = |container: &&Container| container.service == service && !container.oneoff;
+            let others: Vec<_> = observed.containers.iter().filter(of_service).filter(|other| is_running(other)).collect();
+            match others.iter().map(|other| other.number).max() {
+                Some(highest) => report.hint(format!(
+                    "it has {} running, up to number {highest}; `rcompose up -d --scale {service}=N` makes more",
+                    others.len()
+                )),
+                None => report.hint(format!("`rcompose up -d {service}` starts it")),
+            }
         })
 }
 

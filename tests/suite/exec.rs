@@ -41,6 +41,13 @@ fn exec_in_a_stopped_service_is_refused() {
     project.run(&["stop"]).ok();
     let error = project.run(&["exec", "-T", "app", "true"]).fails(1);
     assert!(error.contains("not running"), "{error}");
+    for words in [&["exec", "-T", "ap", "true"][..], &["cp", ".", "ap:/tmp"]] {
+        let error = project.run(words).fails(1);
+        assert!(error.contains("no such service: ap") && error.contains("did you mean `app`?"), "{error}");
+    }
+    project.run(&["start"]).ok();
+    let error = project.run(&["exec", "-T", "--index", "3", "app", "true"]).fails(1);
+    assert!(error.contains("up to number 1"), "{error}");
     project.leaves_nothing();
 }
 

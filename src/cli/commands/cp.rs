@@ -2,6 +2,7 @@
 
 use super::super::context::Context;
 use crate::ops::copy::{self, Options, Side};
+use crate::ops::status;
 use crate::report::{Exit, Report};
 
 /// Options of `cp`.
@@ -40,6 +41,7 @@ impl Args {
             })
             .collect();
         let found = context.find(&services)?;
+        found.check(&services, &status::observed(&context.session(), &found.name)?)?;
         let options = Options {
             owners: self.archive,
             follow: self.follow_link,

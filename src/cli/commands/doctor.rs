@@ -48,7 +48,10 @@ impl Args {
             }
         }
         if !self.json {
-            console::out(&format!("\nNot honoured of the Compose Specification:\n{}", not_honoured(false)));
+            let count = desired::not_honoured().count();
+            console::out(&format!(
+                "\n{count} attributes of the Compose Specification are not honoured: `rcompose doctor --not-honoured` lists them\n"
+            ));
         }
         let lacks = features.iter().any(|feature| feature.state == State::Absent);
         Ok(if lacks { Exit::Host } else { Exit::Success })

@@ -53,6 +53,7 @@ impl Args {
         };
         let found = context.find(std::slice::from_ref(service))?;
         let observed = status::observed(&session, &found.name)?;
+        found.check(std::slice::from_ref(service), &observed)?;
         status::executable(&observed, service, self.index)?;
         let tty =
             !self.no_tty && !self.detach && console::stdin_is_terminal() && console::stdout_is_terminal();
