@@ -198,6 +198,12 @@ impl Speller<'_> {
             );
             self.findings.warnings.push((warning, node.at));
         }
+        if let Some(unknown) = short.unknown.as_ref().filter(|unknown| !unknown.contains('$')) {
+            let warning = format!(
+                "{path}: `{unknown}` is no option of a volume and has no effect (`ro`, `rw`, `nocopy`, `z` …)"
+            );
+            self.findings.warnings.push((warning, node.at));
+        }
         let bind = short.is_bind();
         let origin = &*node;
         let mut map = Map::new();

@@ -63,6 +63,7 @@ fn values_of_the_wrong_kind() {
     service("container_name: '-'", (3, 21, "does not match", "letter or digit"));
     check("a: {image: x}\n", (1, 1, "no key of a Compose file", "below `services:`, indented"));
     check("services:\n  a:\n    image:x\n", (3, 5, "must be a mapping, not text", "`image: x`"));
+    check("services:\n  image: x\n", (2, 3, "`image` is a key of a service", "indent `image` below a name"));
     check("services: [a]\n", (1, 11, "services must be a mapping", "a mapping"));
     check("- a\n", (1, 1, "top-level object must be a mapping", "a mapping"));
     check("services:\n  a b: {image: x}\n", (2, 3, "no good name", "letters, digits"));

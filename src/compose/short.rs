@@ -102,6 +102,8 @@ pub struct Mount {
     pub propagation: Option<String>,
     /// `z` or `Z`.
     pub selinux: Option<String>,
+    /// The first option that is none; the reference drops it.
+    pub unknown: Option<String>,
 }
 
 impl Mount {
@@ -115,7 +117,7 @@ fn drive(text: &str) -> bool {
     matches!(text.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic())
 }
 
-/// Reads `[source:]target[:options]`. Unknown options are dropped, as the reference does.
+/// Reads `[source:]target[:options]`. Unknown options change nothing, as with the reference.
 ///
 /// Fails with what is wrong about the text.
 pub fn mount(text: &str) -> Result<Mount, String> {
@@ -150,7 +152,9 @@ pub fn mount(text: &str) -> Result<Mount, String> {
             "rprivate" | "private" | "rshared" | "shared" | "rslave" | "slave" => {
                 mount.propagation = Some(option.to_owned());
             }
-            _ => {}
+            // Of other systems, where they trade speed for what always holds here.
+            "" | "cached" | "delegated" | "consistent" => {}
+            unknown => mount.unknown = mount.unknown.or_else(|| Some(unknown.to_owned())),
         }
     }
     Ok(mount)

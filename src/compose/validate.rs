@@ -166,6 +166,17 @@ impl Checker {
                     .problems
                     .push(Problem::at(value.key, message).hint("use letters, digits, `.`, `_` and `-`"));
             }
+            if let Shape::Object(object) = shape
+                && value.as_map().is_none()
+                && !value.is_null()
+                && object.attribute(key).is_some()
+            {
+                let message =
+                    format!("{path}: `{key}` is a key of {}, and stands where its name should", object.name);
+                let hint = format!("indent `{key}` below a name");
+                self.findings.problems.push(Problem::at(value.key, message).hint(hint));
+                continue;
+            }
             self.node(value, shape, &path.key(key));
         }
     }
