@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Frames are those of [`crate::keeper::channel`]. A connection that the command closes early takes nothing back: what
-//! was asked is carried out. The exceptions are requests that only look (`Wait`, `Events`) and an attached `Run`, whose
+//! was asked is carried out. The exceptions are requests that only look (`Wait`, `Settled`, `Events`) and an attached `Run`, whose
 //! container is stopped.
 
 use std::collections::BTreeMap;
@@ -153,6 +153,8 @@ pub enum Request {
         /// First those that happened since, in nanoseconds since the Unix epoch, as far as they are remembered.
         since_ns: Option<i64>,
     },
+    /// Wait until what others change now is done: what has ended by then is not about to be started again.
+    Settled,
     /// What exists, as the supervisor sees it.
     Status,
     /// What the running containers use, as far as control groups count it.

@@ -281,6 +281,12 @@ async fn perform(
                 () = caller.gone() => {}
             }
         }
+        Request::Settled => {
+            tokio::select! {
+                () = engine.settled() => {}
+                () = caller.gone() => {}
+            }
+        }
         Request::Events { since_ns } => stream_events(engine, caller, since_ns).await,
         Request::Status => {
             let observed = engine.observed().map_err(|error: Error| Report::from(error))?;

@@ -137,6 +137,11 @@ impl Engine {
         self.turns.is_free() && !self.project.borrow().needs_us()
     }
 
+    /// Waits until what is being changed now, or waits for its turn to change something, is done.
+    pub async fn settled(&self) {
+        self.turns.settled().await;
+    }
+
     /// Fetches a descriptor from the keeper's store.
     pub async fn stored(&self, key: &str) -> Result<Option<OwnedFd>, Error> {
         Ok(self.link.get(key).await?)

@@ -96,6 +96,11 @@ impl Turns {
         }
     }
 
+    /// Waits until those who have or want the turn now have had it. They are told nothing of it.
+    pub async fn settled(&self) {
+        drop(self.lock.lock().await);
+    }
+
     /// Returns whether nobody has or wants the turn.
     pub fn is_free(&self) -> bool {
         self.lock.try_lock().is_ok()
@@ -155,10 +160,15 @@ mod tests {
         turns.call_off(&third);
         assert_eq!(second.called_off().now(), None, "so does a kill");
         assert!(!turns.is_free());
+        let settled = turns.settled();
+        tokio::pin!(settled);
+        assert!((&mut settled).now_or_never().is_none());
         drop(second);
         let third = waits.await;
         assert!(!turns.is_free());
+        assert!((&mut settled).now_or_never().is_none(), "`down` was there before");
         drop(third);
+        settled.await;
         assert!(turns.is_free());
     }
 }

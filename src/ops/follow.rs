@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::call::{Ended, connect_if_there, ended};
 use super::status::{is_up, short_name};
 use super::{Session, observed::Container};
+use crate::api::client::Client;
 use crate::api::message::{Notice, Request};
 use crate::api::read::{self, Filter, Follow, Window};
 use crate::event::Event;
@@ -39,29 +40,42 @@ pub struct Wanted {
 }
 
 /// Logs of a project.
-pub struct Logs {
+pub struct Logs<'s> {
+    session: &'s Session<'s>,
     project: String,
     follow: Follow,
-    /// Nothing was up at the last look: what was written until then is read once more, and then it is over.
-    over: bool,
+    end: End,
+}
+
+/// How near the end of following is.
+enum End {
+    /// A container is up, or nobody has looked yet.
+    Open,
+    /// None is up. The supervisor is asked to say when what is being changed now is done: a restart is a stop first.
+    Doubtful(Client),
+    /// None is up, and none is about to be: what was written until then is read once more, and then it is over.
+    Near,
 }
 
 /// Opens the logs of a project.
-pub fn open(session: &Session<'_>, project: &str, wanted: Wanted) -> Result<Logs, Report> {
+///
+/// What one-offs print is for those who run them, as with docker compose.
+pub fn open<'s>(session: &'s Session<'s>, project: &str, wanted: Wanted) -> Result<Logs<'s>, Report> {
     let window = Window { tail: wanted.tail, since_ns: wanted.since_ns, until_ns: wanted.until_ns };
     let Wanted { services, number, follow, .. } = wanted;
     let filter: Filter = Box::new(move |container: &Container| {
-        (services.is_empty() || services.contains(&container.service))
+        !container.oneoff
+            && (services.is_empty() || services.contains(&container.service))
             && number.is_none_or(|number| container.number == number)
     });
     if !follow && spawn::keeper(session.paths, project).is_some() {
         read::await_output(session.paths, project, &filter, PATIENCE)?;
     }
     let follow = read::logs(session.paths, project, filter, window, follow)?;
-    Ok(Logs { project: project.to_owned(), follow, over: false })
+    Ok(Logs { session, project: project.to_owned(), follow, end: End::Open })
 }
 
-impl Logs {
+impl Logs<'_> {
     /// Names of the containers, as their lines are headed.
     pub fn names(&self) -> Vec<String> {
         let all = self.follow.containers();
@@ -76,21 +90,51 @@ impl Logs {
             .map_err(unreadable)
     }
 
-    /// Waits until there may be more; false when `stop` has become readable, or when no container is up any more.
+    /// Waits until there may be more; false when `stop` has become readable, or when no container is up any more and
+    /// nobody is about to start one.
     pub fn wait(&mut self, stop: impl AsFd) -> Result<bool, Report> {
-        if !self.follow.containers().into_iter().any(is_up) {
-            return Ok(!std::mem::replace(&mut self.over, true));
+        match (self.follow.containers().into_iter().any(is_up), &self.end) {
+            (true, _) => self.end = End::Open,
+            (false, End::Open) => self.doubt(),
+            (false, End::Doubtful(_)) => {}
+            (false, End::Near) => return Ok(false),
         }
-        self.over = false;
-        let Some(watched) = self.follow.watched() else { return Ok(false) };
-        let mut fds = [PollFd::new(&watched, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
-        match poll(&mut fds, None) {
-            Ok(_) if !fds[1].revents().is_empty() => return Ok(false),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(Report::from_error(Exit::Failure, &error)),
+        if !self.sleep(stop)? {
+            return Ok(false);
         }
+        if let End::Doubtful(client) = &mut self.end
+            && !matches!(ended(self.session, client.try_next()), None | Some(Ended::NotYet))
+        {
+            self.end = End::Near;
+        }
+        // After the supervisor's word: what it has started before that is seen.
         self.follow.look_again().map_err(unreadable)?;
         Ok(true)
+    }
+
+    /// Asks whether there is more to come. Without a supervisor that answers there is not.
+    fn doubt(&mut self) {
+        let asked = connect_if_there(self.session, &self.project).ok().flatten().and_then(|mut client| {
+            client.ask(Request::Settled, Vec::new()).ok()?;
+            Some(client)
+        });
+        self.end = asked.map_or(End::Near, End::Doubtful);
+    }
+
+    /// Sleeps until something has happened; false when that is `stop`.
+    fn sleep(&self, stop: impl AsFd) -> Result<bool, Report> {
+        let Some(watched) = self.follow.watched() else { return Ok(false) };
+        let mut fds = vec![PollFd::new(&stop, PollFlags::IN), PollFd::new(&watched, PollFlags::IN)];
+        match &self.end {
+            End::Open => {}
+            End::Doubtful(client) => fds.push(PollFd::new(client, PollFlags::IN)),
+            End::Near => return Ok(true),
+        }
+        match poll(&mut fds, None) {
+            Ok(_) => Ok(fds[0].revents().is_empty()),
+            Err(Errno::INTR) => Ok(true),
+            Err(error) => Err(Report::from_error(Exit::Failure, &error)),
+        }
     }
 }
 

@@ -80,7 +80,11 @@ pub fn ensure_all(
     }
     if session.dry_run {
         for need in missing.values().flatten() {
-            pretend(session, &need.text);
+            // What is built by then was told of by `build_needed`.
+            let built = services.iter().any(|it| it.name == need.service && it.build.is_some());
+            if !built || need.policy != PullPolicy::Missing {
+                pretend(session, &need.text, PULL);
+            }
             found.insert(need.service.clone(), stand_in(need));
         }
         return Ok((found, lease));
@@ -102,11 +106,15 @@ pub fn ensure_all(
     Ok((found, lease))
 }
 
+/// What is said of an image that is fetched, and of one that is built: before and after.
+const PULL: [&str; 2] = ["Pulling", "Pulled"];
+pub(super) const BUILD: [&str; 2] = ["Building", "Built"];
+
 /// Says what a dry run does not do.
-fn pretend(session: &Session<'_>, image: &str) {
+pub(super) fn pretend(session: &Session<'_>, image: &str, [doing, done]: [&str; 2]) {
     let task = format!("Image {image}");
-    session.progress(Progress::new(&task, State::Working, "Pulling"));
-    session.progress(Progress::new(&task, State::Done, "Pulled"));
+    session.progress(Progress::new(&task, State::Working, doing));
+    session.progress(Progress::new(&task, State::Done, done));
 }
 
 /// An image that a dry run does not fetch: whatever it may say, there is something to run.
@@ -291,7 +299,7 @@ fn build_needed(
             _ => {}
         }
     }
-    if building.is_empty() || session.dry_run {
+    if building.is_empty() {
         return Ok(());
     }
     let building = super::build::Options { services: building, ..super::build::Options::default() };
@@ -441,7 +449,7 @@ pub fn pull(
         }
     }
     if session.dry_run {
-        wanted.values().flatten().for_each(|need| pretend(session, &need.text));
+        wanted.values().flatten().for_each(|need| pretend(session, &need.text, PULL));
         return Ok(());
     }
     if wanted.is_empty() {

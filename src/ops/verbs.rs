@@ -9,6 +9,7 @@ use super::project::{self, Found};
 use super::{Session, dry, images, ports, status};
 use crate::api::message::{Reply, Request};
 use crate::api::read;
+use crate::compose::model::Service;
 use crate::plan::verbs as plans;
 use crate::report::{Exit, Report};
 use crate::supervisor::spawn;
@@ -50,18 +51,12 @@ pub fn start(
     wait: Option<Wait>,
 ) -> Result<(), Report> {
     let present = present(session, found, services)?;
+    if chosen(&present, services).next().is_none() {
+        return nothing_to_start(found, services);
+    }
     if session.dry_run {
         let wish = found.wish(session)?;
         return dry::show(session, wish.as_ref(), plans::start(&present, wish.as_ref(), services));
-    }
-    if present.containers.iter().all(|container| container.oneoff) {
-        return match services.first() {
-            Some(service) => {
-                Err(Report::new(Exit::Failure, format!("service \"{service}\" has no container to start"))
-                    .hint(format!("`rcompose up -d {service}` makes one")))
-            }
-            None => Ok(()),
-        };
     }
     let (bound, descriptors) = ports::bind_remembered(session, &found.name, &present, services)?;
     call(session, &found.name, Request::Start { services: services.to_vec(), ports: bound }, descriptors)?;
@@ -69,6 +64,23 @@ pub fn start(
         Some(wait) => self::wait(session, &found.name, services, wait.timeout),
         None => Ok(()),
     }
+}
+
+/// Refuses to start services of which no container exists; those that are to have none are right as they are.
+fn nothing_to_start(found: &Found, services: &[String]) -> Result<(), Report> {
+    let Some(project) = &found.project else { return Err(no_container(found)) };
+    let lacks = |service: &&Service| {
+        (services.is_empty() || services.contains(&service.name)) && service.replicas() != 0
+    };
+    let Some(service) = project.services.values().find(lacks) else { return Ok(()) };
+    Err(Report::new(Exit::Failure, format!("service \"{}\" has no container to start", service.name))
+        .hint(format!("`rcompose up -d {}` makes one", service.name)))
+}
+
+/// A project that only its name tells of, and nothing of it is there.
+fn no_container(found: &Found) -> Report {
+    Report::new(Exit::Failure, format!("no container found for project \"{}\"", found.name))
+        .hint("`rcompose ls -a` lists the projects that are there")
 }
 
 /// Wait until services are there, at most so long.
@@ -121,7 +133,10 @@ pub fn restart(
         return dry::show(session, wish.as_ref(), plan);
     }
     if present.containers.is_empty() {
-        return Ok(());
+        return match found.project {
+            Some(_) => Ok(()),
+            None => Err(no_container(found)),
+        };
     }
     let (ports, descriptors) = ports::bind_remembered(session, &found.name, &present, services)?;
     let request = Request::Restart { services: services.to_vec(), grace_ms, no_deps, ports };
@@ -130,7 +145,10 @@ pub fn restart(
 
 /// Sends a signal to the main processes.
 pub fn kill(session: &Session<'_>, found: &Found, services: &[String], signal: i32) -> Result<(), Report> {
-    present(session, found, services)?;
+    let present = present(session, found, services)?;
+    if !chosen(&present, services).any(status::is_up) {
+        session.ears.warning("no container to kill");
+    }
     call_if_there(session, &found.name, Request::Kill { services: services.to_vec(), signal }).map(drop)
 }
 

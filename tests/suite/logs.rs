@@ -27,6 +27,78 @@ services:
     project.leaves_nothing();
 }
 
+/// A follower's output, a line at a time as it comes.
+struct Follower {
+    child: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Follower {
+    fn start(project: &Project, service: &str) -> Follower {
+        let arguments = ["logs", "-f", "--no-color", "--no-log-prefix", service];
+        let mut child = project.start(&arguments);
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Follower { child, lines }
+    }
+
+    fn next(&mut self) -> Option<String> {
+        self.lines.next().map(|line| line.expect("text"))
+    }
+}
+
+#[test]
+fn a_follower_of_one_service_goes_on_in_its_next_run_and_in_its_next_container() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    // Without `exec` the shell dies of the signal at once; the next start is another process.
+    let compose = |word: &str| {
+        format!(
+            r#"
+services:
+  web: {{image: "rootfs:/", command: "sh -c 'echo {word}; sleep 1000'", stop_grace_period: 0s}}
+"#
+        )
+    };
+    let project = Project::new("again", &compose("one"));
+    project.run(&["up", "-d"]).ok();
+    let mut follower = Follower::start(&project, "web");
+    assert_eq!(follower.next().as_deref(), Some("one"));
+    project.run(&["restart", "web"]).ok();
+    assert_eq!(follower.next().as_deref(), Some("one"), "the next run");
+    project.write("compose.yaml", &compose("two"));
+    project.run(&["up", "-d"]).ok();
+    assert_eq!(follower.next().as_deref(), Some("two"), "the next container");
+    project.run(&["down"]).ok();
+    assert_eq!(follower.next(), None, "nothing is there any more");
+    let ended = follower.child.wait_with_output().expect("waited");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    project.leaves_nothing();
+}
+
+#[test]
+fn what_a_oneoff_prints_is_not_in_the_log_of_its_service() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "oneoff-log",
+        r#"
+services:
+  web: {image: "rootfs:/", command: "echo service"}
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    project.run(&["run", "-d", "web", "echo", "oneoff"]).ok();
+    let all = || project.run(&["ps", "-a", "--format", "{{.State}}"]).ok();
+    soon("both have ended", || all().lines().filter(|state| *state == "exited").count() == 2);
+    for arguments in [&["logs", "web"][..], &["logs"], &["logs", "-f"]] {
+        let log = project.run(arguments).ok();
+        assert!(log.contains("service") && !log.contains("oneoff"), "{arguments:?}: {log}");
+    }
+    project.leaves_nothing();
+}
+
 /// Kills the supervisor again and again while a service prints numbers. `RCOMPOSE_TEST_KILLS` sets how often.
 #[test]
 fn a_killed_supervisor_loses_no_line_and_restarts_no_container() {

@@ -135,6 +135,52 @@ fn dry_run_says_what_it_would_do_and_does_nothing() {
 }
 
 #[test]
+fn dry_run_says_what_is_built_and_what_is_fetched() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "dry-build",
+        r#"
+services:
+  made: {build: .}
+"#,
+    );
+    project.write("Dockerfile", "FROM scratch\nCMD [\"/x\"]\n");
+    let image = format!("Image {}-made", project.name());
+    for (arguments, also) in [(&["up", "-d"][..], "Started"), (&["build"], "Built")] {
+        let said = project.run(&[&["--dry-run"], arguments].concat()).ok_stderr();
+        let about: Vec<&str> = said.lines().filter(|line| line.contains(&image)).collect();
+        assert!(about.iter().any(|line| line.contains("Building")), "{arguments:?}: {said}");
+        assert!(about.iter().any(|line| line.contains("Built")), "{arguments:?}: {said}");
+        assert!(!said.contains("Pull") && said.contains(also), "{arguments:?}: {said}");
+    }
+    assert_eq!(project.run(&["images", "-q"]).ok(), "");
+    project.leaves_nothing();
+}
+
+#[test]
+fn where_no_container_is_only_start_fails() {
+    let project = Project::new("nobody", TWO);
+    for arguments in [&["start"][..], &["start", "a"], &["--dry-run", "start"]] {
+        let said = project.run(arguments).fails(1);
+        assert!(said.contains("service \"a\" has no container to start"), "{arguments:?}: {said}");
+    }
+    assert!(project.run(&["kill"]).ok_stderr().contains("no container to kill"));
+    project.run(&["stop"]).ok();
+    project.run(&["restart"]).ok();
+    let name = project.name().to_owned();
+    project.write("compose.yaml", "services: {a: {image: \"rootfs:/\", scale: 0}}\n");
+    project.run(&["start"]).ok();
+    std::fs::remove_file(project.path().join("compose.yaml")).expect("removed");
+    for verb in ["start", "restart"] {
+        let said = project.run(&["-p", &name, verb]).fails(1);
+        assert!(said.contains("no container found for project"), "{verb}: {said}");
+    }
+    project.leaves_nothing();
+}
+
+#[test]
 fn ctrl_c_stops_the_foreground_and_a_second_one_kills() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

@@ -1,8 +1,10 @@
 //! The logs of several containers as one stream, by time, followed as they grow.
 
 use std::collections::BTreeMap;
+use std::fs::DirEntry;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -86,7 +88,7 @@ impl Follow {
         }
         let follow = self.watch.is_some();
         for source in self.sources.values_mut() {
-            if !follow || matches!(source.container.state, State::Exited { .. }) {
+            if !follow || matches!(source.container.state, State::Exited { .. } | State::Removing) {
                 while source.reader.advance_to_rest() {
                     if let Some(line) = source.reader.line() {
                         each(&source.container, line);
@@ -160,7 +162,7 @@ impl Follow {
         self.store.paths().containers(self.store.project())
     }
 
-    fn watch(&self, path: &std::path::Path, flags: WatchFlags) -> Result<(), files::Error> {
+    fn watch(&self, path: &Path, flags: WatchFlags) -> Result<(), files::Error> {
         let Some(watch) = &self.watch else { return Ok(()) };
         match inotify::add_watch(watch, path, flags) {
             // It went in this moment, or has not come yet: the watch on its directory tells.
@@ -174,11 +176,17 @@ impl Follow {
         let directory = self.directory();
         if self.watch.is_some() {
             // Directories first: a container's record is renamed into one after it was made.
-            for entry in std::fs::read_dir(&directory).map_err(failed("list", &directory))?.flatten() {
+            for entry in entries(&directory)? {
                 let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
                 self.watch(&entry.path(), kinds)?;
                 self.watch(&current(&entry.path()), WatchFlags::CREATE | WatchFlags::ONLYDIR)?;
                 self.watch(&current(&entry.path()).join(INDEX), WatchFlags::MODIFY)?;
+            }
+        }
+        for source in self.sources.values_mut() {
+            // It may have ended and gone since the last look: nothing more comes from it.
+            if !self.store.directory(&source.container.id).exists() {
+                source.container.state = State::Removing;
             }
         }
         for container in self.store.containers()? {
@@ -197,6 +205,15 @@ impl Follow {
             }
         }
         Ok(())
+    }
+}
+
+/// What is in a directory; of a project that was taken down there is none.
+fn entries(directory: &Path) -> Result<Vec<DirEntry>, files::Error> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => Ok(entries.flatten().collect()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed("list", directory)(error)),
     }
 }
 

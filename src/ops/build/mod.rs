@@ -48,11 +48,14 @@ pub struct Options {
 /// Builds services.
 pub fn build(session: &Session<'_>, project: &Project, options: &Options) -> Result<(), Report> {
     let order = order(session, project, options)?;
-    if session.dry_run {
-        return Ok(());
-    }
     if order.targets.iter().all(|target| !target.wanted) {
         session.ears.warning("no service with a `build` section is selected, so nothing is built");
+        return Ok(());
+    }
+    if session.dry_run {
+        for name in wanted(project, options)? {
+            images::pretend(session, &image_of(project, &project.services[&name])?, images::BUILD);
+        }
         return Ok(());
     }
     let silent = images::Silenced(session.ears);
