@@ -449,19 +449,8 @@ fn request_defaults(request: &mut Node) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::diagnostic::Sources;
-    use super::super::trace::Trace;
-    use super::super::yaml;
+    use super::super::yaml::read;
     use super::*;
-
-    fn read(text: &str) -> Node {
-        let mut sources = Sources::default();
-        let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default())
-            .expect("yaml")
-            .remove(0)
-            .root
-    }
 
     fn check(body: &str, expected: &str) {
         let mut root = read(&format!("services: {{a: {body}}}"));

@@ -347,19 +347,8 @@ fn port_identity(port: &Node) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::budget::Budget;
-    use super::super::diagnostic::Sources;
-    use super::super::yaml;
+    use super::super::yaml::read;
     use super::*;
-
-    fn read(text: &str) -> Node {
-        let mut sources = Sources::default();
-        let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default())
-            .expect("yaml")
-            .remove(0)
-            .root
-    }
 
     /// Merges two bodies of service `a` and shows the result.
     fn check(base: &str, over: &str, expected: &str) {

@@ -47,20 +47,8 @@ pub fn put_back(base: &mut Node, part: Node) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::budget::Budget;
-    use super::super::diagnostic::Sources;
-    use super::super::trace::Trace;
-    use super::super::yaml;
+    use super::super::yaml::read;
     use super::*;
-
-    fn read(text: &str) -> Node {
-        let mut sources = Sources::default();
-        let file = sources.add("compose.yaml".to_owned(), text.to_owned());
-        yaml::parse(&sources, file, &mut Budget::default(), &mut Trace::default())
-            .expect("yaml")
-            .remove(0)
-            .root
-    }
 
     #[test]
     fn only_what_is_touched_moves_and_all_keeps_its_place() {

@@ -481,6 +481,14 @@ fn mark(tag: Option<&Tag>) -> Mark {
     }
 }
 
+/// Reads the one document of a text.
+#[cfg(test)]
+pub fn read(text: &str) -> Node {
+    let mut sources = Sources::default();
+    let file = sources.add("compose.yaml".to_owned(), text.to_owned());
+    parse(&sources, file, &mut Budget::default(), &mut Trace::default()).expect("yaml").remove(0).root
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
