@@ -341,6 +341,14 @@ impl Engine {
                 self.started(id, Started { pid, start_time, warnings: Vec::new(), descriptors });
             }
         }
+        self.adopt_wires(record, keys).await?;
+        self.resume_probing(id);
+        Ok(())
+    }
+
+    /// Connects a container that has a network namespace of its own to what its record says, as it is by now.
+    async fn adopt_wires(self: &Rc<Self>, record: &Container, keys: &[String]) -> Result<(), Error> {
+        let id = &record.id;
         let own = self
             .project
             .borrow()
@@ -363,7 +371,6 @@ impl Engine {
             networks.set_names_active(&id.0, true);
             self.publish_ports(id).await?;
         }
-        self.resume_probing(id);
         Ok(())
     }
 
