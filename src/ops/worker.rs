@@ -30,7 +30,7 @@ use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry::{self, Credentials, DockerConfig, Keys};
-use crate::image::{self, Digest, Image, InUse, Platform, Platforms, Pruned, Removed, Source, Store};
+use crate::image::{self, Digest, Image, InUse, Offer, Platform, Platforms, Pruned, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
 
@@ -75,6 +75,8 @@ pub enum Verb {
     Check(CheckOptions),
     /// Look at the cache of builds, or remove some of it.
     Builds(build::CacheVerb),
+    /// Write blobs that can be made of the layers here.
+    WriteOut(Vec<Digest>),
     /// Write the files of a container to the standard input, which is an archive.
     Export(snapshot::Files),
     /// Make an image of a container.
@@ -145,6 +147,16 @@ type Answer = Result<Option<Credentials>, String>;
 /// Opens the image store as this user's containers see it.
 pub fn store(session: &Session<'_>) -> Result<Store, Report> {
     Ok(Store::open(&session.paths.images(), &mapping()?.map.key())?)
+}
+
+/// Sees to it that the blobs of what is given away are written; whoever calls holds a lease on them.
+pub fn write_out(session: &Session<'_>, store: &Store, offers: &[Offer]) -> Result<(), Report> {
+    let blobs = offers.iter().flat_map(|offer| &offer.blobs).map(|blob| &blob.digest);
+    let promised: Vec<Digest> = blobs.filter(|blob| store.is_promised(blob)).cloned().collect();
+    match promised.is_empty() {
+        true => Ok(()),
+        false => work(session, Verb::WriteOut(promised), None, &mut |_| ()),
+    }
 }
 
 fn mapping() -> Result<Mapping, Report> {
@@ -303,6 +315,11 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                 Verb::Builds(verb) => {
                     say(&build::work_on_cache(verb, &task.paths.build(), &task.map.key(), store, &users)?);
                     Ok(())
+                }
+                Verb::WriteOut(blobs) => {
+                    let lease = store.lease()?;
+                    lease.keep(&blobs)?;
+                    Ok(blobs.iter().try_for_each(|blob| store.write_out(blob))?)
                 }
                 Verb::Export(files) => snapshot::write(&files),
                 Verb::Commit(commit) => {
