@@ -71,6 +71,10 @@ use follow::{Local, Teller};
 use layout::Layout;
 use store::From;
 
+/// What helps where no registry has an image, or none can be reached.
+pub const IN_AN_ARCHIVE: &str =
+    "what is in an archive needs no registry: `rcompose load -i FILE` takes it out";
+
 /// The search path of an image that says none, as Docker's.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -142,9 +142,7 @@ fn explained(project: &Project, store: &Store, mut report: Report, needs: &[&Nee
     report.places.extend(project.places.find(&format!("services.{}.image", first.service)));
     if let Source::Registry(reference) = &first.wanted.source {
         report.hints.extend(other_platforms(store, reference, &first.wanted.platform));
-        report
-            .hints
-            .push("what is in an archive needs no registry: `rcompose load -i FILE` takes it out".to_owned());
+        report.hints.push(image::IN_AN_ARCHIVE.to_owned());
     }
     report
 }

@@ -85,7 +85,10 @@ fn fetch(session: &Session, source: &Source, platform: &Platform, anew: bool) ->
             Ok(image)
         }
         Err(error) => {
-            let report = Report::from(error);
+            let mut report = Report::from(error);
+            if matches!(source, Source::Registry(_)) {
+                report = report.hint(image::IN_AN_ARCHIVE);
+            }
             told.end(How::Failed(report.message.clone()));
             Err(report)
         }
