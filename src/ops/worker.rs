@@ -364,8 +364,9 @@ fn fetch_all(
                     let Some(wanted) = wanted.get(at) else { break };
                     let outcome = fetch(store, wanted, sink).map(Box::new).map_err(|error| {
                         let image = wanted.source.familiar();
+                        let report = about_image(&image, image::not_had(&wanted.source, error));
                         // Whatever the reason: an image that is not here now.
-                        Report { exit: Exit::Pull, ..about_image(&image, Report::from(error)) }
+                        Report { exit: Exit::Pull, ..report }
                     });
                     if let Ok(image) = &outcome {
                         let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);
