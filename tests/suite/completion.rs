@@ -50,7 +50,7 @@ fn profiles_signals_sides_of_a_copy_and_volumes_are_offered_too() {
         return;
     }
     project.run(&["volume", "create", "mine"]).ok();
-    assert_eq!(offered(&project, &["volume", "rm", ""]), ["mine"]);
+    assert_eq!(offered(&project, &["volume", "rm", "m"]), ["mine"]);
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn what_is_here_is_asked_for_as_the_policy_says() {
             .write("compose.yaml", &format!("services:\n  web:\n    image: {image}\n    {policy}\n"));
     };
     compose("pull_policy: never", &image);
-    let said = client.run(&["create"]).fails(18);
+    let said = client.run(&["create"]).fails(1);
     assert!(said.contains("compose.yaml:3:12") && said.contains("never fetched"), "{said}");
     assert_eq!(registry.asked().len(), 0, "never is never");
     let by_digest = format!("{}/app@{digest}", registry.address);
@@ -266,6 +266,20 @@ fn a_failure_names_service_and_place_and_what_could_be_done() {
     let said = client.run(&["--dry-run", "pull"]);
     assert!(said.stderr.contains("DRY-RUN MODE - Image") && said.code == Some(0), "{}", said.stderr);
     client.run(&["--dry-run", "up"]).ok();
+    let said = client.run(&["lock"]).fails(18);
+    for text in ["compose.yaml:5:12", "service `web` needs", "compose.yaml:7:12", "service `db` needs"] {
+        assert!(said.contains(text), "{text:?} is missing in {said}");
+    }
+    client.project.write("Dockerfile", &format!("FROM 127.0.0.1:{nobody}/gone:1\n"));
+    client
+        .project
+        .write("compose.yaml", "services: {a: {image: x}, b: {build: ., image: 'x/y'}, c: {build: .}}\n");
+    let said = client.run(&["build", "c"]).fails(18);
+    assert!(said.contains("`rcompose load -i FILE`"), "{said}");
+    let said = client.run(&["--dry-run", "push"]).ok_stderr();
+    for text in ["a  Skipped: it has no `build`", "c  Skipped: it has no `image`", "x/y  Pushed"] {
+        assert!(said.contains(text), "{text:?} is missing in {said}");
+    }
 }
 
 #[test]
