@@ -36,7 +36,7 @@ impl Client {
         ended(child, &format!("rcompose {}", arguments.join(" ")))
     }
 
-    fn login(&self, registry: &Registry, password: &str) -> Ended {
+    pub fn login(&self, registry: &Registry, password: &str) -> Ended {
         self.run(&["login", "-u", USER, "-p", password, &registry.address])
     }
 
@@ -46,7 +46,7 @@ impl Client {
 }
 
 /// An image of some layers of noise, under this name.
-fn offer(registry: &Registry, name: &str, layers: usize, size: usize) -> String {
+pub fn offer(registry: &Registry, name: &str, layers: usize, size: usize) -> String {
     let layers: Vec<_> = (0..layers as u64)
         .map(|number| layer(&[(format!("file-{number}"), noise(size, number + 1))]))
         .collect();
@@ -57,7 +57,7 @@ fn bytes_of_blobs(asked: &[Request]) -> usize {
     asked.iter().filter(|request| request.path.contains("/blobs/sha256")).map(|request| request.sent).sum()
 }
 
-fn count(asked: &[Request], what: impl Fn(&Request) -> bool) -> usize {
+pub fn count(asked: &[Request], what: impl Fn(&Request) -> bool) -> usize {
     asked.iter().filter(|request| what(request)).count()
 }
 
