@@ -270,9 +270,8 @@ impl State {
         {
             return (307, format!("Location: {elsewhere}/v2/{rest}\r\n"), Vec::new());
         }
-        if let Some((status, header)) =
-            self.busy.pop_front_if(|_| method == "GET" && key.contains("/manifests/"))
-        {
+        let is_manifest = method == "GET" && key.contains("/manifests/");
+        if is_manifest && let Some((status, header)) = self.busy.pop_front() {
             return (status, header, Vec::new());
         }
         let Some(bytes) = self.content.get(&key) else { return (404, String::new(), Vec::new()) };
