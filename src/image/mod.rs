@@ -49,7 +49,7 @@ use std::path::Path;
 pub use archive::{Platforms, load, load_layout};
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
-pub use error::Error;
+pub use error::{Error, not_had};
 pub use layers::measure;
 pub use lease::{Lease, Pin};
 pub use made::{Part, Parts, Scratch, chain_id};
