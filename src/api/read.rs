@@ -94,6 +94,21 @@ pub fn standing(paths: &Paths) -> Result<Vec<Standing>, Report> {
     Ok(found)
 }
 
+/// Names projects that make containers at this moment: one that lives has a directory of a container without a record yet.
+pub fn making(paths: &Paths) -> Result<Vec<String>, Report> {
+    let mut found = Vec::new();
+    for project in state::projects(paths).map_err(report)? {
+        let store = state::Store::new(paths.clone(), &project);
+        // Directories first: a container that is made in between has its record by then.
+        let directories = store.ids().map_err(report)?.len();
+        let lives = || store.keeper().ok().flatten().is_some_and(|keeper| keeper.is_alive());
+        if directories > store.containers().map_err(report)?.len() && lives() {
+            found.push(project);
+        }
+    }
+    Ok(found)
+}
+
 /// Waits until the output of chosen containers whose process has ended is taken in, which takes the supervisor a moment:
 /// who has seen a container end finds its last line. Not longer than `patience`.
 pub fn await_output(paths: &Paths, project: &str, chosen: &Filter, patience: Duration) -> Result<(), Report> {

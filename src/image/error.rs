@@ -8,6 +8,7 @@ use crate::report::{Exit, Report};
 
 use super::platform::{self, Platform};
 use super::reference::{self, Digest};
+use super::source::Source;
 use super::{registry, unpack};
 
 /// A failure of the image store or of one of the ways into it.
@@ -207,6 +208,17 @@ impl From<Error> for Report {
             hints.push("make room on the disk, or `rcompose rmi` what is not needed".to_owned());
         }
         hints.into_iter().fold(report, Report::hint)
+    }
+}
+
+/// Reports an image that could not be had, with the way that needs no registry.
+pub fn not_had(source: &Source, error: Error) -> Report {
+    let report = Report::from(error);
+    match source {
+        Source::Registry(_) => report.hint(
+            "an image in an archive needs no registry: `rcompose load -i FILE` takes it out, under the name it has there",
+        ),
+        _ => report,
     }
 }
 

@@ -50,7 +50,7 @@ use std::path::Path;
 pub use archive::{Platforms, load, load_layout};
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
-pub use error::Error;
+pub use error::{Error, not_had};
 pub use layers::measure;
 pub use lease::{Lease, Pin};
 pub use made::{Part, Parts, Scratch, chain_id};
@@ -70,10 +70,6 @@ use crate::progress::Sink;
 use follow::{Local, Teller};
 use layout::Layout;
 use store::From;
-
-/// What helps where no registry has an image, or none can be reached.
-pub const IN_AN_ARCHIVE: &str =
-    "what is in an archive needs no registry: `rcompose load -i FILE` takes it out";
 
 /// The search path of an image that says none, as Docker's.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -225,9 +225,10 @@ pub fn select(
     Ok(chosen)
 }
 
-/// Where volumes of a name are, for `volumes`.
+/// Where a volume is, for `volumes`.
 pub fn volume_directory(session: &Session<'_>, name: &str) -> PathBuf {
-    session.paths.volume(name).join("data")
+    // One that has gone meanwhile was here.
+    volume::path(session.paths, name).unwrap_or_else(|_| session.paths.volume(name).join("data"))
 }
 
 /// Anonymous volumes of a project that no container of it has any more: a `down` without `-v` has left them.

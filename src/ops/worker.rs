@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
+use super::volumes::{self, Gone, VolumeVerb};
 use super::{Session, build, snapshot, status};
 use crate::api::read;
 use crate::host::idmap::IdMap;
@@ -81,6 +82,8 @@ pub enum Verb {
     Export(snapshot::Files),
     /// Make an image of a container.
     Commit(Box<snapshot::Commit>),
+    /// Make or remove volumes.
+    Volumes(VolumeVerb),
     /// Remove an image.
     Remove {
         /// Its name or id.
@@ -133,6 +136,8 @@ pub enum Said {
     Builds(Vec<build::Entry>),
     /// What was removed of it.
     BuildsPruned(build::CachePruned),
+    /// What became of the volumes that were to go.
+    VolumesGone(Vec<Result<Gone, Report>>),
     /// The image of a `Commit`.
     Committed(Digest),
     /// It failed as a whole.
@@ -285,6 +290,10 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                     say(&Said::Committed(snapshot::make(&store, *commit)?));
                     Ok(())
                 }
+                Verb::Volumes(verb) => {
+                    say(&volumes::work(&task.paths, verb)?);
+                    Ok(())
+                }
                 Verb::Remove { name, force } => {
                     say(&Said::Removed(store.remove(&name, force, &users)?));
                     Ok(())
@@ -331,8 +340,9 @@ fn fetch_all(
                     let Some(wanted) = wanted.get(at) else { break };
                     let outcome = fetch(store, wanted, sink).map(Box::new).map_err(|error| {
                         let image = wanted.source.familiar();
+                        let report = about_image(&image, image::not_had(&wanted.source, error));
                         // Whatever the reason: an image that is not here now.
-                        Report { exit: Exit::Pull, ..about_image(&image, Report::from(error)) }
+                        Report { exit: Exit::Pull, ..report }
                     });
                     if let Ok(image) = &outcome {
                         let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);

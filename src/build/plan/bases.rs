@@ -85,10 +85,7 @@ fn fetch(session: &Session, source: &Source, platform: &Platform, anew: bool) ->
             Ok(image)
         }
         Err(error) => {
-            let mut report = Report::from(error);
-            if matches!(source, Source::Registry(_)) {
-                report = report.hint(image::IN_AN_ARCHIVE);
-            }
+            let report = image::not_had(source, error);
             told.end(How::Failed(report.message.clone()));
             Err(report)
         }

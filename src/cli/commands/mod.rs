@@ -38,6 +38,7 @@ pub mod system;
 pub mod top;
 pub mod up;
 pub mod version;
+pub mod volume;
 pub mod volumes;
 pub mod wait;
 
@@ -93,6 +94,8 @@ pub enum Command {
     Events(events::Args),
     /// List the volumes of the project
     Volumes(volumes::Args),
+    /// Work with the volumes of all projects
+    Volume(volume::Args),
     /// Print the project as it is understood
     #[command(alias = "convert")]
     Config(config::Args),
@@ -161,6 +164,7 @@ impl Command {
             Command::Stats(_) => "stats",
             Command::Events(_) => "events",
             Command::Volumes(_) => "volumes",
+            Command::Volume(_) => "volume",
             Command::Config(_) => "config",
             Command::Build(_) => "build",
             Command::Builder(_) => "builder",
@@ -209,6 +213,7 @@ impl Command {
             Command::Stats(args) => args.run(context),
             Command::Events(args) => args.run(context),
             Command::Volumes(args) => args.run(context),
+            Command::Volume(args) => args.run(context),
             Command::Config(args) => args.run(context),
             Command::Build(args) => args.run(context),
             Command::Builder(args) => args.run(context),

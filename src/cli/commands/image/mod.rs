@@ -9,6 +9,8 @@ pub mod save;
 mod tag;
 mod transfer;
 
+pub use ls::truth;
+
 use super::super::context::Context;
 use super::{load, rmi};
 use crate::report::{Exit, Report};
