@@ -287,12 +287,12 @@ impl<'a> Checker<'a> {
     }
 
     fn attachments(&mut self, name: &str, service: &Node) {
-        if let Some(mode) = service.get("network_mode") {
-            if service.get("networks").and_then(Node::as_map).is_some_and(|networks| !networks.is_empty()) {
-                let message =
-                    format!("service {name} declares mutually exclusive `network_mode` and `networks`");
-                self.say(mode, message);
-            }
+        let networks = service.get("networks").and_then(Node::as_map);
+        if let Some(mode) = service.get("network_mode")
+            && networks.is_some_and(|networks| !networks.is_empty())
+        {
+            let message = format!("service {name} declares mutually exclusive `network_mode` and `networks`");
+            self.say(mode, message);
         }
         for (network, node) in section(service, "networks") {
             if !self.defines("networks", network) {
