@@ -36,7 +36,7 @@ fn who_gets_a_file_in_a_step_has_it_in_the_layer() {
     let steps = "RUN mkdir -p /srv/data && echo x >/srv/data/f && echo y >/srv/g && ln -s data/f /srv/l && \
                  chown 5:6 /srv/data && cd /srv && chown -R 7:8 ./data/f && chown 9 l && chown -h 3:4 l && \
                  chown 1:2 g && chown 0:0 g && ! chown 1 /nope && ! chown 1 /srv/g/none\n\
-                 COPY --chown=11:12 a.txt /copied\nCOPY --from=host /copied /again\n";
+                 COPY --chown=11:12 a.txt /copied\n";
     let Some(project) = with_programs("givenaway", ONE, &[("Dockerfile", steps)]) else { return };
     project.write("a.txt", "a\n");
     project.run(&["build"]).ok();
