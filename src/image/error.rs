@@ -93,6 +93,14 @@ pub enum Error {
         /// The layout or archive.
         place: PathBuf,
     },
+    /// A layer that cannot become a tar.
+    #[error("layer `{}` cannot be packed", layer.display())]
+    Unreadable {
+        /// Its directory.
+        layer: PathBuf,
+        /// Why.
+        source: super::pack::Error,
+    },
     /// A layer that cannot become a directory.
     #[error("layer {} cannot be unpacked", layer.short())]
     Layer {

@@ -75,6 +75,7 @@ pub fn push(session: &Session<'_>, name: &str, options: PushOptions<'_>) -> Resu
     lease.keep(
         offer.texts.iter().map(|text| &text.digest).chain(offer.blobs.iter().map(|blob| &blob.digest)),
     )?;
+    worker::write_out(session, &store, std::slice::from_ref(&offer))?;
     Ok(registry::push(&store, &offer, &target, &Heard(ears))?)
 }
 

@@ -15,7 +15,7 @@ use crate::api::message::{Notice, Request};
 use crate::api::read;
 use crate::build::dockerfile;
 use crate::build::graph::{self, BaseName, Bases};
-use crate::image::pack::{pack, pack_merged};
+use crate::image::pack::{pack, pack_merged, shows_root};
 use crate::image::{self, Digest, History, ImageConfig, Lease, Part, Reference, Store};
 use crate::progress::{Progress, Silent, State as Stage};
 use crate::report::{Exit, Report};
@@ -316,7 +316,7 @@ fn layer(store: &Store, lease: &Lease, files: &Files) -> Result<Digest, Report> 
         false => (empty.path(), Some(empty.path())),
     };
     let mut buffered = BufWriter::with_capacity(BUFFER, Sink { blob: &mut blob, failed: None });
-    let packed = pack(upper, below, &mut buffered);
+    let packed = shows_root(upper, below).and_then(|root| pack(upper, root, &mut buffered));
     let sink = buffered.into_inner().map_err(|error| Report::from_error(Exit::Failure, error.error()));
     if let Ok(Sink { failed: Some(error), .. }) = sink {
         return Err(error.into());

@@ -354,6 +354,7 @@ pub fn save(
         lease.keep(offer.texts.iter().map(|text| &text.digest))?;
         lease.keep(offer.blobs.iter().map(|blob| &blob.digest))?;
     }
+    worker::write_out(session, &store, &offers)?;
     match target {
         Target::Layout(directory) => Ok(image::save_layout(&store, &offers, directory)?),
         Target::Stdout(form) => {
