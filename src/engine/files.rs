@@ -35,10 +35,11 @@ impl Engine {
         };
         let line = self.link.exec(&self.name_exec(&id), &id.0, prepared.launch, prepared.descriptors)?;
         let gone = || Error::Link(link::Error::Gone);
-        line.started
-            .await
-            .map_err(|_| gone())?
-            .map_err(|source| Error::NotStarted { container: files.container.clone(), source })?;
+        line.started.await.map_err(|_| gone())?.map_err(|source| Error::NotStarted {
+            container: files.container.clone(),
+            about: None,
+            source,
+        })?;
         let exit = line.ended.await.map_err(|_| gone())?;
         drop(stands_still);
         Ok(exit.code.unwrap_or(255))

@@ -9,16 +9,17 @@ use tokio::sync::oneshot;
 
 use crate::engine::caller::Caller;
 use crate::engine::lifecycle::{Action as Next, Event as Happened};
-use crate::engine::link::{NotStarted, Started};
+use crate::engine::link::Started;
 use crate::engine::project::Live;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::host::process::{boot_id, first_child};
 use crate::keeper::message::{Word, key};
-use crate::plan::observed::{Health, State};
+use crate::plan::observed::{Container, Health, State};
 use crate::runtime::cgroup;
 use crate::runtime::create::{Handles, operations};
 use crate::runtime::spec::{ContainerId, Network, Share};
+use crate::runtime::status::Failure;
 
 /// Streams of a command, instead of pipes of our own.
 pub(in crate::engine) type Streams = [Option<OwnedFd>; 3];
@@ -80,10 +81,11 @@ impl Engine {
 
     /// Writes down that a start failed; returns why.
     async fn take_in_failure(self: &Rc<Self>, id: &ContainerId, failed: Failed) -> Result<Error, Error> {
-        let container = self.record_or_gone(id)?.name;
+        let Container { name: container, service, .. } = self.record_or_gone(id)?;
         let (code, message, error) = match failed {
             Failed::ByKeeper(source) => {
-                (source.code, source.message.clone(), Error::NotStarted { container, source })
+                let about = source.attribute.as_ref().map(|name| format!("services.{service}.{name}"));
+                (source.code, source.message.clone(), Error::NotStarted { container, about, source })
             }
             Failed::Before(error) => (125, error.to_string(), error),
         };
@@ -233,7 +235,7 @@ impl Engine {
     }
 
     /// Takes in that the keeper could not start a container.
-    pub(in crate::engine) fn not_started(&self, id: &ContainerId, why: NotStarted) {
+    pub(in crate::engine) fn not_started(&self, id: &ContainerId, why: Failure) {
         let waiter = self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.starting.take());
         if let Some(waiter) = waiter {
             let _ = waiter.send(Err(why));
@@ -270,7 +272,7 @@ impl Engine {
 
 /// Why a start failed.
 enum Failed {
-    ByKeeper(NotStarted),
+    ByKeeper(Failure),
     Before(Error),
 }
 
