@@ -67,6 +67,12 @@ pub enum Error {
         /// As written.
         user: String,
     },
+    /// A number that is no id: `(uid_t) -1` and beyond.
+    #[error("`{id}` is no id: the highest is 4294967294")]
+    NoId {
+        /// As written, or as in the image's files.
+        id: String,
+    },
     /// The group is not in the image's /etc/group.
     #[error("no group `{group}` in the image's /etc/group")]
     UnknownGroup {
