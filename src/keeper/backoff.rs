@@ -26,11 +26,12 @@ impl Backoff {
         Backoff { since: now, pause: Duration::ZERO, next: Duration::ZERO }
     }
 
-    /// Takes in that one has ended.
-    pub fn ended(&mut self, lived: Duration, now: Instant) {
+    /// Takes in that one has ended: killed by somebody, which says nothing of the next, or of itself.
+    pub fn ended(&mut self, lived: Duration, killed: bool, now: Instant) {
+        let longest = if killed { PATIENCE } else { LONGEST_PAUSE };
         let (pause, next) = match lived >= SHORT_LIFE {
             true => (Duration::ZERO, Duration::ZERO),
-            false => (self.next, (self.next * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)),
+            false => (self.next.min(longest), (self.next * 2).clamp(FIRST_PAUSE, longest)),
         };
         *self = Backoff { since: now, pause, next };
     }
@@ -63,7 +64,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..15 {
             now = backoff.due() + Duration::from_millis(7);
-            backoff.ended(Duration::from_millis(7), now);
+            backoff.ended(Duration::from_millis(7), false, now);
             pauses.push((backoff.due() - now).as_millis());
             assert!(backoff.due_when_asked() - now <= PATIENCE);
         }
@@ -71,11 +72,13 @@ mod tests {
         assert_eq!(pauses[12..], [40_960, 60_000, 60_000]);
         backoff.ask();
         assert_eq!(backoff.due() - now, PATIENCE);
-        backoff.ended(SHORT_LIFE, now);
+        backoff.ended(Duration::ZERO, true, now);
+        assert_eq!(backoff.due() - now, PATIENCE, "whoever kills it wants it to come back");
+        backoff.ended(SHORT_LIFE, false, now);
         assert_eq!(backoff.due(), now, "as if it were the first");
-        backoff.ended(Duration::ZERO, now);
+        backoff.ended(Duration::ZERO, false, now);
         assert_eq!(backoff.due(), now);
-        backoff.ended(Duration::ZERO, now);
+        backoff.ended(Duration::ZERO, false, now);
         assert_eq!(backoff.due() - now, FIRST_PAUSE);
     }
 }

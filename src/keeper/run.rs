@@ -276,7 +276,7 @@ impl Keeper {
             if self.supervisor.as_ref().is_some_and(|supervisor| supervisor.pid == pid) {
                 // What it said before it ended counts; the last word may be to leave.
                 self.serve();
-                self.supervisor_ended();
+                self.supervisor_ended(ended);
             } else if let Some(starting) = self.starting.remove(&pid) {
                 notice = Some(self.start_failed(pid, starting));
             } else if let Some(running) = self.running.remove(&pid) {
@@ -348,10 +348,11 @@ impl Keeper {
         let _ = self.journal.ended(id, exit);
     }
 
-    fn supervisor_ended(&mut self) {
+    fn supervisor_ended(&mut self, ended: Ended) {
         let Some(supervisor) = self.supervisor.take() else { return };
         let now = Instant::now();
-        self.backoff.ended(now - supervisor.since, now);
+        let killed = matches!(ended, Ended::Signalled(libc::SIGKILL));
+        self.backoff.ended(now - supervisor.since, killed, now);
     }
 
     fn adopt(&mut self, id: String, process: Identity) {
