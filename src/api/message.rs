@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::engine::request::{BoundSocket, Exec, Files, Run, Stats};
 use crate::event::Event;
 use crate::plan::desired::Desired;
-use crate::plan::observed::Observed;
+use crate::plan::observed::{ContainerId, Observed};
 pub use crate::plan::reconcile::{Options as ApplyOptions, Recreate};
 use crate::plan::steps::Plan;
 use crate::progress::Progress;
@@ -109,6 +109,11 @@ pub enum Request {
         /// Which services; empty is all.
         services: Vec<String>,
     },
+    /// Freeze one container until the command sends any signal or hangs up; [`Notice::Held`] says that it stands still.
+    Hold {
+        /// Which.
+        container: ContainerId,
+    },
     /// Remove stopped containers.
     Remove {
         /// Which services; empty is all.
@@ -190,6 +195,8 @@ pub enum Notice {
         /// The container's name.
         name: String,
     },
+    /// The container of a `Hold` stands still.
+    Held,
     /// The end: it is true now.
     Done {
         /// The answer.

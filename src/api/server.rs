@@ -160,6 +160,7 @@ fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {
         Say::Event(event) => (Notice::Event(event), Vec::new()),
         Say::Warning(text) => (Notice::Warning { text }, Vec::new()),
         Say::Terminal(terminal) => (Notice::Terminal, vec![terminal]),
+        Say::Held => (Notice::Held, Vec::new()),
         Say::Started { container, name } => (Notice::Started { container, name }, Vec::new()),
     }
 }
@@ -253,6 +254,14 @@ async fn perform(
         Request::Kill { services, signal } => engine.kill_services(caller, &services, signal).await?,
         Request::Pause { services } => engine.pause_services(caller, &services).await?,
         Request::Unpause { services } => engine.unpause_services(caller, &services).await?,
+        Request::Hold { container } => {
+            let mut signals = signals;
+            engine
+                .hold(caller, &container, async {
+                    signals.recv().await.unwrap_or_default();
+                })
+                .await?;
+        }
         Request::Remove { services, stop, volumes } => {
             engine.remove_services(caller, &Remove { services, stop, volumes }).await?;
         }

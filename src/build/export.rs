@@ -6,8 +6,7 @@ use super::graph::Origin;
 use super::plan::{Planned, references};
 use super::session::Session;
 use super::state::{InUse, State};
-use super::step::pack_layer;
-use crate::image::{History, ImageConfig, Part, Source, chain_id};
+use crate::image::{History, ImageConfig, Part, Source, Tar, chain_id};
 use crate::progress::Silent;
 use crate::progress::build::{How, Word};
 use crate::report::Report;
@@ -75,22 +74,24 @@ fn parts(session: &Session, state: &State) -> Result<Vec<Part>, Error> {
     Ok(parts)
 }
 
-/// The layer's tar: the one that there is, or a new one.
+/// The layer's tar: the one that there is or that was promised, or a new promise.
 pub fn packed(session: &Session, layer: &InUse, lower: Option<&InUse>) -> Result<Packed, Error> {
-    if let Some(packed) =
-        layer.packed.as_ref().filter(|packed| session.store.blobs().size(&packed.blob).is_some())
-    {
+    let known = layer.packed.as_ref();
+    if let Some(packed) = known.filter(|packed| session.store.blob_size(&packed.blob).is_some()) {
         return Ok(packed.clone());
     }
-    let (packed, bytes) =
-        pack_layer(session, &layer.directory, lower.map(|lower| lower.directory.as_path()))?;
-    if let Some((key, made)) = &layer.made_by
-        && let Some(mut record) = session.cache.find(key, &session.lease)?
-        && record.layer.directory == made.directory
-    {
-        record.layer.packed = Some(packed.clone());
-        record.layer.bytes = Some(bytes);
-        session.cache.put(key, &record)?;
+    let tar = Tar::of(&layer.directory, lower.map(|lower| lower.directory.as_path()))?;
+    let packed = Packed::of(&tar);
+    if let Some((key, made)) = &layer.made_by {
+        session.lease.keep([&tar.digest])?;
+        session.store.promise(&tar, &made.directory)?;
+        if let Some(mut record) = session.cache.find(key, &session.lease)?
+            && record.layer.directory == made.directory
+        {
+            record.layer.packed = Some(packed.clone());
+            record.layer.bytes = Some(tar.bytes);
+            session.cache.put(key, &record)?;
+        }
     }
     Ok(packed)
 }

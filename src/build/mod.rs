@@ -33,4 +33,4 @@ mod step;
 
 pub use error::Error;
 pub use order::Order;
-pub use serve::{Said, serve};
+pub use serve::{Given, Said, serve};

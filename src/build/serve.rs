@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! command                                   rcompose in-userns -- build-worker
-//!    │ Order: a descriptor of memory; an end of a pipe that closes when the command is gone
+//!    │ Order: a descriptor of memory; an end of a pipe that closes when the command is gone; one for answers
 //!    │ ◀─────────────── Said::Word …         one JSON object a line on its standard output
+//!    │ ◀─────────────── Said::Asks { host }  a registry wants to know who we are, see `image::registry::Caller`
+//!    │ ───────────────▶ an answer
 //!    │ ◀─────────────── Said::Failed | Said::Done
 //! ```
 //!
 //! It has one thread until the runner of containers is forked.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,7 @@ use super::order::Order;
 use super::plan::plan;
 use super::session::Session;
 use crate::image::Users;
+use crate::image::registry::Caller;
 use crate::progress::build::Word;
 use crate::report::{Exit, Report};
 
@@ -31,15 +34,31 @@ use crate::report::{Exit, Report};
 pub enum Said {
     /// How the build gets on.
     Word(Word),
+    /// A registry wants to know who we are; an answer must come.
+    Asks {
+        /// The registry.
+        host: String,
+    },
     /// It failed.
     Failed(Box<Report>),
     /// Everything is built.
     Done,
 }
 
-/// Builds what the order in `memory` says; returns whether all went well. When `alive` comes to its end, whoever gave the
-/// order is gone, and this process ends at once. `users` says what containers stand on.
-pub fn serve(memory: OwnedFd, alive: OwnedFd, output: impl Write + Send + 'static, users: Users<'_>) -> bool {
+/// What the process that builds is given.
+#[derive(Debug)]
+pub struct Given {
+    /// The order.
+    pub memory: OwnedFd,
+    /// Comes to its end when whoever gave the order is gone; then this process ends at once.
+    pub alive: OwnedFd,
+    /// Who we are to registries, where that is asked.
+    pub answers: OwnedFd,
+}
+
+/// Builds what the order says; returns whether all went well. `users` says what containers stand on.
+pub fn serve(given: Given, output: impl Write + Send + 'static, users: Users<'_>) -> bool {
+    let Given { memory, alive, answers } = given;
     let output = Mutex::new(output);
     let say = Arc::new(move |said: &Said| {
         let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,8 +66,11 @@ pub fn serve(memory: OwnedFd, alive: OwnedFd, output: impl Write + Send + 'stati
         let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
     });
     let words = Arc::clone(&say);
+    let asks = Arc::clone(&say);
+    let ask = move |host: &str| asks(&Said::Asks { host: host.to_owned() });
+    let caller = Arc::new(Caller::new(ask, BufReader::new(File::from(answers))));
     let outcome = read(memory).and_then(|order| {
-        let session = Session::begin(&order, Box::new(move |word| words(&Said::Word(word))))?;
+        let session = Session::begin(&order, caller, Box::new(move |word| words(&Said::Word(word))))?;
         // From here on there may be threads.
         std::thread::spawn(move || {
             let _ = File::from(alive).read(&mut [0]);

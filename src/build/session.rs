@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sched::{CloneFlags, unshare};
@@ -21,6 +21,7 @@ use super::run::network::Wire;
 use super::run::runner::Runner;
 use super::state::Views;
 use crate::host::files;
+use crate::image::registry::Keys;
 use crate::image::{Lease, Scratch, Store};
 use crate::progress::build::{How, Word};
 
@@ -64,8 +65,9 @@ pub struct Session {
 impl Session {
     /// Begins a build. The caller has one thread and is in the outer user namespace; from now on this process has mounts
     /// of its own.
-    pub fn begin(order: &Order, tell: Tell) -> Result<Session, Error> {
-        let store = Store::open(&order.store, &order.key)?;
+    /// `keys` says who we are to registries.
+    pub fn begin(order: &Order, keys: Arc<dyn Keys>, tell: Tell) -> Result<Session, Error> {
+        let store = Store::open(&order.store, &order.key)?.asking(keys);
         let cache = Cache::open(&order.cache, &order.key, store.clone())?;
         let lease = store.lease()?;
         let scratch = store.scratch()?;

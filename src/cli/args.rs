@@ -21,6 +21,11 @@ Environment:
   COMPOSE_REMOVE_ORPHANS, COMPOSE_IGNORE_ORPHANS: remove orphans, or do not mention them
   RCOMPOSE_HOME: put everything that is written below this directory
 
+Exit codes:
+  1 it failed; 2 wrong usage; 17 a build failed; 18 an image could not be fetched, loaded or pushed;
+  19 this machine lacks something (`rcompose doctor` says what); 130 interrupted.
+  `exec`, `run`, `wait`, and `up` with `--exit-code-from` end with the code of the container.
+
 Run `rcompose COMMAND --help` for the options of a command.";
 
 /// Run Compose files with no daemon, no root and no other program

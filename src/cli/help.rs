@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "image", "load", "save", "rmi",
         ],
     ),
-    ("This program and this machine", &["system", "doctor", "version", "completion", "help"]),
+    ("This program and this machine", &["volume", "system", "doctor", "version", "completion", "help"]),
 ];
 
 /// Gives the top command its page; those of the commands are clap's own.

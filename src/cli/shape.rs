@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::context::usage;
 use crate::report::Report;
-use crate::ui::console;
 use crate::ui::table::{Spacing, Table};
 use crate::ui::template::Template;
+use crate::ui::{console, value};
 
 /// What `--format` says.
 #[derive(Clone, Debug)]
@@ -72,6 +72,20 @@ impl Shape {
         console::out(&text);
         Ok(())
     }
+}
+
+/// Prints what an `inspect` has found: indented JSON, JSON in a line, or by a template.
+pub fn print_found(found: Vec<Value>, format: Option<&str>) -> Result<(), Report> {
+    match format {
+        None | Some("") => console::out_line(&value::indented(&Value::from(found))),
+        Some("json") => console::out_line(&Value::from(found).to_string()),
+        Some(text) => {
+            let template = Template::parse(text).map_err(|error| usage(error.to_string()))?;
+            let text = template.render(&found, str::to_uppercase);
+            console::out(&text.map_err(|error| usage(error.to_string()))?);
+        }
+    }
+    Ok(())
 }
 
 impl List<'_> {

@@ -25,6 +25,11 @@ pub fn parse(text: &str) -> Result<i32, String> {
     Signal::from_str(&format!("SIG{name}")).map(|signal| signal as i32).map_err(|_| unknown(text))
 }
 
+/// The names of signals, as they are typed.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Signal::iterator().map(|signal| signal.as_str().trim_start_matches("SIG"))
+}
+
 fn real_time(base: i32, offset: &str) -> Option<i32> {
     let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().ok()? };
     Some(base + offset).filter(|number| (SIGRTMIN..=SIGRTMAX).contains(number))
@@ -53,5 +58,6 @@ mod tests {
         ] {
             assert_eq!(parse(text).ok(), expected, "{text}");
         }
+        assert!(names().all(|name| parse(name).is_ok()) && names().any(|name| name == "HUP"));
     }
 }

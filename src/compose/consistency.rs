@@ -287,18 +287,12 @@ impl<'a> Checker<'a> {
     }
 
     fn attachments(&mut self, name: &str, service: &Node) {
-        if let Some(mode) = service.get("network_mode") {
-            if service.get("networks").and_then(Node::as_map).is_some_and(|networks| !networks.is_empty()) {
-                let message =
-                    format!("service {name} declares mutually exclusive `network_mode` and `networks`");
-                self.say(mode, message);
-            }
-            if let Some(target) = mode.as_text().and_then(|text| text.strip_prefix("service:"))
-                && !self.services.contains_key(target)
-            {
-                let message = format!("service `{target}` not found for network_mode 'service:{target}'");
-                self.undefined("services", mode, message, target);
-            }
+        let networks = service.get("networks").and_then(Node::as_map);
+        if let Some(mode) = service.get("network_mode")
+            && networks.is_some_and(|networks| !networks.is_empty())
+        {
+            let message = format!("service {name} declares mutually exclusive `network_mode` and `networks`");
+            self.say(mode, message);
         }
         for (network, node) in section(service, "networks") {
             if !self.defines("networks", network) {
@@ -325,7 +319,10 @@ impl<'a> Checker<'a> {
                 continue;
             }
             let required = node.get("required").is_none_or(|required| required.value != Value::Bool(false));
-            let node = &keyed(node);
+            let node = &match named_by(service, dependency) {
+                Some(mode) => mode.clone(),
+                None => keyed(node),
+            };
             if !required {
                 // It may be switched off; a name that stands nowhere may be a slip of the pen.
                 if !self.disabled.contains_key(dependency) {
@@ -461,6 +458,13 @@ impl<'a> Checker<'a> {
             }
         }
     }
+}
+
+/// The mode of a service that makes it depend on another, which has no `depends_on` of its own to show.
+fn named_by<'a>(service: &'a Node, dependency: &str) -> Option<&'a Node> {
+    ["network_mode", "ipc", "pid"].into_iter().filter_map(|key| service.get(key)).find(|mode| {
+        mode.as_text().and_then(|text| text.strip_prefix("service:")).is_some_and(|name| name == dependency)
+    })
 }
 
 /// Returns a node whose place is its key, for values that say less than their name.

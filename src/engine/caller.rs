@@ -18,6 +18,8 @@ pub enum Say {
     Warning(String),
     /// The master of a terminal that was made for it.
     Terminal(OwnedFd),
+    /// The container stands still.
+    Held,
     /// A container or exec runs.
     Started {
         /// The container's id.

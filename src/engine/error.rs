@@ -1,10 +1,11 @@
 //! What can go wrong with a project, each as one kind of thing that can happen.
 
-use super::link::{self, NotStarted};
+use super::link;
 use crate::host::files;
 use crate::host::mishap::Panicked;
 use crate::network::spec::Protocol;
 use crate::report::{Exit, Report};
+use crate::runtime::status::Failure;
 use crate::{network, plan, runtime, volume};
 
 /// A step or request failed.
@@ -44,8 +45,10 @@ pub enum Error {
     NotStarted {
         /// Its name.
         container: String,
+        /// The attribute at fault, where it is one: `services.web.user`.
+        about: Option<String>,
         /// Why.
-        source: NotStarted,
+        source: Failure,
     },
     /// A further process could not be started.
     #[error("cannot run `{program}` in container `{container}`")]
@@ -55,7 +58,7 @@ pub enum Error {
         /// What was to run.
         program: String,
         /// Why.
-        source: NotStarted,
+        source: Failure,
     },
     /// Someone asked for a container that is not there.
     #[error("no such container: {container}")]
@@ -267,11 +270,14 @@ impl From<Error> for Report {
                 report.causes = evidence.clone();
                 report
             }
-            Error::NotStarted { ref source, .. } | Error::NotExecuted { ref source, .. } => {
-                let exit = match &error {
-                    Error::NotExecuted { .. } => Exit::Code(u8::try_from(source.code).unwrap_or(1)),
-                    _ => exit,
-                };
+            Error::NotStarted { ref source, ref about, .. } => {
+                let mut report = Report::from_error(exit, &error);
+                report.about = about.clone();
+                report.hints = source.hints.clone();
+                report
+            }
+            Error::NotExecuted { ref source, .. } => {
+                let exit = Exit::Code(u8::try_from(source.code).unwrap_or(1));
                 let mut report = Report::from_error(exit, &error);
                 report.hints = source.hints.clone();
                 report

@@ -69,7 +69,7 @@ impl Engine {
             (Ok(started), _) => started,
             (Err(_), Some(number)) => return Ok(128 + number),
             (Err(source), None) => {
-                return Err(Error::NotStarted { container: files.container.clone(), source });
+                return Err(Error::NotStarted { container: files.container.clone(), about: None, source });
             }
         };
         let process = started.descriptors.remove("pidfd");

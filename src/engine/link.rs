@@ -15,6 +15,7 @@ use crate::keeper::Client;
 use crate::keeper::channel;
 use crate::keeper::message::{Exit, Notice, Running, Word, key};
 use crate::runtime::operations::Launch;
+use crate::runtime::status::Failure;
 use crate::sys::net;
 
 /// The keeper cannot be reached.
@@ -44,25 +45,13 @@ pub struct Started {
     pub descriptors: HashMap<String, OwnedFd>,
 }
 
-/// A process that could not be started.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct NotStarted {
-    /// What a shell would say.
-    pub code: i32,
-    /// What failed and why.
-    pub message: String,
-    /// What to do about it.
-    pub hints: Vec<String>,
-}
-
 /// What the keeper says of containers, in its order.
 #[derive(Debug)]
 pub enum Told {
     /// A container runs.
     Started(String, Started),
     /// A container could not be started.
-    NotStarted(String, NotStarted),
+    NotStarted(String, Failure),
     /// A container has ended.
     Ended(String, Exit),
     /// The keeper has died. The last word.
@@ -73,14 +62,14 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Process {
     /// It runs, or could not be started.
-    pub started: oneshot::Receiver<Result<Started, NotStarted>>,
+    pub started: oneshot::Receiver<Result<Started, Failure>>,
     /// It has ended.
     pub ended: oneshot::Receiver<Exit>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    starts: HashMap<String, oneshot::Sender<Result<Started, NotStarted>>>,
+    starts: HashMap<String, oneshot::Sender<Result<Started, Failure>>>,
     ends: HashMap<String, oneshot::Sender<Exit>>,
     descriptors: HashMap<String, Vec<oneshot::Sender<Option<OwnedFd>>>>,
     keys: Vec<oneshot::Sender<Vec<String>>>,
@@ -157,8 +146,7 @@ impl Link {
                     None => drop(self.told.send(Told::Started(id, started))),
                 }
             }
-            Notice::StartFailed { id, code, message, hints } => {
-                let failed = NotStarted { code, message, hints };
+            Notice::StartFailed { id, failure: failed } => {
                 waiting.ends.remove(&id);
                 match waiting.starts.remove(&id) {
                     Some(waiter) => drop(waiter.send(Err(failed))),

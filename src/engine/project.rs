@@ -9,13 +9,13 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::AbortHandle;
 
 use super::lifecycle::Lifecycle;
-use super::link::NotStarted;
 use super::ports::{Socket, Spare};
 use super::state::Config;
 use crate::plan::desired::Desired;
 use crate::plan::observed::{Container, Network, State};
 use crate::runtime::cgroup;
 use crate::runtime::spec::ContainerId;
+use crate::runtime::status::Failure;
 
 /// The project.
 #[derive(Default)]
@@ -36,7 +36,7 @@ pub(super) struct Entry {
     /// While the main process runs or is being started.
     pub live: Option<Live>,
     /// Who waits for the keeper's word that it runs.
-    pub starting: Option<oneshot::Sender<Result<Vec<String>, NotStarted>>>,
+    pub starting: Option<oneshot::Sender<Result<Vec<String>, Failure>>>,
     /// Its sockets on ports of the host, over all its runs.
     pub sockets: Vec<Socket>,
     /// The next start by its restart policy.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::caller::Caller;
+use super::caller::{Caller, Say};
 use super::execute::Wording;
 use super::request::HandedPort;
 use super::turn::{Patience, Turn};
@@ -237,6 +237,27 @@ impl Engine {
             }
         }
         all_or(failures)
+    }
+
+    /// Freezes a container until the caller lets it go or has gone, however that came about.
+    pub async fn hold(
+        self: &Rc<Self>,
+        caller: &Caller,
+        id: &ContainerId,
+        released: impl Future<Output = ()>,
+    ) -> Result<(), Report> {
+        {
+            let _turn = self.turns.take(caller, Patience::Waits).await;
+            self.pause(id)?;
+        }
+        caller.say(Say::Held);
+        tokio::select! {
+            () = released => {}
+            () = caller.gone() => {}
+        }
+        // Whoever has stopped it or let it go on meanwhile has had his way.
+        let _ = self.unpause(id);
+        Ok(())
     }
 
     /// Running (or restarting) containers of services, one-offs left out. A service that nobody knows is refused.

@@ -266,7 +266,7 @@ impl Run<'_> {
             return Ok(vec!["its manifest or configuration".to_owned()]);
         };
         incoming.lease(&self.lease)?;
-        let is_missing = |digest: &Digest, size: u64| self.store.blobs().size(digest) != Some(size);
+        let is_missing = |digest: &Digest, size: u64| self.store.blob_size(digest) != Some(size);
         let layers = incoming.layers.iter().filter(|layer| is_missing(&layer.blob, layer.size));
         Ok(layers.map(|layer| format!("blob {}", layer.blob.short())).collect())
     }
@@ -358,6 +358,13 @@ impl Run<'_> {
         let layer = &incoming.layers[number];
         // There is nothing to compare it with.
         if self.rotten.contains(&layer.blob) {
+            return Ok(());
+        }
+        if self.store.is_promised(&layer.blob) {
+            if !self.store.keeps_promise(&layer.blob) {
+                let damage = format!("layer {} is changed, and nobody else has it", layer.chain.short());
+                self.checked.left(damage, Some("build it again, with `--no-cache`".to_owned()));
+            }
             return Ok(());
         }
         let chains: Vec<&Digest> = incoming.layers[..number].iter().map(|layer| &layer.chain).collect();

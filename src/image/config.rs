@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexSet;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -95,16 +96,15 @@ pub fn candidates<'a>(index: &'a ImageIndex, wanted: &Platform) -> Vec<&'a Descr
 
 /// The platforms that an index names, for an error.
 pub fn platforms(index: &ImageIndex) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for entry in index.manifests().iter().filter(|entry| !is_attestation(entry)) {
-        if let Some(platform) = platform_of(entry) {
-            let name = platform.to_string();
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-    }
-    names
+    let entries = index.manifests().iter().filter(|entry| !is_attestation(entry));
+    let names: IndexSet<String> =
+        entries.filter_map(platform_of).map(|platform| platform.to_string()).collect();
+    names.into_iter().collect()
+}
+
+/// Returns whether an entry of an index is no image of its own: an index, or what is said of an image.
+pub fn is_beside(entry: &Descriptor) -> bool {
+    is_attestation(entry) || is_index(entry.media_type().as_ref())
 }
 
 /// BuildKit puts provenance beside the images, as manifests for `unknown/unknown`.

@@ -8,6 +8,7 @@ use crate::report::{Exit, Report};
 
 use super::platform::{self, Platform};
 use super::reference::{self, Digest};
+use super::source::Source;
 use super::{registry, unpack};
 
 /// A failure of the image store or of one of the ways into it.
@@ -91,6 +92,14 @@ pub enum Error {
         digest: Digest,
         /// The layout or archive.
         place: PathBuf,
+    },
+    /// A layer that cannot become a tar.
+    #[error("layer `{}` cannot be packed", layer.display())]
+    Unreadable {
+        /// Its directory.
+        layer: PathBuf,
+        /// Why.
+        source: super::pack::Error,
     },
     /// A layer that cannot become a directory.
     #[error("layer {} cannot be unpacked", layer.short())]
@@ -199,6 +208,18 @@ impl From<Error> for Report {
             hints.push("make room on the disk, or `rcompose rmi` what is not needed".to_owned());
         }
         hints.into_iter().fold(report, Report::hint)
+    }
+}
+
+/// Reports an image that could not be had, with the way that needs no registry.
+pub fn not_had(source: &Source, error: Error) -> Report {
+    let is_registry = matches!((source, &error), (Source::Registry(_), Error::Registry(_)));
+    let report = Report::from(error);
+    match is_registry {
+        true => report.hint(
+            "an image in an archive needs no registry: `rcompose load -i FILE` takes it out, under the name it has there",
+        ),
+        false => report,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Every way in (registry, layout, archive) ends here, so that all are checked alike.
 
+use std::path::Path;
+
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::config::{self, Document, ImageConfig};
@@ -12,6 +14,11 @@ use super::reference::Digest;
 
 /// Indexes in indexes beyond this are refused.
 pub const MAX_DEPTH: usize = 4;
+/// So many entries of indexes are followed at most, each a request: an index of a few megabytes could name thousands of
+/// others, each as large.
+const MAX_FOLLOWED: usize = 100;
+/// Bytes of descriptions that are held at once.
+const MAX_HELD: u64 = 128 << 20;
 
 /// The manifest that a name and a platform lead to.
 pub struct Chosen {
@@ -30,44 +37,81 @@ pub fn choose(
     wanted: &Platform,
     get: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, Error>,
 ) -> Result<Chosen, Error> {
-    let mut available = Vec::new();
-    match descend(image, media_type.to_owned(), bytes, wanted, get, MAX_DEPTH, &mut available)? {
+    let mut search = Search { image, wanted, get, available: Vec::new(), left: MAX_FOLLOWED };
+    match search.descend(media_type.to_owned(), bytes, MAX_DEPTH)? {
         Some(chosen) => Ok(chosen),
-        None => Err(Error::NoSuchPlatform { image: image.to_owned(), wanted: wanted.clone(), available }),
+        None => Err(Error::NoSuchPlatform {
+            image: image.to_owned(),
+            wanted: wanted.clone(),
+            available: search.available,
+        }),
     }
 }
 
-fn descend(
-    image: &str,
-    media_type: String,
-    bytes: Vec<u8>,
-    wanted: &Platform,
-    get: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, Error>,
-    depth: usize,
-    available: &mut Vec<String>,
-) -> Result<Option<Chosen>, Error> {
-    let index: ImageIndex = match Document::parse(&format!("`{image}`"), &bytes)? {
-        Document::Manifest(manifest) => {
-            let announced = manifest.media_type().as_ref().map(ToString::to_string);
-            return Ok(Some(Chosen { bytes, media_type: announced.unwrap_or(media_type) }));
+struct Search<'a> {
+    image: &'a str,
+    wanted: &'a Platform,
+    get: &'a mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, Error>,
+    /// What there is instead, each once.
+    available: Vec<String>,
+    /// How many more entries are followed.
+    left: usize,
+}
+
+impl Search<'_> {
+    fn descend(&mut self, media_type: String, bytes: Vec<u8>, depth: usize) -> Result<Option<Chosen>, Error> {
+        let index: ImageIndex = match Document::parse(&format!("`{}`", self.image), &bytes)? {
+            Document::Manifest(manifest) => {
+                let announced = manifest.media_type().as_ref().map(ToString::to_string);
+                return Ok(Some(Chosen { bytes, media_type: announced.unwrap_or(media_type) }));
+            }
+            Document::Index(index) => *index,
+        };
+        for platform in config::platforms(&index) {
+            if !self.available.contains(&platform) && self.available.len() < MAX_FOLLOWED {
+                self.available.push(platform);
+            }
         }
-        Document::Index(index) => *index,
-    };
-    available.extend(config::platforms(&index));
-    if depth == 0 {
-        return Err(Error::NotAnImage {
-            what: format!("`{image}`"),
-            reason: "its indexes are nested too deeply".to_owned(),
-        });
-    }
-    for entry in config::candidates(&index, wanted) {
-        let bytes = get(entry)?;
-        let media_type = entry.media_type().to_string();
-        if let Some(chosen) = descend(image, media_type, bytes, wanted, get, depth - 1, available)? {
-            return Ok(Some(chosen));
+        if depth == 0 {
+            return Err(self.refused("its indexes are nested too deeply"));
         }
+        for entry in config::candidates(&index, self.wanted) {
+            self.left = self.left.checked_sub(1).ok_or_else(|| self.refused("its indexes lead to no end"))?;
+            let bytes = (self.get)(entry)?;
+            if let Some(chosen) = self.descend(entry.media_type().to_string(), bytes, depth - 1)? {
+                return Ok(Some(chosen));
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
+
+    fn refused(&self, reason: &str) -> Error {
+        Error::NotAnImage { what: format!("`{}`", self.image), reason: reason.to_owned() }
+    }
+}
+
+/// The room for descriptions that are held at once: a small archive may give a large one thousands of names.
+#[derive(Debug)]
+pub struct Room {
+    left: u64,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { left: MAX_HELD }
+    }
+}
+
+impl Room {
+    /// Makes room for one more.
+    pub fn take(&mut self, incoming: &Incoming, place: &Path) -> Result<(), Error> {
+        let size = (incoming.manifest_bytes.len() + incoming.config_bytes.len()) as u64;
+        self.left = self.left.checked_sub(size).ok_or_else(|| Error::NotAnArchive {
+            place: place.to_owned(),
+            reason: format!("what it says of its images takes more than {} MiB", MAX_HELD >> 20),
+        })?;
+        Ok(())
+    }
 }
 
 /// A layer: what it is on the way and what it is on disk.
@@ -189,6 +233,49 @@ impl Incoming {
                 wanted: wanted.clone(),
                 available: vec![is.to_string()],
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(digests: impl Iterator<Item = Digest>) -> Vec<u8> {
+        let entries: Vec<String> = digests
+            .map(|digest| {
+                format!(r#"{{"mediaType": "{}", "digest": "{digest}", "size": 1}}"#, config::OCI_INDEX)
+            })
+            .collect();
+        format!(r#"{{"schemaVersion": 2, "manifests": [{}]}}"#, entries.join(",")).into_bytes()
+    }
+
+    /// Follows an index of this many entries, each of which is again `below`; returns why not, and how many were asked for.
+    fn follow(entries: usize, below: &[u8]) -> (String, usize) {
+        let mut asked = 0;
+        let whole = index((0..entries).map(|number| Digest::of(&number.to_le_bytes())));
+        let get = &mut |_: &Descriptor| {
+            asked += 1;
+            Ok(below.to_vec())
+        };
+        let chosen = choose("x", config::OCI_INDEX, whole, &Platform::host(), get);
+        (chosen.err().expect("there is no image in it").to_string(), asked)
+    }
+
+    #[test]
+    fn indexes_are_followed_neither_too_deep_nor_for_ever() {
+        let empty = index(std::iter::empty());
+        let circle = index(std::iter::once(Digest::of(b"again")));
+        let wide = index((0..200).map(|number: usize| Digest::of(&number.to_le_bytes())));
+        for (entries, below, reason, requests) in [
+            (3, &empty, "for linux", 3),
+            (1, &circle, "nested too deeply", MAX_DEPTH),
+            (5000, &empty, "no end", MAX_FOLLOWED),
+            (3, &wide, "nested too deeply", MAX_DEPTH),
+        ] {
+            let (said, asked) = follow(entries, below);
+            assert!(said.contains(reason), "{entries}: {said}");
+            assert_eq!(asked, requests, "{entries}");
         }
     }
 }

@@ -7,7 +7,9 @@
 //!   … RUN, COPY; the overlay unmounted …
 //! store.blobs().begin_unknown()         the layer's tar goes here, compressed or not; the diff id is taken on the way
 //!   .write(…)  .seal(&lease)              verified, synced, under its digest
+//!   or Tar::of(…)                         only summed up; whoever needs it makes it of the unpacked layer
 //! store.publish(scratch, …)             the upper directory is the unpacked layer now, under its chain id
+//!   .promise(&tar, …)                     after `Tar::of`
 //! store.add(config, layers, names)      manifest and configuration written, named, ready for containers
 //! ```
 //!
@@ -129,8 +131,15 @@ impl Store {
         Ok(Parts { layers: layers.collect(), config: incoming.config_bytes })
     }
 
-    /// Describes a layer whose blob is in the store.
+    /// Describes a layer whose blob is in the store, or promised.
     pub fn part(&self, below: Option<&Digest>, diff_id: &Digest, blob: &Digest) -> Result<Part, Error> {
+        let chain = chain_id(below, diff_id);
+        if self.is_promised(blob)
+            && let Some(size) = self.blob_size(blob)
+        {
+            let media_type = layer_type(Compression::None).to_owned();
+            return Ok(Part { blob: blob.clone(), size, media_type, diff_id: diff_id.clone(), chain });
+        }
         let file = self.blobs().open(blob)?;
         let path = self.blobs().path(blob);
         let size = file.metadata().map_err(failed("read", &path))?.len();
@@ -140,7 +149,7 @@ impl Store {
             size,
             media_type: layer_type(compression).to_owned(),
             diff_id: diff_id.clone(),
-            chain: chain_id(below, diff_id),
+            chain,
         })
     }
 
@@ -169,6 +178,7 @@ impl Store {
     /// holds a lease on the chains.
     pub fn unpack_parts(&self, parts: &[Part], sink: &dyn Sink) -> Result<(), Error> {
         let layers: Vec<Layer> = parts.iter().map(Layer::from).collect();
+        self.write_out_for(&layers)?;
         let teller = Teller::new(sink, "the cache");
         self.layers().unpack(&layers, self.blobs(), &Local::quiet(&teller, &layers))?;
         Ok(())

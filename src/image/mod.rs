@@ -38,6 +38,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod unpack;
+mod unwritten;
 mod usage;
 mod write;
 
@@ -49,7 +50,7 @@ use std::path::Path;
 pub use archive::{Platforms, load, load_layout};
 pub use blob::{Begun, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
-pub use error::Error;
+pub use error::{Error, not_had};
 pub use layers::measure;
 pub use lease::{Lease, Pin};
 pub use made::{Part, Parts, Scratch, chain_id};
@@ -61,6 +62,7 @@ pub use remove::{InUse, Removed, Users};
 pub use save::{Form, save, save_layout};
 pub use source::Source;
 pub use store::{Image, Store};
+pub use unwritten::Tar;
 pub use usage::{Item, Usage, What};
 
 use crate::host::files::failed;
@@ -144,7 +146,7 @@ fn unpack_present(
     let Some((entry, incoming)) = store.description(reference, platform)? else { return Ok(None) };
     let lease = store.lease()?;
     incoming.lease(&lease)?;
-    if incoming.layers.iter().any(|layer| store.blobs().size(&layer.blob) != Some(layer.size)) {
+    if incoming.layers.iter().any(|layer| store.blob_size(&layer.blob) != Some(layer.size)) {
         return Ok(None);
     }
     let unpacked = teller

@@ -148,10 +148,7 @@ impl Store {
         let walked = self.text(origin).and_then(|text| walk.take(&text));
         walked.is_ok()
             && walk.texts.iter().any(|text| text.digest == image.digest)
-            && walk
-                .blobs
-                .iter()
-                .all(|blob| blob.elsewhere || self.blobs().size(&blob.digest) == Some(blob.size))
+            && walk.blobs.iter().all(|blob| blob.elsewhere || self.blob_size(&blob.digest) == Some(blob.size))
     }
 }
 

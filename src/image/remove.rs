@@ -123,6 +123,13 @@ impl Store {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
             }
         }
+        for path in
+            fs::read_dir(self.all_unwritten()).into_iter().flatten().flatten().map(|entry| entry.path())
+        {
+            if !is_kept(&name_of(&path)) {
+                fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+            }
+        }
         for path in children(self.layers.directory())? {
             if !is_kept(&name_of(&path)) && !in_use.layers.contains(&path) && unused(&path)?.is_some() {
                 gone.bytes += self.layers.size(&path);

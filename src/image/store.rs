@@ -1,7 +1,8 @@
 //! The images on this disk.
 //!
 //! ```text
-//! oci-layout  index.json  blobs/sha256/HEX      an OCI image layout, readable by any tool for such
+//! oci-layout  index.json  blobs/sha256/HEX      an OCI image layout; `save` and `push` complete what was built here
+//! unwritten/KEY/BLOB/CHAIN                       blobs that a layer made here can become
 //! layers/KEY/CHAIN/                              unpacked layers, kept apart by a hash of the id map
 //! lock                                           shared while a lease grows, exclusive while something is removed
 //! index.lock                                     while `index.json` is replaced
@@ -371,6 +372,7 @@ impl Store {
     ///
     /// A blob that was damaged on this disk is removed, so that another attempt gets it anew.
     pub(super) fn unpack(&self, incoming: &Incoming, follow: &dyn Follow) -> Result<bool, Error> {
+        self.write_out_for(&incoming.layers)?;
         let result = self.layers.unpack(&incoming.layers, &self.blobs, follow);
         if let Err(Error::Layer { layer, source }) = &result
             && matches!(source, unpack::Error::Stream(_) | unpack::Error::WrongContent { .. })

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::process::Identity;
 use crate::runtime::operations::Launch;
+use crate::runtime::status::Failure;
 
 /// Supervisor → keeper.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,12 +117,9 @@ pub enum Notice {
     StartFailed {
         /// Container or exec.
         id: String,
-        /// What a shell would say: 127 no such program, 126 cannot be executed, else 125.
-        code: i32,
-        /// What failed and why.
-        message: String,
-        /// What to do about it.
-        hints: Vec<String>,
+        /// Why.
+        #[serde(flatten)]
+        failure: Failure,
     },
     /// It has ended and is reaped; a container's exit is in the journal.
     Exited {

@@ -26,7 +26,7 @@ use crate::host::limits;
 use crate::host::process::Identity;
 use crate::runtime::launch::{Begun, Unread, begin};
 use crate::runtime::operations::Launch;
-use crate::runtime::status::{Heard, Told, hear};
+use crate::runtime::status::{Failure, Heard, Told, hear};
 use crate::sys::process::{
     Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, ignore_broken_pipes, kill,
     peek_ended_child, put_descriptor_at, reap, reset_signals, take_descriptor,
@@ -117,7 +117,7 @@ struct Starting {
     status: OwnedFd,
     ends: Vec<(&'static str, OwnedFd)>,
     warnings: Vec<String>,
-    failure: Option<(i32, String, Vec<String>)>,
+    failure: Option<Failure>,
     /// It was killed on request.
     aborted: bool,
 }
@@ -226,9 +226,7 @@ impl Keeper {
                 Ok(Heard::Told(Told::Warning(text), _)) => starting.warnings.push(text),
                 Ok(Heard::Told(Told::Terminal, Some(master))) => starting.ends.push(("terminal", master)),
                 Ok(Heard::Told(Told::Terminal, None)) => {}
-                Ok(Heard::Told(Told::Failed { code, message, hints }, _)) => {
-                    starting.failure = Some((code, message, hints));
-                }
+                Ok(Heard::Told(Told::Failed(failure), _)) => starting.failure = Some(failure),
                 Ok(Heard::NotYet) if !over => return,
                 Ok(Heard::End | Heard::NotYet) | Err(_) => break,
             }
@@ -304,21 +302,20 @@ impl Keeper {
 
     /// Writes down that a process never ran its program.
     fn start_failed(&mut self, pid: i32, starting: Starting) -> Notice {
-        let killed =
-            || (128 + libc::SIGKILL, "it was killed before its program began".to_owned(), Vec::new());
-        let (code, message, hints) = starting.failure.unwrap_or_else(killed);
+        let killed = || Failure::new(128 + libc::SIGKILL, "it was killed before its program began");
+        let failure = starting.failure.unwrap_or_else(killed);
         let exit = Exit {
-            code: Some(code),
+            code: Some(failure.code),
             signal: None,
             time_ns: now_ns(),
             pid,
             start_time: starting.start_time,
-            failure: Some(message.clone()),
+            failure: Some(failure.message.clone()),
         };
         if starting.kind == Kind::Container {
             self.write_down(&starting.id, &exit);
         }
-        Notice::StartFailed { id: starting.id, code, message, hints }
+        Notice::StartFailed { id: starting.id, failure }
     }
 
     /// Writes an end down. `ours`: it is a child, with its exit code; else what the kernel could say.
@@ -486,7 +483,7 @@ impl Keeper {
 
     fn start(&mut self, id: String, kind: Kind, launch: &Launch, descriptors: Vec<OwnedFd>) {
         let failed =
-            |message: String| Notice::StartFailed { id: id.clone(), code: 125, message, hints: Vec::new() };
+            |message: String| Notice::StartFailed { id: id.clone(), failure: Failure::new(125, message) };
         let busy = self.running.values().any(|running| running.id == id)
             || self.starting.values().any(|starting| starting.id == id)
             || self.adopted.iter().any(|adopted| adopted.id == id);
@@ -500,7 +497,7 @@ impl Keeper {
         };
         let Some(pid) = pid else {
             let told = match hear(&status) {
-                Ok(Heard::Told(Told::Failed { message, .. }, _)) => message,
+                Ok(Heard::Told(Told::Failed(failure), _)) => failure.message,
                 _ => "cannot fork into the pid namespace of the other container".to_owned(),
             };
             return self.tell(&failed(told), Vec::new());

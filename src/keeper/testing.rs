@@ -242,8 +242,8 @@ impl Keeper {
             Notice::Started { id: other, pid, warnings, descriptors, .. } if other == id => {
                 Some(Ok((*pid, warnings.clone(), descriptors.clone())))
             }
-            Notice::StartFailed { id: other, code, message, .. } if other == id => {
-                Some(Err((*code, message.clone())))
+            Notice::StartFailed { id: other, failure } if other == id => {
+                Some(Err((failure.code, failure.message.clone())))
             }
             _ => None,
         });

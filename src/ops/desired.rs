@@ -91,7 +91,12 @@ fn placed_error(project: &Project, mut error: desired::Error) -> Report {
 
 /// Shows where in the files the attributes stand that a report is about.
 pub(super) fn placed(project: &Project, report: Report) -> Report {
-    report.placed(&|path| project.places.find(path))
+    report.placed(&|path| {
+        // What is run is the first word of the entrypoint, where a service has one.
+        let entrypoint = path.strip_suffix(".command.0").map(|service| format!("{service}.entrypoint.0"));
+        let written = entrypoint.filter(|path| project.places.is_written(path));
+        project.places.find(written.as_deref().unwrap_or(path))
+    })
 }
 
 /// What of the Compose Specification is not honoured here: the path of each attribute, and why.

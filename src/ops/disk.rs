@@ -1,5 +1,6 @@
 //! Verbs on the space that everything takes: `system df`, `image prune`, the budget, `system check`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -31,14 +32,7 @@ pub struct PruneOptions {
 impl PruneOptions {
     /// Returns whether an unused image goes.
     pub fn chooses(&self, image: &Image) -> bool {
-        let has = |label: &String| {
-            let (name, value) = match label.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (label.as_str(), None),
-            };
-            let found = image.config.labels.get(name);
-            found.is_some_and(|found| value.is_none_or(|value| value == found))
-        };
+        let has = |label: &String| is_labelled(&image.config.labels, label);
         let created =
             || image.config.created.as_deref()?.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
         (self.all || image.names.is_empty())
@@ -46,6 +40,15 @@ impl PruneOptions {
             && self.labels.iter().all(has)
             && !self.not_labels.iter().any(has)
     }
+}
+
+/// Returns whether there is a label `NAME`, or `NAME=VALUE`.
+pub(super) fn is_labelled(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+    let (name, value) = match wanted.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (wanted, None),
+    };
+    labels.get(name).is_some_and(|found| value.is_none_or(|value| value == found))
 }
 
 /// Reads `until=…` as docker does: a duration before now, a moment, or seconds since the Unix epoch.

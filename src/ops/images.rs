@@ -142,9 +142,6 @@ fn explained(project: &Project, store: &Store, mut report: Report, needs: &[&Nee
     report.places.extend(project.places.find(&format!("services.{}.image", first.service)));
     if let Source::Registry(reference) = &first.wanted.source {
         report.hints.extend(other_platforms(store, reference, &first.wanted.platform));
-        report
-            .hints
-            .push("what is in an archive needs no registry: `rcompose load -i FILE` takes it out".to_owned());
     }
     report
 }
@@ -198,7 +195,8 @@ fn is_older(store: &Store, wanted: &Wanted, age: Duration) -> Result<bool, Repor
 }
 
 fn absent(project: &Project, store: &Store, need: &Need) -> Report {
-    let mut report = Report::new(Exit::Pull, format!("No such image: {}", need.text))
+    // Nothing was fetched, so nothing of that has failed: docker compose ends with 1, too.
+    let mut report = Report::new(Exit::Failure, format!("No such image: {}", need.text))
         .cause(format!("service `{}` says that it is never fetched", need.service))
         .about(format!("services.{}.pull_policy", need.service))
         .hint(format!("`rcompose pull {}` fetches it", need.service))

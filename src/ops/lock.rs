@@ -160,7 +160,7 @@ pub fn lock(
             Ok(digest) => {
                 lock.images.insert(name, digest);
             }
-            Err(report) => failures.push(report),
+            Err(report) => refuse(&mut failures, wanted_by(project, service, text, report)),
         }
     }
     images::combine(failures)?;
@@ -168,6 +168,28 @@ pub fn lock(
     let changed = changed.map(|(name, _)| name.clone()).collect();
     let dropped = before.images.keys().filter(|name| !lock.images.contains_key(*name)).cloned().collect();
     Ok(Locked { lock, changed, dropped })
+}
+
+/// Says of an image that has no digest which service wants it, and where the file says so.
+fn wanted_by(project: &Project, service: &Service, image: &str, report: Report) -> Report {
+    let mut report = report.cause(format!("service `{}` needs `{image}`", service.name));
+    report.places.extend(project.places.find(&format!("services.{}.image", service.name)));
+    report
+}
+
+/// Adds a failure; what keeps several images away, such as a registry that is silent, is said once for all of them.
+fn refuse(failures: &mut Vec<Report>, report: Report) {
+    match failures.iter_mut().find(|known| known.message == report.message) {
+        Some(known) => {
+            for cause in report.causes {
+                if !known.causes.contains(&cause) {
+                    known.causes.push(cause);
+                }
+            }
+            known.places.extend(report.places);
+        }
+        None => failures.push(report),
+    }
 }
 
 fn digest(
@@ -230,6 +252,19 @@ mod tests {
         refused("format: 2\n", "format 2");
         refused("format: 1\nimages: {a: b}\n", "digest");
         refused("images: {}\n", "format");
+    }
+
+    #[test]
+    fn what_keeps_several_images_away_is_said_once() {
+        let report = |message: &str, service: &str| {
+            Report::new(Exit::Pull, message).cause("no route").cause(format!("service `{service}` needs it"))
+        };
+        let mut failures = Vec::new();
+        refuse(&mut failures, report("cannot reach registry `r`", "a"));
+        refuse(&mut failures, report("registry `s` has no `x`", "b"));
+        refuse(&mut failures, report("cannot reach registry `r`", "c"));
+        assert_eq!(failures.len(), 2);
+        assert_eq!(failures[0].causes, ["no route", "service `a` needs it", "service `c` needs it"]);
     }
 
     #[test]

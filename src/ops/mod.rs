@@ -28,6 +28,7 @@ pub mod store;
 pub mod top;
 pub mod up;
 pub mod verbs;
+pub mod volumes;
 pub mod worker;
 
 pub use crate::plan::desired::Separator;

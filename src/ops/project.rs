@@ -128,7 +128,8 @@ fn request(source: &Source, services: &[String], switches: Switches) -> Result<c
 
 /// Finds the project: by its files, or where the name was given and there is no file, by the name alone.
 ///
-/// With a name, files that cannot be understood are a warning: what runs can still be listed and stopped.
+/// With a name, files that cannot be understood are a warning: what runs can still be listed and stopped. Warnings of
+/// values, such as variables that are not set, are not repeated: nothing is made of them.
 pub fn find(session: &Session<'_>, source: &Source, services: &[String]) -> Result<Found, Report> {
     let given = source
         .project_name
@@ -137,7 +138,7 @@ pub fn find(session: &Session<'_>, source: &Source, services: &[String]) -> Resu
         .filter(|name| !name.is_empty());
     let given = given.map(|name| compose::project_name(&name)).transpose()?;
     let request = request(source, services, Switches::default())?;
-    match (told(session, compose::load(&request, &compose::Disk)), given) {
+    match (compose::load(&request, &compose::Disk).map(|loaded| loaded.project), given) {
         (Ok(project), _) => Ok(Found { name: project.name.clone(), project: Some(project) }),
         (Err(error), Some(name)) if source.files.is_empty() => {
             if !matches!(error, compose::Error::NotFound { .. }) {
@@ -225,9 +226,10 @@ pub fn select(
     Ok(chosen)
 }
 
-/// Where volumes of a name are, for `volumes`.
+/// Where a volume is, for `volumes`.
 pub fn volume_directory(session: &Session<'_>, name: &str) -> PathBuf {
-    session.paths.volume(name).join("data")
+    // One that has gone meanwhile was here.
+    volume::path(session.paths, name).unwrap_or_else(|_| session.paths.volume(name).join("data"))
 }
 
 /// Anonymous volumes of a project that no container of it has any more: a `down` without `-v` has left them.

@@ -13,6 +13,9 @@ use crate::image::{Platform, Reference, Source};
 use crate::progress::{Progress, State};
 use crate::report::{Exit, Report};
 
+/// What is said of an image that is pushed, before and after.
+const PUSH: [&str; 2] = ["Pushing", "Pushed"];
+
 /// What a login has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedIn {
@@ -72,6 +75,7 @@ pub fn push(session: &Session<'_>, name: &str, options: PushOptions<'_>) -> Resu
     lease.keep(
         offer.texts.iter().map(|text| &text.digest).chain(offer.blobs.iter().map(|blob| &blob.digest)),
     )?;
+    worker::write_out(session, &store, std::slice::from_ref(&offer))?;
     Ok(registry::push(&store, &offer, &target, &Heard(ears))?)
 }
 
@@ -86,15 +90,23 @@ pub fn push_services(
     let mut failures: Vec<Report> = Vec::new();
     let mut done: Vec<String> = Vec::new();
     for service in services {
-        let Some(image) = service.image.as_ref().filter(|_| service.build.is_some()) else {
-            // What has no name, or is not made here, is nobody's to push.
+        let skipped = match (&service.image, &service.build) {
+            (_, None) => Some("Skipped: it has no `build`"),
+            (None, _) => Some("Skipped: it has no `image`, which says where to"),
+            _ => None,
+        };
+        if let Some(why) = skipped {
             if !quiet {
-                session.progress(Progress::new(&service.name, State::Done, "Skipped"));
+                session.progress(Progress::new(&service.name, State::Done, why));
             }
             continue;
+        }
+        let Some(name) = images::image_of(project, service)?.filter(|name| !done.contains(name)) else {
+            continue;
         };
-        let name = images::image_of(project, service)?.unwrap_or_else(|| image.clone());
-        if done.contains(&name) || session.dry_run {
+        if session.dry_run {
+            images::pretend(session, &name, PUSH);
+            done.push(name);
             continue;
         }
         let platform = service.platform.as_deref();

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::observed::{Container, Observed, State};
 use super::project::Found;
 use super::worker::{self, Said, Verb};
-use super::{Session, verbs};
+use super::{Session, call};
+use crate::api::client::Client;
+use crate::api::message::{Notice, Request};
 use crate::api::read;
 use crate::build::dockerfile;
 use crate::build::graph::{self, BaseName, Bases};
 use crate::host::limits;
-use crate::image::pack::{pack, pack_merged};
+use crate::image::pack::{pack, pack_merged, shows_root};
 use crate::image::{self, Digest, History, ImageConfig, Lease, Part, Reference, Store};
 use crate::progress::{Progress, Silent, State as Stage};
 use crate::report::{Exit, Report};
@@ -145,33 +147,70 @@ pub fn commit(
     let commit = Commit { files, image: image.manifest, config, name };
     let task = format!("Container {}", container.name);
     session.progress(Progress::new(&task, Stage::Working, "Committing"));
-    let service = std::slice::from_ref(&container.service);
-    let mut pause =
-        options.pause != Some(false) && matches!(container.state, State::Running { paused: false, .. });
-    if pause && let Err(report) = verbs::pause(session, found, service) {
-        if options.pause.is_some() {
-            return Err(report);
-        }
-        session.ears.warning(&format!(
-            "`{}` goes on while its files are taken, which may be in the middle of a change: {report}",
-            container.name
-        ));
-        pause = false;
-    }
+    let running = matches!(container.state, State::Running { paused: false, .. });
+    let held = match options.pause != Some(false) && running {
+        true => hold(session, found, container, options.pause.is_some())?,
+        false => None,
+    };
     let mut made = None;
     let result = worker::work(session, Verb::Commit(Box::new(commit)), None, &mut |said| {
         if let Said::Committed(id) = said {
             made = Some(id);
         }
     });
-    if pause {
-        verbs::unpause(session, found, service)?;
+    if let Some(held) = held {
+        release(session, held)?;
     }
     let state = if result.is_ok() { Stage::Done } else { Stage::Failed };
     session.progress(Progress::new(&task, state, if result.is_ok() { "Committed" } else { "Error" }));
     result?;
     made.map(|id: Digest| id.to_string())
         .ok_or_else(|| Report::new(Exit::Failure, "the image could not be made"))
+}
+
+/// Freezes the container until the connection is released or, should this command be killed, breaks. Where it cannot be
+/// frozen that is an error if it was asked for, else a warning.
+fn hold(
+    session: &Session<'_>,
+    found: &Found,
+    container: &Container,
+    asked: bool,
+) -> Result<Option<Client>, Report> {
+    match frozen(session, found, container) {
+        Err(report) if !asked => {
+            session.ears.warning(&format!(
+                "`{}` goes on while its files are taken, which may be in the middle of a change: {report}",
+                container.name
+            ));
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+fn frozen(session: &Session<'_>, found: &Found, container: &Container) -> Result<Option<Client>, Report> {
+    // Without a supervisor nothing runs that could be frozen.
+    let Some(mut client) = call::connect_if_there(session, &found.name)? else { return Ok(None) };
+    client.ask(Request::Hold { container: container.id.clone() }, Vec::new())?;
+    loop {
+        match client.next()? {
+            (Notice::Held, _) => return Ok(Some(client)),
+            (Notice::Failed { report }, _) => return Err(report),
+            (notice, _) => call::tell(session, notice),
+        }
+    }
+}
+
+/// Lets a frozen container go on, and waits until it does.
+fn release(session: &Session<'_>, mut held: Client) -> Result<(), Report> {
+    held.signal(rustix::process::Signal::CONT.as_raw())?;
+    loop {
+        match held.next()? {
+            (Notice::Done { .. }, _) => return Ok(()),
+            (Notice::Failed { report }, _) => return Err(report),
+            (notice, _) => call::tell(session, notice),
+        }
+    }
 }
 
 /// The configuration of an image that runs as the container does, with the changes.
@@ -281,7 +320,7 @@ fn layer(store: &Store, lease: &Lease, files: &Files) -> Result<Digest, Report> 
     };
     limits::raise_open_files();
     let mut buffered = BufWriter::with_capacity(BUFFER, Sink { blob: &mut blob, failed: None });
-    let packed = pack(upper, below, &mut buffered);
+    let packed = shows_root(upper, below).and_then(|root| pack(upper, root, &mut buffered));
     let sink = buffered.into_inner().map_err(|error| Report::from_error(Exit::Failure, error.error()));
     if let Ok(Sink { failed: Some(error), .. }) = sink {
         return Err(error.into());

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::Session;
+use super::disk::is_labelled;
 use super::images::Silenced;
 use super::observed::Observed;
 use super::worker::{self, Said, Verb};
@@ -106,10 +107,7 @@ pub fn list(session: &Session<'_>, filters: &Filters) -> Result<Vec<Listed>, Rep
 impl Filters {
     fn take(&self, row: &Listed) -> bool {
         let name = format!("{}:{}", row.repository, row.tag);
-        let has = |label: &String| match label.split_once('=') {
-            Some((key, value)) => row.labels.get(key).is_some_and(|found| found == value),
-            None => row.labels.contains_key(label),
-        };
+        let has = |label: &String| is_labelled(&row.labels, label);
         self.name.as_ref().is_none_or(|wanted| row.is_called(wanted))
             && (self.references.is_empty() || self.references.iter().any(|one| matches(one, &name, row)))
             && self.dangling.is_none_or(|dangling| dangling == row.repository.is_empty())
@@ -356,6 +354,7 @@ pub fn save(
         lease.keep(offer.texts.iter().map(|text| &text.digest))?;
         lease.keep(offer.blobs.iter().map(|blob| &blob.digest))?;
     }
+    worker::write_out(session, &store, &offers)?;
     match target {
         Target::Layout(directory) => Ok(image::save_layout(&store, &offers, directory)?),
         Target::Stdout(form) => {

@@ -24,13 +24,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
+use super::volumes::{self, Gone, VolumeVerb};
 use super::{Session, build, snapshot, status};
 use crate::api::read;
 use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
-use crate::image::registry::{self, Credentials, DockerConfig, Keys};
-use crate::image::{self, Digest, Image, InUse, Platform, Platforms, Pruned, Removed, Source, Store};
+use crate::image::registry;
+use crate::image::{self, Digest, Image, InUse, Offer, Platform, Platforms, Pruned, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
 
@@ -75,10 +76,14 @@ pub enum Verb {
     Check(CheckOptions),
     /// Look at the cache of builds, or remove some of it.
     Builds(build::CacheVerb),
+    /// Write blobs that can be made of the layers here.
+    WriteOut(Vec<Digest>),
     /// Write the files of a container to the standard input, which is an archive.
     Export(snapshot::Files),
     /// Make an image of a container.
     Commit(Box<snapshot::Commit>),
+    /// Make or remove volumes.
+    Volumes(VolumeVerb),
     /// Remove an image.
     Remove {
         /// Its name or id.
@@ -105,7 +110,7 @@ pub struct Wanted {
 pub enum Said {
     /// How far something is.
     Progress(Progress),
-    /// A registry wants to know who we are; an `Answer` must come.
+    /// A registry wants to know who we are; an answer must come.
     Asks {
         /// The registry.
         host: String,
@@ -131,6 +136,8 @@ pub enum Said {
     Builds(Vec<build::Entry>),
     /// What was removed of it.
     BuildsPruned(build::CachePruned),
+    /// What became of the volumes that were to go.
+    VolumesGone(Vec<Result<Gone, Report>>),
     /// The image of a `Commit`.
     Committed(Digest),
     /// It failed as a whole.
@@ -139,12 +146,19 @@ pub enum Said {
     Done,
 }
 
-/// What vouches for us at a registry, or why that cannot be said.
-type Answer = Result<Option<Credentials>, String>;
-
 /// Opens the image store as this user's containers see it.
 pub fn store(session: &Session<'_>) -> Result<Store, Report> {
     Ok(Store::open(&session.paths.images(), &mapping()?.map.key())?)
+}
+
+/// Sees to it that the blobs of what is given away are written; whoever calls holds a lease on them.
+pub fn write_out(session: &Session<'_>, store: &Store, offers: &[Offer]) -> Result<(), Report> {
+    let blobs = offers.iter().flat_map(|offer| &offer.blobs).map(|blob| &blob.digest);
+    let promised: Vec<Digest> = blobs.filter(|blob| store.is_promised(blob)).cloned().collect();
+    match promised.is_empty() {
+        true => Ok(()),
+        false => work(session, Verb::WriteOut(promised), None, &mut |_| ()),
+    }
 }
 
 fn mapping() -> Result<Mapping, Report> {
@@ -189,7 +203,7 @@ pub fn work(
                 Some(Said::Done) => finished = true,
                 Some(Said::Asks { host }) => {
                     if let Some(answers) = &mut answers {
-                        answer(&host, answers);
+                        registry::answer(&host, answers);
                     }
                 }
                 Some(other) => each(other),
@@ -202,46 +216,6 @@ pub fn work(
     match finished {
         true => Ok(()),
         false => Err(Report::new(Exit::Failure, "the work on images broke off").cause(status.to_string())),
-    }
-}
-
-/// Tells the worker who we are to a registry.
-fn answer(host: &str, answers: &mut PipeWriter) {
-    let answer: Answer = DockerConfig.find(host).map_err(|error| {
-        let report = Report::from(image::Error::from(error));
-        std::iter::once(report.message)
-            .chain(report.causes)
-            .chain(report.hints)
-            .collect::<Vec<_>>()
-            .join(": ")
-    });
-    let line = serde_json::to_string(&answer).unwrap_or_default() + "\n";
-    // One that is gone needs no answer; its status says why.
-    let _ = answers.write_all(line.as_bytes());
-}
-
-/// Asks the command that started this worker who we are.
-struct Caller<W> {
-    output: Arc<Mutex<W>>,
-    /// Held while an answer is awaited, so that each gets its own.
-    input: Mutex<()>,
-}
-
-impl<W> std::fmt::Debug for Caller<W> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Caller")
-    }
-}
-
-impl<W: Write + Send> Keys for Caller<W> {
-    fn find(&self, host: &str) -> Result<Option<Credentials>, registry::Error> {
-        let failed = |reason: String| registry::Error::Asked { host: host.to_owned(), reason };
-        let _turn = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        say(&self.output, &Said::Asks { host: host.to_owned() });
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map_err(|error| failed(error.to_string()))?;
-        let answer: Answer = serde_json::from_str(&line).map_err(|error| failed(error.to_string()))?;
-        answer.map_err(failed)
     }
 }
 
@@ -263,7 +237,9 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
     let outcome = serde_json::from_str::<Task>(task)
         .map_err(|error| Report::from_error(Exit::Failure, &error))
         .and_then(|task| {
-            let caller = Caller { output: Arc::clone(&output), input: Mutex::new(()) };
+            let asking = Arc::clone(&output);
+            let ask = move |host: &str| self::say(&asking, &Said::Asks { host: host.to_owned() });
+            let caller = registry::Caller::new(ask, BufReader::new(io::stdin()));
             let store = Store::open(&task.paths.images(), &task.map.key())?.asking(Arc::new(caller));
             let users = || users(&task.paths);
             match task.verb {
@@ -304,9 +280,18 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                     say(&build::work_on_cache(verb, &task.paths.build(), &task.map.key(), store, &users)?);
                     Ok(())
                 }
+                Verb::WriteOut(blobs) => {
+                    let lease = store.lease()?;
+                    lease.keep(&blobs)?;
+                    Ok(blobs.iter().try_for_each(|blob| store.write_out(blob))?)
+                }
                 Verb::Export(files) => snapshot::write(&files),
                 Verb::Commit(commit) => {
                     say(&Said::Committed(snapshot::make(&store, *commit)?));
+                    Ok(())
+                }
+                Verb::Volumes(verb) => {
+                    say(&volumes::work(&task.paths, verb)?);
                     Ok(())
                 }
                 Verb::Remove { name, force } => {
@@ -355,8 +340,9 @@ fn fetch_all(
                     let Some(wanted) = wanted.get(at) else { break };
                     let outcome = fetch(store, wanted, sink).map(Box::new).map_err(|error| {
                         let image = wanted.source.familiar();
+                        let report = about_image(&image, image::not_had(&wanted.source, error));
                         // Whatever the reason: an image that is not here now.
-                        Report { exit: Exit::Pull, ..about_image(&image, Report::from(error)) }
+                        Report { exit: Exit::Pull, ..report }
                     });
                     if let Ok(image) = &outcome {
                         let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);

@@ -143,9 +143,9 @@ impl From<Error> for Report {
             Error::ExternalNetwork { service, .. } => report
                 .cause(format!("service `{service}` is on it"))
                 .hint("remove `external` so that this project gets one of its own, or put both projects' services into one"),
-            Error::ExternalVolumeMissing { service, .. } => report
+            Error::ExternalVolumeMissing { service, volume } => report
                 .cause(format!("service `{service}` mounts it"))
-                .hint("start the project that makes it, or remove `external` so that it is made here"),
+                .hint(format!("`rcompose volume create {volume}` makes it, or remove `external` so that the project does")),
             Error::NetworkInUse { container, .. } => {
                 report.hint(format!("wait until {container} has ended, or stop it, and run the command again"))
             }

@@ -65,10 +65,7 @@ pub const TABLE: &[Entry] = &[
     refused("services.*.models", "AI models are not run here"),
     refused("services.*.use_api_socket", "there is no engine whose socket could be mounted"),
     refused("services.*.credential_spec", WINDOWS),
-    refused(
-        "services.*.external_links",
-        "containers of other projects are reached by a common external network",
-    ),
+    refused("services.*.external_links", "containers of other projects cannot be reached yet"),
     named("services.*.blkio_config.weight_device", DEVICE_IO),
     named("services.*.blkio_config.device_read_bps", DEVICE_IO),
     named("services.*.blkio_config.device_read_iops", DEVICE_IO),

@@ -168,6 +168,26 @@ impl Error {
         }
     }
 
+    /// Returns the service's attribute at fault, where it is one.
+    pub fn attribute(&self) -> Option<&'static str> {
+        match self {
+            Error::UnknownUser { .. }
+            | Error::UnknownGroup { .. }
+            | Error::NoId { .. }
+            | Error::Unmapped { .. } => Some("user"),
+            Error::UnknownCapability { .. } => Some("cap_add"),
+            Error::UnknownLimit { .. } => Some("ulimits"),
+            Error::SysctlOfHost { .. } => Some("sysctls"),
+            Error::System { doing: super::program::CHANGE_DIRECTORY, .. } => Some("working_dir"),
+            Error::NoCommand
+            | Error::ProgramNotInPath { .. }
+            | Error::ProgramMissing { .. }
+            | Error::InterpreterMissing { .. }
+            | Error::ProgramRefused { .. } => Some("command.0"),
+            _ => None,
+        }
+    }
+
     /// Returns what to do about it.
     pub fn hints(&self) -> Vec<String> {
         let one = |text: &str| vec![text.to_owned()];

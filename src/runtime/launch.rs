@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::init::{self, Streams};
 use super::operations::{Launch, Stream};
-use super::status::{self, Told};
+use super::status::{self, Failure, Told};
 use crate::sys::process::{CloneFlags, Forked, clone, exit_at_once, fork, reap};
 
 /// How much a pipe holds while no supervisor reads: the most that an ordinary user may ask for (pipe(7)).
@@ -103,11 +103,7 @@ impl Birth<'_> {
                     Err(error) => {
                         let message =
                             format!("cannot join the pid namespace of the other container: {error}");
-                        status::tell(
-                            &self.status,
-                            &Told::Failed { code: 125, message, hints: Vec::new() },
-                            None,
-                        );
+                        status::tell(&self.status, &Told::Failed(Failure::new(125, message)), None);
                         exit_at_once(1)
                     }
                 }

@@ -25,14 +25,29 @@ pub enum Told {
     /// The master of the terminal comes beside this.
     Terminal,
     /// It is over.
-    Failed {
-        /// As [`Error::code`] says.
-        code: i32,
-        /// The error with its causes.
-        message: String,
-        /// As [`Error::hints`] says.
-        hints: Vec<String>,
-    },
+    Failed(Failure),
+}
+
+/// Why a process never ran its program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Failure {
+    /// What a shell would say: 127 no such program, 126 cannot be executed, else 125.
+    pub code: i32,
+    /// What failed, with its causes.
+    pub message: String,
+    /// What to do about it.
+    pub hints: Vec<String>,
+    /// The attribute of the service that is at fault, where it is one.
+    #[serde(default)]
+    pub attribute: Option<String>,
+}
+
+impl Failure {
+    /// One that is no attribute's fault and that nothing is known to do about.
+    pub fn new(code: i32, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), hints: Vec::new(), attribute: None }
+    }
 }
 
 impl From<&Error> for Told {
@@ -43,7 +58,8 @@ impl From<&Error> for Told {
             message.push_str(&format!(": {cause}"));
             source = cause.source();
         }
-        Told::Failed { code: error.code(), message, hints: error.hints() }
+        let attribute = error.attribute().map(str::to_owned);
+        Told::Failed(Failure { code: error.code(), message, hints: error.hints(), attribute })
     }
 }
 
@@ -58,7 +74,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn tell(status: &OwnedFd, told: &Told, descriptor: Option<BorrowedFd<'_>>) {
     let mut told = told.clone();
     let text = match &mut told {
-        Told::Warning(text) | Told::Failed { message: text, .. } => Some(text),
+        Told::Warning(text) | Told::Failed(Failure { message: text, .. }) => Some(text),
         Told::Terminal => None,
     };
     if let Some(text) = text
@@ -116,7 +132,7 @@ mod tests {
         let Ok(Heard::Told(Told::Warning(text), None)) = hear(&near) else { panic!("a warning") };
         assert_eq!(text, "é".repeat(LONGEST / 4));
         assert!(matches!(hear(&near), Ok(Heard::Told(Told::Terminal, Some(_)))));
-        let Ok(Heard::Told(Told::Failed { code: 127, message, .. }, None)) = hear(&near) else {
+        let Ok(Heard::Told(Told::Failed(Failure { code: 127, message, .. }), None)) = hear(&near) else {
             panic!("a failure")
         };
         assert_eq!(message, "exec: `x`: executable file not found in $PATH");

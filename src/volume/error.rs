@@ -49,7 +49,7 @@ impl From<Error> for Report {
             Error::Name { .. } => {
                 report.hint("use letters, digits, `_`, `.` and `-`, a letter or digit first")
             }
-            Error::Missing { .. } => report.hint("`rcompose volumes` lists those there are"),
+            Error::Missing { .. } => report.hint("`rcompose volume ls` lists those there are"),
             Error::NoDevice { device, .. } => {
                 report.hint(format!("make it: `mkdir -p {}`", device.display()))
             }

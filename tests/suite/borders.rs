@@ -50,3 +50,27 @@ fn what_the_caller_has_open_is_not_kept_open() {
     soon("the lock of a caller that has gone is free", free);
     project.leaves_nothing();
 }
+
+#[test]
+fn a_container_cannot_write_to_the_binary_that_runs_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    // Its program is the one that was about to become it, which reads a file that never ends.
+    let compose = "services: {app: {image: 'rootfs:/', stdin_open: true, stop_grace_period: 0s, \
+                   command: [/proc/self/exe, -f, '-', config]}}\n";
+    let project = Project::new("own-binary", compose);
+    // The user's own, as one in a home is: what belongs to somebody else cannot be written to in any case.
+    let own = project.path().join("rcompose");
+    std::fs::copy(binary(), &own).expect("copied");
+    let up = project.command(&["up", "-d"]);
+    let environment = up.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let up = Command::new(&own).args(["up", "-d"]).envs(environment).current_dir(project.path()).output();
+    let up = up.expect("rcompose runs");
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    // It runs from a mount that is read-only; the file itself would be busy, but only for as long as it runs.
+    let writable = project.run(&["exec", "-T", "app", "test", "-w", "/proc/1/exe"]);
+    assert_eq!((writable.code, writable.stderr.as_str()), (Some(1), ""));
+    assert!(project.run(&["exec", "-T", "app", "/proc/1/exe", "--version"]).ok().starts_with("rcompose"));
+    project.leaves_nothing();
+}

@@ -1,6 +1,6 @@
 //! A shell completes what the project has.
 
-use crate::support::Project;
+use crate::support::{Capability, Project, needs};
 
 const COMPOSE: &str = "services:
   web: {image: x}
@@ -33,6 +33,24 @@ fn names_of_services_come_from_the_project() {
     assert_eq!(offered(&project, &["-f", "other.yaml", "up", "o"]), ["other"]);
     project.write("other.yaml", "services: [");
     assert_eq!(offered(&project, &["-f", "other.yaml", "up", "o"]), [""; 0]);
+}
+
+#[test]
+fn profiles_signals_sides_of_a_copy_and_volumes_are_offered_too() {
+    let project = Project::new("completion-more", COMPOSE);
+    assert_eq!(offered(&project, &["--profile", ""]), ["jobs"]);
+    assert_eq!(offered(&project, &["kill", "-s", "HU"]), ["HUP"]);
+    project.write("where.txt", "");
+    let sides = offered(&project, &["cp", "w"]);
+    assert!(
+        ["web:", "worker:", "where.txt"].iter().all(|side| sides.iter().any(|it| it == side)),
+        "{sides:?}"
+    );
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    project.run(&["volume", "create", "mine"]).ok();
+    assert_eq!(offered(&project, &["volume", "rm", "m"]), ["mine"]);
 }
 
 #[test]

@@ -248,3 +248,27 @@ fn a_container_name_of_another_project_is_refused_and_nothing_is_made() {
     project.run(&["up", "-d", "--force-recreate"]).ok();
     project.leaves_nothing();
 }
+
+#[test]
+fn what_a_container_cannot_start_with_is_shown_where_it_stands() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let cases = [
+        ("command: [nonesuch, x]", "4:15", "executable file not found in $PATH"),
+        ("command: nonesuch x", "4:14", "executable file not found in $PATH"),
+        ("entrypoint: [/nonesuch]", "4:18", "no such file or directory"),
+        ("command: 'true', user: nobody-knows", "4:28", "no user `nobody-knows`"),
+        ("command: 'true', working_dir: /etc/passwd", "4:35", "Not a directory"),
+    ];
+    for (number, (attributes, place, cause)) in cases.into_iter().enumerate() {
+        let compose = format!("services: {{web: {{\n  image: 'rootfs:/',\n\n    {attributes}}}}}\n");
+        let project = Project::new(&format!("start-{number}"), &compose);
+        let said = project.run(&["up", "-d"]).fails(1);
+        assert!(
+            said.contains(&format!("compose.yaml:{place}")) && said.contains(cause),
+            "{attributes}:\n{said}"
+        );
+        project.leaves_nothing();
+    }
+}

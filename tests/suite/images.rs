@@ -1,6 +1,10 @@
 //! Commands on the image store: archives in every form, names, templates, and images made of containers.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::pull::Client;
 use crate::support::registry::{Access, Registry, layer};
@@ -50,9 +54,45 @@ fn what_is_saved_in_any_form_is_loaded_as_the_same_image() {
         }
     }
     client.run(&["image", "tag", &image, "other:1"]).ok();
+    let completed = client
+        .command(&["--", "rcompose", "image", "rm", "oth"])
+        .env("RCOMPOSE_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", "3")
+        .output();
+    assert!(String::from_utf8_lossy(&completed.expect("completed").stdout).contains("other:1"));
     let said = client.run(&["load", "-q", "-i", "saved-oci"]).ok();
     assert_eq!(said, format!("Loaded image: {image}\n"), "what it is called in the archive, not here");
     client.run(&["system", "check"]).ok();
+}
+
+#[test]
+fn a_dry_run_changes_nothing_or_is_refused() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let (_registry, client, image) = with_image("dry", "");
+    let before = client.run(&["image", "ls", "-a", "--no-trunc"]).ok();
+    for arguments in [
+        &["rmi", &image][..],
+        &["image", "rm", &image],
+        &["image", "tag", &image, "other:1"],
+        &["image", "pull", &image],
+        &["image", "push", &image],
+        &["image", "prune", "-af"],
+        &["load", "-i", "nothing"],
+        &["save", "-o", "file", &image],
+        &["system", "budget", "1m"],
+        &["builder", "budget", "1m"],
+        &["volume", "create", "v"],
+        &["logout", "127.0.0.1:9"],
+    ] {
+        let said = client.run(&[&["--dry-run"], arguments].concat()).fails(2);
+        assert!(said.contains("has no dry run"), "{arguments:?}: {said}");
+    }
+    assert_eq!(client.run(&["image", "ls", "-a", "--no-trunc"]).ok(), before);
+    assert!(!client.project.path().join("file").exists());
+    assert_eq!(client.run(&["system", "budget"]).ok(), "none\n");
+    assert_eq!(client.run(&["volume", "ls", "-q"]).ok(), "");
 }
 
 #[test]
@@ -117,21 +157,60 @@ fn lists_take_the_templates_that_people_type() {
     assert_eq!(run(&["image", "ls", "--format", "{{.Repository}}"]), repository);
 }
 
-#[test]
-fn what_a_container_made_becomes_an_image_and_an_archive() {
-    if !needs(&[Capability::UserNamespaces]) {
-        return;
-    }
-    // The image has no program in it: the machine's own are mounted.
+/// The machine's own programs, for an image that has none.
+fn programs() -> String {
     let mounts: Vec<String> = ["/bin", "/lib", "/lib64", "/usr"]
         .into_iter()
         .filter(|path| std::path::Path::new(path).exists())
         .map(|path| format!("'{path}:{path}:ro'"))
         .collect();
+    mounts.join(", ")
+}
+
+#[test]
+fn only_what_is_committed_stands_still_and_it_goes_on_though_the_command_is_killed() {
+    if !needs(&[Capability::UserNamespaces, Capability::Limits]) {
+        return;
+    }
+    // A file that takes long to read, and no room.
+    let compose = format!(
+        "services: {{web: {{image: 'IMAGE', scale: 2, volumes: [{}], stop_grace_period: 0s, \
+         command: [/bin/sh, -c, \"truncate -s 8G /large; exec sleep 1000\"]}}}}\n",
+        programs()
+    );
+    let (_registry, client, _) = with_image("hold", &compose);
+    client.run(&["up", "-d"]).ok();
+    let container = |number: u32| format!("{}-web-{number}", client.project.name());
+    for index in ["1", "2"] {
+        crate::support::soon("it has made its file", || {
+            let test = ["exec", "-T", "--index", index, "web", "/bin/sh", "-c", "test -s /large"];
+            client.run(&test).code == Some(0)
+        });
+    }
+    let state = |name: &str| {
+        let listed = client.run(&["ps", "-a", "--format", "{{.Name}} {{.State}}"]).ok();
+        let found = listed.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        found.trim().to_owned()
+    };
+    let mut commit = client.command(&["commit", "--index", "2", "web", "made:1"]);
+    let mut commit = commit.process_group(0).spawn().expect("started");
+    crate::support::soon("it is frozen", || state(&container(2)) == "paused");
+    assert_eq!(state(&container(1)), "running", "the other is not");
+    killpg(Pid::from_raw(commit.id() as i32), Signal::SIGKILL).expect("killed");
+    commit.wait().expect("ended");
+    crate::support::soon("it goes on", || state(&container(2)) == "running");
+    client.project.leaves_nothing();
+}
+
+#[test]
+fn what_a_container_made_becomes_an_image_and_an_archive() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
     let compose = format!(
         "services: {{web: {{image: 'IMAGE', volumes: [{}], command: [/bin/sh, -c, \"echo made >/made; rm /top; exec sleep 1000\"], \
          stop_grace_period: 0s}}}}\n",
-        mounts.join(", ")
+        programs()
     );
     let (_registry, client, _) = with_image("commit", &compose);
     client.run(&["up", "-d"]).ok();

@@ -24,6 +24,7 @@ mod layers;
 mod limits;
 mod logs;
 mod networks;
+mod places;
 mod pull;
 mod readme;
 mod rmi;

@@ -36,7 +36,7 @@ impl Client {
         ended(child, &format!("rcompose {}", arguments.join(" ")))
     }
 
-    fn login(&self, registry: &Registry, password: &str) -> Ended {
+    pub fn login(&self, registry: &Registry, password: &str) -> Ended {
         self.run(&["login", "-u", USER, "-p", password, &registry.address])
     }
 
@@ -46,7 +46,7 @@ impl Client {
 }
 
 /// An image of some layers of noise, under this name.
-fn offer(registry: &Registry, name: &str, layers: usize, size: usize) -> String {
+pub fn offer(registry: &Registry, name: &str, layers: usize, size: usize) -> String {
     let layers: Vec<_> = (0..layers as u64)
         .map(|number| layer(&[(format!("file-{number}"), noise(size, number + 1))]))
         .collect();
@@ -57,7 +57,7 @@ fn bytes_of_blobs(asked: &[Request]) -> usize {
     asked.iter().filter(|request| request.path.contains("/blobs/sha256")).map(|request| request.sent).sum()
 }
 
-fn count(asked: &[Request], what: impl Fn(&Request) -> bool) -> usize {
+pub fn count(asked: &[Request], what: impl Fn(&Request) -> bool) -> usize {
     asked.iter().filter(|request| what(request)).count()
 }
 
@@ -194,7 +194,7 @@ fn what_is_here_is_asked_for_as_the_policy_says() {
             .write("compose.yaml", &format!("services:\n  web:\n    image: {image}\n    {policy}\n"));
     };
     compose("pull_policy: never", &image);
-    let said = client.run(&["create"]).fails(18);
+    let said = client.run(&["create"]).fails(1);
     assert!(said.contains("compose.yaml:3:12") && said.contains("never fetched"), "{said}");
     assert_eq!(registry.asked().len(), 0, "never is never");
     let by_digest = format!("{}/app@{digest}", registry.address);
@@ -266,6 +266,20 @@ fn a_failure_names_service_and_place_and_what_could_be_done() {
     let said = client.run(&["--dry-run", "pull"]);
     assert!(said.stderr.contains("DRY-RUN MODE - Image") && said.code == Some(0), "{}", said.stderr);
     client.run(&["--dry-run", "up"]).ok();
+    let said = client.run(&["lock"]).fails(18);
+    for text in ["compose.yaml:5:12", "service `web` needs", "compose.yaml:7:12", "service `db` needs"] {
+        assert!(said.contains(text), "{text:?} is missing in {said}");
+    }
+    client.project.write("Dockerfile", &format!("FROM 127.0.0.1:{nobody}/gone:1\n"));
+    client
+        .project
+        .write("compose.yaml", "services: {a: {image: x}, b: {build: ., image: 'x/y'}, c: {build: .}}\n");
+    let said = client.run(&["build", "c"]).fails(18);
+    assert!(said.contains("`rcompose load -i FILE`"), "{said}");
+    let said = client.run(&["--dry-run", "push"]).ok_stderr();
+    for text in ["a  Skipped: it has no `build`", "c  Skipped: it has no `image`", "x/y  Pushed"] {
+        assert!(said.contains(text), "{text:?} is missing in {said}");
+    }
 }
 
 #[test]

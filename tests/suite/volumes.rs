@@ -36,3 +36,106 @@ volumes: {named: {}}
     assert_eq!(volumes(&[]), Vec::<String>::new());
     project.leaves_nothing();
 }
+
+#[test]
+fn volumes_go_when_nobody_has_them_and_are_refused_by_the_name_of_who_does() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "volume-rm",
+        r#"
+services:
+  a: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, volumes: [/anonymous, "data:/data", "mine:/mine"]}
+volumes:
+  data: {labels: {keep: "yes"}}
+  mine: {external: true}
+"#,
+    );
+    let said = project.run(&["up", "-d"]).fails(1);
+    assert!(said.contains("`rcompose volume create mine`"), "{said}");
+    assert_eq!(project.run(&["volume", "create", "--label", "a=b", "mine"]).ok(), "mine\n");
+    assert_eq!(project.run(&["volume", "create", "mine"]).ok(), "mine\n", "as it is");
+    project.run(&["up", "-d"]).ok();
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let listed = project.run(&[&["volume", "ls", "-q"], arguments].concat()).ok();
+        listed.lines().map(str::to_owned).collect()
+    };
+    let (container, data) = (format!("{}-a-1", project.name()), format!("{}_data", project.name()));
+    assert_eq!(names(&[]).len(), 3);
+    assert_eq!(names(&["-f", "name=_data"]), [data.as_str()]);
+    assert_eq!(names(&["-f", "label=a=b"]), ["mine"]);
+    assert_eq!(names(&["-f", "dangling=true"]).len(), 0);
+    let format = "{{.Name}} {{.Containers}} {{.Labels.a}}";
+    assert_eq!(
+        project.run(&["volume", "inspect", "-f", format, "mine"]).ok(),
+        format!("mine [{container}] b\n")
+    );
+    // In use, running or not, with force or without.
+    project.run(&["stop"]).ok();
+    for arguments in [&["volume", "rm", "mine"][..], &["volume", "rm", "-f", &data]] {
+        let said = project.run(arguments).fails(1);
+        assert!(said.contains("is in use") && said.contains(&container), "{said}");
+    }
+    assert_eq!(project.run(&["volume", "prune", "-af"]).ok(), "Total reclaimed space: 0B\n");
+    project.run(&["down"]).ok();
+    // Anonymous ones alone, unless all are asked for, and those that have a name or a label can be kept.
+    let pruned = project.run(&["volume", "prune", "-f"]).ok();
+    assert_eq!(pruned.lines().count(), 4, "{pruned}");
+    assert_eq!(names(&[]), ["mine", &data]);
+    let pruned = project.run(&["volume", "prune", "-af", "--filter", "label!=keep"]).ok();
+    assert!(pruned.starts_with("Deleted Volumes:\nmine\n"), "{pruned}");
+    let nobody = project.run(&["volume", "prune", "-a"]).fails(2);
+    assert!(nobody.contains("--force"), "{nobody}");
+    // One that is missing keeps no other, and with force it is as if it had been there.
+    let ended = project.run(&["volume", "rm", "nosuch", &data]);
+    assert_eq!((ended.code, ended.stdout.clone()), (Some(1), format!("{data}\n")), "{}", ended.stderr);
+    assert!(ended.stderr.contains("there is no volume `nosuch`"), "{}", ended.stderr);
+    assert_eq!(project.run(&["volume", "rm", "-f", &data]).ok(), format!("{data}\n"));
+    assert_eq!(names(&[]).len(), 0);
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_volume_of_another_that_is_gone_is_in_use_where_it_was_taken_over() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "volume-from",
+        r#"
+services:
+  first: {image: "rootfs:/", command: "true", volumes: [/shared]}
+  second: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, volumes_from: [first]}
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    project.run(&["rm", "-f", "-s", "first"]).ok();
+    let pruned = project.run(&["volume", "prune", "-af"]).ok();
+    assert_eq!(pruned, "Total reclaimed space: 0B\n");
+    let users = project.run(&["volume", "ls", "--format", "{{.Links}}"]).ok();
+    assert_eq!(users, "1\n");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_volume_that_is_a_directory_of_the_machine_leaves_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("volume-bind", "services: {}");
+    let directory = project.path().join("srv");
+    std::fs::create_dir(&directory).expect("made");
+    std::fs::write(directory.join("file"), "mine").expect("written");
+    let create = ["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=srv", "b"];
+    project.run(&create).ok();
+    let mountpoint = project.run(&["volume", "inspect", "-f", "{{.Mountpoint}}", "b"]).ok();
+    assert_eq!(mountpoint.trim(), directory.to_str().expect("text"));
+    let said = project.run(&["volume", "create", "b"]).fails(1);
+    assert!(said.contains("already"), "{said}");
+    assert_eq!(
+        project.run(&["volume", "prune", "-af"]).ok(),
+        "Deleted Volumes:\nb\n\nTotal reclaimed space: 0B\n"
+    );
+    assert_eq!(std::fs::read(directory.join("file")).expect("still there"), b"mine");
+}

@@ -156,10 +156,15 @@ impl Cache {
 
     fn found_contexts(&self) -> Result<Vec<Found>, Error> {
         let mut found = Vec::new();
-        for path in children(&self.root.join("files"))? {
-            let (size, used) = size_and_time(&path)?;
-            let entry = entry(Kind::Context, &path, "sums of the files of a context".to_owned(), size, used);
-            found.push(Found { entry, place: Place::Files(vec![path]) });
+        let files = self.root.join("files");
+        let kinds =
+            [(&files, "sums of the files of a context"), (&self.copies, "where files of a context were put")];
+        for (directory, description) in kinds {
+            for path in children(directory)? {
+                let (size, used) = size_and_time(&path)?;
+                let entry = entry(Kind::Context, &path, description.to_owned(), size, used);
+                found.push(Found { entry, place: Place::Files(vec![path]) });
+            }
         }
         Ok(found)
     }

@@ -4,6 +4,7 @@
 //! DATA/build/KEY/steps/HEX        one record for each step: which layer it made           KEY: the id map
 //! DATA/build/KEY/steps/HEX.lock   held by who does that step
 //! DATA/build/KEY/sums/HEX         the sum of what is read of a stage or an image
+//! DATA/build/KEY/copies/HEX       where a `COPY` has put the files of a context last
 //! DATA/build/KEY/mounts/HEX/      cache mounts, see [`mounts`]
 //! DATA/build/KEY/upkeep           when age and budget were kept to last, and what was made since
 //! DATA/build/files/HEX            sums of the files of a context
@@ -31,8 +32,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::copy::Placed;
 use crate::host::files::{self, Durability, failed};
-use crate::image::{Digest, Store};
+use crate::image::{Digest, Store, Tar};
 
 pub use entries::{Entry, Kind};
 pub use key::{Key, KeyMaker, NoKey};
@@ -49,6 +51,7 @@ pub struct Cache {
     root: PathBuf,
     steps: PathBuf,
     sums: PathBuf,
+    copies: PathBuf,
     mounts: PathBuf,
     upkeep: PathBuf,
     store: Store,
@@ -74,19 +77,26 @@ pub struct Record {
 pub struct Layer {
     /// The name of its directory in the store: a chain id, or made up as long as it is not packed.
     pub directory: Digest,
-    /// As part of an image.
+    /// As part of an image; the tar itself may not be written.
     pub packed: Option<Packed>,
     /// Bytes of its files, once they were counted.
     pub bytes: Option<u64>,
 }
 
-/// A layer as a tar in the store.
+/// A layer as a tar that the store has, or can make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packed {
     /// The digest of its tar.
     pub diff_id: Digest,
     /// The digest of its blob.
     pub blob: Digest,
+}
+
+impl Packed {
+    /// As the tar is not compressed, the blob is the tar.
+    pub fn of(tar: &Tar) -> Packed {
+        Packed { diff_id: tar.digest.clone(), blob: tar.digest.clone() }
+    }
 }
 
 impl Layer {
@@ -100,9 +110,9 @@ impl Cache {
     pub fn open(root: &Path, id_map_key: &str, store: Store) -> Result<Cache, files::Error> {
         let own = root.join(id_map_key);
         let (steps, sums, mounts) = (own.join("steps"), own.join("sums"), own.join("mounts"));
-        let upkeep = own.join("upkeep");
-        let cache = Cache { root: root.to_owned(), steps, sums, mounts, upkeep, store };
-        for directory in [&cache.steps, &cache.sums, &cache.mounts] {
+        let (copies, upkeep) = (own.join("copies"), own.join("upkeep"));
+        let cache = Cache { root: root.to_owned(), steps, sums, copies, mounts, upkeep, store };
+        for directory in [&cache.steps, &cache.sums, &cache.copies, &cache.mounts] {
             files::make_private_dir(directory)?;
         }
         Ok(cache)
@@ -168,6 +178,17 @@ impl Cache {
     /// Remembers a sum.
     pub fn put_sum(&self, request: &Key, sum: &Key) -> Result<(), files::Error> {
         files::write(&self.sums.join(request.to_string()), sum.to_string().as_bytes(), Durability::Crash)
+    }
+
+    /// Finds where a step like this one has put files of a context last, and the layer that they are in.
+    pub fn placed(&self, like: &Key) -> Result<Option<(Digest, Placed)>, files::Error> {
+        let found = files::read_if_there(&self.copies.join(like.to_string()))?;
+        Ok(found.and_then(|bytes| Placed::read(&bytes)))
+    }
+
+    /// Remembers it for the next time.
+    pub fn put_placed(&self, like: &Key, layer: &Digest, placed: &Placed) -> Result<(), files::Error> {
+        files::write(&self.copies.join(like.to_string()), &placed.write(layer), Durability::Crash)
     }
 
     /// Waits until nobody else does this step, and keeps others from it.

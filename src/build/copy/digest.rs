@@ -5,6 +5,7 @@
 //! was changed less than a second before it was read is not remembered.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -58,6 +59,11 @@ impl Known {
         let records = index(&data).unwrap_or_default();
         let used = records.iter().map(|_| AtomicBool::new(false)).collect();
         Known { path: Some(path), data, records, used, fresh: Mutex::default(), unsettled: UNSETTLED }
+    }
+
+    /// The name under which they are kept: one for each context.
+    pub fn name(&self) -> Option<&OsStr> {
+        self.path.as_deref()?.file_name()
     }
 
     /// Remembers what has changed just now, too.
@@ -157,18 +163,19 @@ fn stamp(entry: &Entry) -> Vec<u8> {
     stamp
 }
 
-/// The sum of everything that was taken.
-pub fn sum(files: &Files, taken: &[Taken], known: &Known) -> Result<Sum, Error> {
+/// The sum of everything that was taken; each file gets the sum of its own content.
+pub fn sum(files: &Files, taken: &mut [Taken], known: &Known) -> Result<Sum, Error> {
     let items: Vec<&Item> = taken.iter().flat_map(|taken| &taken.items).collect();
     let contents = contents(files, &items, known)?;
+    let items = taken.iter_mut().flat_map(|taken| &mut taken.items);
+    items.zip(contents).for_each(|(item, sum)| item.sum = sum);
     let mut hash = Sha256::new();
-    let mut contents = contents.iter();
     for taken in taken {
         field(&mut hash, b"source", &taken.name);
         let mut first_names: HashMap<(u64, u64), &[u8]> = HashMap::new();
         for item in &taken.items {
             item_fields(&mut hash, item);
-            if let Some(Some(sum)) = contents.next() {
+            if let Some(sum) = &item.sum {
                 field(&mut hash, b"content", sum);
             }
             if item.entry.kind == FileType::RegularFile && item.entry.names > 1 {

@@ -27,8 +27,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::digest::Sum;
 use super::error::{Error, failed, shown};
 use super::files::{MAX_LINKS, base, join, parent, parts};
+use super::previous::{Placed, Previous};
 use crate::image::unpack::{self, Meta, OPAQUE};
 use crate::sys::fs::open_beneath;
 
@@ -49,6 +51,10 @@ pub struct Draft {
     now: (i64, u32),
     /// The directory that was used last.
     last: Option<Arc<Place>>,
+    /// What the same step made last time.
+    previous: Option<Previous>,
+    /// Where files of a context have gone.
+    placed: Placed,
 }
 
 /// A directory of the layer.
@@ -93,7 +99,21 @@ impl Draft {
             None => Meta { mode: 0o755, mtime: now, ..Meta::default() },
         };
         let directories = BTreeMap::from([(Vec::new(), root)]);
-        Ok(Draft { upper, below, directories, covered: BTreeSet::new(), now, last: None })
+        let covered = BTreeSet::new();
+        let placed = Placed::default();
+        Ok(Draft { upper, below, directories, covered, now, last: None, previous: None, placed })
+    }
+
+    /// Uses files of an earlier layer again.
+    pub fn reuse(&mut self, previous: Previous) {
+        self.previous = Some(previous);
+    }
+
+    /// Puts a file of the previous layer under a free name, if that is what would be copied there; notes in any case what
+    /// comes there.
+    pub fn link_previous(&mut self, place: &Place, target: &[u8], sum: &Sum, size: u64, meta: &Meta) -> bool {
+        self.placed.add(target, *sum);
+        self.previous.as_mut().is_some_and(|previous| previous.link(place, target, sum, size, meta))
     }
 
     /// Looks at a plain path.
@@ -254,11 +274,12 @@ impl Draft {
     }
 
     /// Sees to it that a name is free for something that is no directory; a directory there is an error.
-    pub fn clear(&self, place: &Place, name: &[u8]) -> Result<(), Error> {
+    pub fn clear(&mut self, place: &Place, name: &[u8]) -> Result<(), Error> {
         let path = || join(&place.path, name);
         if self.child(place, name)? == Some(Seen::Directory) {
             return Err(Error::IsDirectory { path: format!("/{}", shown(&path())) });
         }
+        self.placed.forget(&path());
         // What is below is covered by what comes.
         match unlinkat(&place.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -274,6 +295,8 @@ impl Draft {
         let place = self.enter(parent(path))?;
         let name = base(path);
         self.last = None;
+        // Files of an archive come over others: what was noted of those is not worth keeping.
+        self.placed = Placed::default();
         if self.directories.contains_key(path) {
             remove_tree(&place.fd, name).map_err(failed("remove", path))?;
             let inside = join(path, b"/");
@@ -292,14 +315,14 @@ impl Draft {
         Ok(())
     }
 
-    /// Gives the directories what they get in the end, the deepest first.
-    pub fn finish(self) -> Result<(), Error> {
+    /// Gives the directories what they get in the end, the deepest first. Returns where files of a context are.
+    pub fn finish(self) -> Result<Placed, Error> {
         for (path, meta) in self.directories.iter().rev() {
             let fd =
                 open_beneath(&self.upper, path, DIRECTORY, Mode::empty()).map_err(failed("open", path))?;
             unpack::apply(&fd, meta, path)?;
         }
-        Ok(())
+        Ok(self.placed)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Files ── select::take ─▶ Taken ── place::put ─▶ Draft ─▶ the upper directory, which is the layer
+//!                                                └ previous: files that are as they were last time
 //! ```
 //!
 //! The rules are BuildKit's, down to what it creates on the way and whose attributes it keeps. [`files`] and `draft`
@@ -13,6 +14,7 @@ mod error;
 pub mod files;
 mod mode;
 mod place;
+mod previous;
 pub mod select;
 #[cfg(test)]
 mod tests;
@@ -23,4 +25,5 @@ pub(super) use error::failed;
 pub use files::{Files, Owners};
 pub use mode::Change;
 pub use place::{How, put, put_file};
+pub use previous::{Placed, Previous};
 pub use select::{Item, Taken, Wanted, take};

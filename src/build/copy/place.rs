@@ -214,6 +214,13 @@ impl Placing<'_> {
             }
             self.links.insert(item.entry.id, target.to_vec());
         }
+        if let Some(sum) = &item.sum {
+            let mut meta = self.plain(item);
+            self.how.change(&mut meta, false);
+            if self.draft.link_previous(&place, target, sum, item.entry.size, &meta) {
+                return Ok(());
+            }
+        }
         let source = self.files.open(&item.from, OFlags::RDONLY)?;
         let stat = rustix::fs::fstat(&source).map_err(failed("look at", &item.from))?;
         self.unchanged(item, &stat)?;

@@ -6,6 +6,7 @@
 
 use rustix::fs::FileType;
 
+use super::digest::Sum;
 use super::error::{Error, shown};
 use super::files::{Entry, Files, base, join, parent, parts};
 use crate::build::ignore::{Directory, Patterns};
@@ -41,6 +42,8 @@ pub struct Item {
     pub entry: Entry,
     /// A directory that is only there for something in it.
     pub implied: bool,
+    /// The sum of a file's content and attributes, once it is known.
+    pub sum: Option<Sum>,
 }
 
 /// Finds what a source names. Nothing, when it is a pattern that matches nothing.
@@ -61,7 +64,7 @@ pub fn take(files: &Files, wanted: Wanted<'_>) -> Result<Vec<Taken>, Error> {
 fn take_one(files: &Files, path: &[u8], wanted: Wanted<'_>) -> Result<Taken, Error> {
     let Some((from, entry)) = files.resolve(path)? else { return Err(not_found(files, path)) };
     let directory = entry.kind == FileType::Directory;
-    let mut items = vec![Item { from: from.clone(), rel: Vec::new(), entry, implied: false }];
+    let mut items = vec![Item { from: from.clone(), rel: Vec::new(), entry, implied: false, sum: None }];
     if directory {
         files.read_ahead(&from)?;
         let mut walk = Walk { files, exclude: wanted.exclude, include: None, above: Vec::new(), items };
@@ -86,7 +89,7 @@ fn take_with_parents(files: &Files, wanted: Wanted<'_>) -> Result<Vec<Taken>, Er
     let clean = parts(pattern.as_bytes()).collect::<Vec<_>>().join(&b'/');
     let include = Patterns::list([String::from_utf8_lossy(&clean).as_ref()])
         .map_err(|_| Error::Pattern { pattern: wanted.pattern.to_owned() })?;
-    let items = vec![Item { from: from.clone(), rel: Vec::new(), entry, implied: true }];
+    let items = vec![Item { from: from.clone(), rel: Vec::new(), entry, implied: true, sum: None }];
     let everything = clean.is_empty();
     let include_some = (!everything).then(|| (&include, split(&clean).0));
     let mut walk = Walk { files, exclude: wanted.exclude, include: include_some, above: Vec::new(), items };
@@ -124,7 +127,7 @@ impl Walk<'_> {
                     self.include.as_ref().is_none_or(|(include, _)| include.excludes(included, &rel));
                 if is_included && !self.exclude.excludes(excluded, &rel) {
                     self.items.append(&mut self.above);
-                    self.items.push(Item { from, rel, entry: entry.clone(), implied: false });
+                    self.items.push(Item { from, rel, entry: entry.clone(), implied: false, sum: None });
                 }
                 continue;
             }
@@ -135,7 +138,8 @@ impl Walk<'_> {
                 continue;
             }
             let implied = !is_included || excluded.excluded;
-            let item = Item { from: from.clone(), rel: rel.clone(), entry: entry.clone(), implied };
+            let item =
+                Item { from: from.clone(), rel: rel.clone(), entry: entry.clone(), implied, sum: None };
             let depth = self.above.len();
             if implied {
                 self.above.push(item);

@@ -1,6 +1,8 @@
 //! What `COPY` makes of a context and an image, as BuildKit does.
 
+use std::fs::Permissions;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -246,8 +248,74 @@ fn what_is_removed_is_hidden_and_what_comes_in_its_place_is_opaque() {
 fn sum_of(context: &Path, known: &digest::Known) -> digest::Sum {
     let files = Files::new(open(context), "the build context".into(), Patterns::default(), Owners::Root);
     let exclude = Patterns::default();
-    let taken = take(&files, Wanted { pattern: "/", parents: false, exclude: &exclude }).expect("taken");
-    digest::sum(&files, &taken, known).expect("summed")
+    let mut taken = take(&files, Wanted { pattern: "/", parents: false, exclude: &exclude }).expect("taken");
+    digest::sum(&files, &mut taken, known).expect("summed")
+}
+
+/// Copies a context to `/` as the build does, with the layer of an earlier copy at hand.
+fn copy_again(context: &Path, how: &How, previous: Option<Previous>) -> (tempfile::TempDir, Placed) {
+    let upper = tree("");
+    let files = Files::new(open(context), "the build context".into(), Patterns::default(), Owners::Root);
+    let exclude = Patterns::default();
+    let mut taken = take(&files, Wanted { pattern: "/", parents: false, exclude: &exclude }).expect("taken");
+    digest::sum(&files, &mut taken, &digest::Known::default()).expect("summed");
+    let mut draft = Draft::new(upper.path(), None, (7, 0)).expect("begun");
+    if let Some(previous) = previous {
+        draft.reuse(previous);
+    }
+    for taken in &taken {
+        put(&mut draft, &files, taken, b"/", how).expect("copied");
+    }
+    let placed = draft.finish().expect("finished");
+    (upper, placed)
+}
+
+#[test]
+fn only_what_has_changed_is_copied_again() {
+    let how = How::default();
+    let context = tree(
+        "dir d\n file d/same 1\n file d/other 2\n file touched 3\n file mode 4\n dir etc\n file etc/job 5",
+    );
+    let (first, placed) = copy_again(context.path(), &how, None);
+    std::fs::write(context.path().join("d/other"), "new").expect("written");
+    let touched = std::fs::File::options().append(true).open(context.path().join("touched")).expect("opened");
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("touched");
+    std::fs::set_permissions(context.path().join("mode"), Permissions::from_mode(0o600)).expect("set");
+    let previous = Previous::open(first.path(), placed.clone(), None).expect("opened");
+    let (second, _) = copy_again(context.path(), &how, Some(previous));
+    let (fresh, _) = copy_again(context.path(), &how, None);
+    assert_eq!(listing(second.path(), Detail::Owners), listing(fresh.path(), Detail::Owners));
+    let shared = |name: &str| {
+        let inode = |root: &Path| std::fs::metadata(root.join(name)).expect("there").ino();
+        inode(first.path()) == inode(second.path())
+    };
+    let found = ["d/same", "d/other", "touched", "mode", "etc/job"].map(shared);
+    assert_eq!(found, [true, false, false, false, false]);
+    // Another owner or mode is another file; times later than the epoch are not those of the context.
+    let private = How { mode: Some(Change::To(0o400)), ..How::default() };
+    let previous = Previous::open(first.path(), placed.clone(), None).expect("opened");
+    let (third, _) = copy_again(context.path(), &private, Some(previous));
+    assert_eq!(std::fs::metadata(third.path().join("d/same")).expect("there").mode() & 0o777, 0o400);
+    let previous = Previous::open(first.path(), placed, Some(1)).expect("opened");
+    let (fourth, _) = copy_again(context.path(), &how, Some(previous));
+    let inode = |root: &Path| std::fs::metadata(root.join("d/same")).expect("there").ino();
+    assert_ne!(inode(first.path()), inode(fourth.path()));
+}
+
+#[test]
+fn two_files_do_not_become_one() {
+    let context = tree("file a 1");
+    std::fs::hard_link(context.path().join("a"), context.path().join("b")).expect("linked");
+    let (first, placed) = copy_again(context.path(), &How::default(), None);
+    let time = std::fs::metadata(context.path().join("a")).expect("there").modified().expect("a time");
+    std::fs::remove_file(context.path().join("b")).expect("removed");
+    std::fs::write(context.path().join("b"), "1").expect("written");
+    let own = std::fs::File::options().append(true).open(context.path().join("b")).expect("opened");
+    own.set_modified(time).expect("touched");
+    let previous = Previous::open(first.path(), placed, None).expect("opened");
+    let (second, _) = copy_again(context.path(), &How::default(), Some(previous));
+    let inode = |name: &str| std::fs::metadata(second.path().join(name)).expect("there").ino();
+    assert_ne!(inode("a"), inode("b"));
 }
 
 #[test]

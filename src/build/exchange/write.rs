@@ -44,6 +44,7 @@ fn give(session: &Session, planned: &Planned, to: &CacheTo) -> Result<usize, Err
     for (_, slot) in &stages[first..] {
         found.take(session, &slot.wait()?)?;
     }
+    found.parts.iter().try_for_each(|part| session.store.write_out(&part.blob))?;
     let count = found.exchanged.steps.len();
     let config = serde_json::to_vec(&found.exchanged).unwrap_or_default();
     let config_digest = Digest::of(&config);

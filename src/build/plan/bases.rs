@@ -85,7 +85,7 @@ fn fetch(session: &Session, source: &Source, platform: &Platform, anew: bool) ->
             Ok(image)
         }
         Err(error) => {
-            let report = Report::from(error);
+            let report = image::not_had(source, error);
             told.end(How::Failed(report.message.clone()));
             Err(report)
         }

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::runtime::create::Prepared;
 use crate::runtime::launch::{Begun, Unread, begin};
 use crate::runtime::operations::Launch;
-use crate::runtime::status::{Heard, Told, hear};
+use crate::runtime::status::{Failure, Heard, Told, hear};
 use crate::sys::process::{
     Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, kill, peek_ended_child,
     put_descriptor_at, reap, take_descriptor,
@@ -88,15 +88,8 @@ pub enum End {
     Exited(i32),
     /// A signal ended it.
     Signalled(i32),
-    /// The program could not be run: the code that docker gives, what failed, what helps.
-    NotRun {
-        /// 125, 126 or 127.
-        code: i32,
-        /// The error with its causes.
-        message: String,
-        /// What helps.
-        hints: Vec<String>,
-    },
+    /// The program could not be run.
+    NotRun(Failure),
 }
 
 impl Runner {
@@ -153,7 +146,7 @@ impl Running {
             match told {
                 Told::Warning(text) => warnings.push(text),
                 Told::Terminal => {}
-                Told::Failed { code, message, hints } => refused = Some(End::NotRun { code, message, hints }),
+                Told::Failed(failure) => refused = Some(End::NotRun(failure)),
             }
         }
         let end = match (refused, word) {

@@ -7,9 +7,9 @@ use rustix::fs::{Mode, OFlags};
 
 use super::archive;
 use super::source::Provided;
-use super::{Bench, Failure};
+use super::{Bench, Failure, Made};
 use crate::build::cache::{Key, KeyMaker};
-use crate::build::copy::{Change, Draft, Files, How, Owners, Taken, Wanted, put, put_file, take};
+use crate::build::copy::{Change, Draft, Files, How, Owners, Previous, Taken, Wanted, put, put_file, take};
 use crate::build::dockerfile::{Chmod, Span};
 use crate::build::error::{Error, failed};
 use crate::build::graph::{Copy, Repository, Source, Unpack};
@@ -62,11 +62,22 @@ impl Bench<'_> {
         let nothing = State::nothing();
         let over = if copy.link { &nothing } else { below };
         let key = key.make();
+        let like = self.like(copy, &found);
+        let mut placed = None;
         let (after, created) = self.once(&key, title, over, |_, directory| {
             let mut draft = self.draft(directory, over)?;
+            if let Some(previous) = like.as_ref().map(|like| self.previous(like)).transpose()?.flatten() {
+                draft.reuse(previous);
+            }
             make(&mut draft)?;
-            self.finish(draft, directory)
+            placed = Some(draft.finish()?);
+            Ok(Made { upper: directory.join("upper"), result: None, owner: (0, 0) })
         })?;
+        if let (Some(like), Some(placed), Some((_, layer))) =
+            (like, placed, after.layers.last().and_then(|layer| layer.made_by.as_ref()))
+        {
+            self.session.cache.put_placed(&like, &layer.directory, &placed).map_err(Error::from)?;
+        }
         if !copy.link {
             return Ok((after, created));
         }
@@ -76,6 +87,37 @@ impl Bench<'_> {
         linked.id = id;
         linked.layers.extend(after.layers);
         Ok((linked, created))
+    }
+
+    /// What this step has in common with itself of an earlier build, whatever the files were then; `None` when it takes none
+    /// of a context that is remembered.
+    fn like(&self, copy: &Copy, found: &[Found<'_>]) -> Option<Key> {
+        let mut like = KeyMaker::new("placed")
+            .with("destination", &copy.destination)
+            .with_some("owner", copy.chown.as_deref())
+            .with_some("mode", copy.chmod.as_ref().map(chmod_text))
+            .with("parents", if copy.parents { "yes" } else { "no" })
+            .with_all("exclude", &copy.exclude);
+        let mut some = false;
+        for one in found {
+            if let Found::Tree { provided: Provided::Context(context), pattern, .. } = one
+                && let Some(name) = context.known.name()
+            {
+                some = true;
+                like = like.with("pattern", pattern).with("context", name.as_encoded_bytes());
+            }
+        }
+        some.then(|| like.make())
+    }
+
+    /// What such a step has made last, if it is still there.
+    fn previous(&self, like: &Key) -> Result<Option<Previous>, Error> {
+        // Who asks for no cache wants none of its files either.
+        let found = if self.target.no_cache { None } else { self.session.cache.placed(like)? };
+        let Some((layer, placed)) = found else { return Ok(None) };
+        self.session.lease.keep([&layer])?;
+        let directory = self.session.store.layer(&layer);
+        Ok(directory.and_then(|directory| Previous::open(&directory, placed, self.epoch)))
     }
 
     /// Looks a source up and sums up what it says.

@@ -21,13 +21,12 @@ use std::time::{Duration, Instant};
 
 use super::cache::{Key, Layer, Packed, Record};
 use super::dockerfile::Span;
-use super::error::{Error, failed};
+use super::error::Error;
 use super::graph::{Action, Step};
 use super::order::Target;
 use super::session::{Session, Told};
 use super::state::{InUse, State};
-use crate::image::pack::pack;
-use crate::image::{Digest, chain_id};
+use crate::image::{Digest, Tar, chain_id};
 use crate::progress::build::How;
 use source::Sources;
 
@@ -202,55 +201,18 @@ impl Bench<'_> {
     /// A layer of an image is packed and bears the name of its chain; any other bears one that is made up.
     fn publish(&self, upper: &Path, result: &Key, below: &State) -> Result<Layer, Error> {
         let session = self.session;
-        let (packed, bytes, directory) = if self.exported && below.is_packed() {
-            let lowest = below.layers.last().map(|layer| layer.directory.as_path());
-            let (packed, bytes) = pack_layer(session, upper, lowest)?;
-            let chain = chain_id(below.chain().as_ref(), &packed.diff_id);
-            (Some(packed), Some(bytes), chain)
-        } else {
-            (None, None, Digest::of(format!("rcompose step {result}").as_bytes()))
-        };
-        session.lease.keep([&directory])?;
-        session.store.publish(upper, &directory)?;
-        Ok(Layer { directory, packed, bytes })
-    }
-}
-
-/// Writes a layer's tar into the store; returns it and how many bytes its files have.
-pub fn pack_layer(session: &Session, layer: &Path, below: Option<&Path>) -> Result<(Packed, u64), Error> {
-    let mut blob = BlobWriter { partial: session.store.blobs().begin_unknown()?, failed: None };
-    let mut buffered = std::io::BufWriter::with_capacity(256 << 10, &mut blob);
-    let packed = pack(layer, below, &mut buffered);
-    let flushed = std::io::Write::flush(&mut buffered);
-    drop(buffered);
-    if let Some(error) = blob.failed {
-        return Err(error.into());
-    }
-    let bytes = packed?;
-    flushed.map_err(failed("write a layer"))?;
-    let (digest, _) = blob.partial.seal(&session.lease)?;
-    // As it is not compressed, the blob is the tar.
-    Ok((Packed { diff_id: digest.clone(), blob: digest }, bytes))
-}
-
-/// A blob as something to write to; keeps the store's own error.
-struct BlobWriter {
-    partial: crate::image::Partial,
-    failed: Option<crate::image::Error>,
-}
-
-impl std::io::Write for BlobWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self.partial.write(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => {
-                self.failed.get_or_insert(error);
-                Err(std::io::ErrorKind::Other.into())
-            }
+        if !self.exported || !below.is_packed() {
+            let directory = Digest::of(format!("rcompose step {result}").as_bytes());
+            session.lease.keep([&directory])?;
+            session.store.publish(upper, &directory)?;
+            return Ok(Layer { directory, packed: None, bytes: None });
         }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        let lowest = below.layers.last().map(|layer| layer.directory.as_path());
+        let tar = Tar::of(upper, lowest)?;
+        let directory = chain_id(below.chain().as_ref(), &tar.digest);
+        session.lease.keep([&directory, &tar.digest])?;
+        session.store.publish(upper, &directory)?;
+        session.store.promise(&tar, &directory)?;
+        Ok(Layer { directory, packed: Some(Packed::of(&tar)), bytes: Some(tar.bytes) })
     }
 }

@@ -135,8 +135,8 @@ impl Provided {
             return Ok((known, None));
         }
         self.with(session, |files, known| {
-            let taken = take(files)?;
-            let found = Key::from(sum(files, &taken, known)?);
+            let mut taken = take(files)?;
+            let found = Key::from(sum(files, &mut taken, known)?);
             if let Some(key) = &memory {
                 session.cache.put_sum(key, &found)?;
             }

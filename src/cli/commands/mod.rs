@@ -38,6 +38,7 @@ pub mod system;
 pub mod top;
 pub mod up;
 pub mod version;
+pub mod volume;
 pub mod volumes;
 pub mod wait;
 
@@ -93,6 +94,8 @@ pub enum Command {
     Events(events::Args),
     /// List the volumes of the project
     Volumes(volumes::Args),
+    /// Work with the volumes of all projects
+    Volume(volume::Args),
     /// Print the project as it is understood
     #[command(alias = "convert")]
     Config(config::Args),
@@ -104,7 +107,7 @@ pub enum Command {
     Pull(pull::Args),
     /// Send the images of services to registries
     Push(push::Args),
-    /// Write down which content each image name stands for, for `up --locked`
+    /// Write into `compose.lock` which content each image name stands for, for `up --locked`
     Lock(lock::Args),
     /// Make an image of a container
     Commit(commit::Args),
@@ -161,6 +164,7 @@ impl Command {
             Command::Stats(_) => "stats",
             Command::Events(_) => "events",
             Command::Volumes(_) => "volumes",
+            Command::Volume(_) => "volume",
             Command::Config(_) => "config",
             Command::Build(_) => "build",
             Command::Builder(_) => "builder",
@@ -185,6 +189,7 @@ impl Command {
 
     /// Does what was asked.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
+        self.check_dry_run(context)?;
         match self {
             Command::Up(args) => args.run(context),
             Command::Down(args) => args.run(context),
@@ -209,6 +214,7 @@ impl Command {
             Command::Stats(args) => args.run(context),
             Command::Events(args) => args.run(context),
             Command::Volumes(args) => args.run(context),
+            Command::Volume(args) => args.run(context),
             Command::Config(args) => args.run(context),
             Command::Build(args) => args.run(context),
             Command::Builder(args) => args.run(context),
@@ -228,6 +234,25 @@ impl Command {
             Command::Doctor(args) => args.run(context),
             Command::Version(args) => args.run(context),
             Command::Completion(args) => args.run(context),
+        }
+    }
+
+    /// Refuses `--dry-run` where it could not be kept: what does one thing at once has nothing to say before. Commands of
+    /// several parts (`image`, `volume`, `system`, `builder`) do so themselves.
+    fn check_dry_run(&self, context: &Context) -> Result<(), Report> {
+        match self {
+            Command::Kill(_)
+            | Command::Pause(_)
+            | Command::Unpause(_)
+            | Command::Exec(_)
+            | Command::Commit(_)
+            | Command::Export(_)
+            | Command::Login(_)
+            | Command::Logout(_)
+            | Command::Load(_)
+            | Command::Save(_)
+            | Command::Rmi(_) => context.in_earnest(self.name()),
+            _ => Ok(()),
         }
     }
 }

@@ -9,18 +9,19 @@ use tokio::sync::oneshot;
 
 use crate::engine::caller::Caller;
 use crate::engine::lifecycle::{Action as Next, Event as Happened};
-use crate::engine::link::{NotStarted, Started};
+use crate::engine::link::Started;
 use crate::engine::project::Live;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::host::mishap::{Panicked, contained, may_trip};
 use crate::host::process::{boot_id, first_child};
 use crate::keeper::message::{Word, key};
-use crate::plan::observed::{Health, State};
+use crate::plan::observed::{Container, Health, State};
 use crate::report::{Report, with_causes};
 use crate::runtime::cgroup;
 use crate::runtime::create::{Handles, operations};
 use crate::runtime::spec::{ContainerId, Network, Share};
+use crate::runtime::status::Failure;
 
 /// Streams of a command, instead of pipes of our own.
 pub(in crate::engine) type Streams = [Option<OwnedFd>; 3];
@@ -97,10 +98,11 @@ impl Engine {
             // It failed after its program began, or nobody knows whether it did: it is not to go on unseen.
             let _ = self.kill(id);
         }
-        let container = self.record_or_gone(id)?.name;
+        let Container { name: container, service, .. } = self.record_or_gone(id)?;
         let (code, message, error) = match failed {
             Failed::ByKeeper(source) => {
-                (source.code, source.message.clone(), Error::NotStarted { container, source })
+                let about = source.attribute.as_ref().map(|name| format!("services.{service}.{name}"));
+                (source.code, source.message.clone(), Error::NotStarted { container, about, source })
             }
             Failed::Before(error @ Error::Internal { .. }) => (125, with_causes(&error), error),
             Failed::Before(error) => (125, error.to_string(), error),
@@ -222,7 +224,8 @@ impl Engine {
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
         let message = with_causes(&error);
-        self.not_started(id, NotStarted { code: 125, message, hints: Report::from(error).hints });
+        let hints = Report::from(error).hints;
+        self.not_started(id, Failure { code: 125, message, hints, attribute: None });
     }
 
     pub(in crate::engine) fn started(self: &Rc<Self>, id: &ContainerId, mut started: Started) {
@@ -267,7 +270,7 @@ impl Engine {
     }
 
     /// Takes in that the keeper could not start a container.
-    pub(in crate::engine) fn not_started(&self, id: &ContainerId, why: NotStarted) {
+    pub(in crate::engine) fn not_started(&self, id: &ContainerId, why: Failure) {
         let waiter = self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.starting.take());
         if let Some(waiter) = waiter {
             let _ = waiter.send(Err(why));
@@ -304,7 +307,7 @@ impl Engine {
 
 /// Why a start failed.
 enum Failed {
-    ByKeeper(NotStarted),
+    ByKeeper(Failure),
     Before(Error),
 }
 

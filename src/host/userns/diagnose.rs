@@ -21,6 +21,8 @@ pub enum Refusal {
     NotBuilt,
     /// The keeper's namespace cannot be entered: it is another user's.
     NotOurs,
+    /// Neither a mount nor a copy in memory of the running binary is to be had that containers cannot write to.
+    Unsealed,
     /// The process that was to enter has threads, which the kernel does not allow: our own fault.
     Threads,
 }
@@ -32,6 +34,7 @@ impl Refusal {
         match (step, errno) {
             (Step::Join, libc::EINVAL) => Refusal::Threads,
             (Step::Join, _) => Refusal::NotOurs,
+            (Step::Seal, _) => Refusal::Unsealed,
             (Step::UseCapability, _) => {
                 if is(APPARMOR, "1") {
                     Refusal::AppArmor
@@ -90,6 +93,10 @@ impl Refusal {
             Refusal::NotOurs => {
                 line("run the command as the user who started the other projects, and not inside a sandbox")
             }
+            Refusal::Unsealed => line(
+                "if this file was replaced while it ran, run the command again; otherwise install rcompose where only an \
+                 administrator can write to it, as in /usr/local/bin",
+            ),
             Refusal::Threads => line("this is a fault of rcompose: please report it"),
         }
     }
@@ -110,6 +117,7 @@ impl fmt::Display for Refusal {
             Refusal::Sandboxed => "this process runs in a sandbox that forbids it",
             Refusal::NotBuilt => "this kernel has no user namespaces",
             Refusal::NotOurs => "the namespace of the running projects cannot be entered",
+            Refusal::Unsealed => "the rcompose that runs cannot be kept from being written to by containers",
             Refusal::Threads => "the process that was to enter it has threads, or is in it already",
         })
     }
@@ -145,5 +153,6 @@ mod tests {
         check(Unshare, libc::EINVAL, &[], NotBuilt);
         check(Unshare, libc::EINVAL, &[("user/max_user_namespaces", "9")], Threads);
         check(Join, libc::EPERM, &[], NotOurs);
+        check(Seal, libc::ENOSYS, &[], Unsealed);
     }
 }

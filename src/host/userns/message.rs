@@ -10,11 +10,11 @@ use crate::sys::socket::{recv_with_fds, send_with_fds};
 /// A word between the caller and the fresh process.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Word {
-    /// How to enter; the first of `fds` descriptors is standard input, and under [`Way::Join`] the second the
-    /// namespace. Those beyond [`PACKET_FDS`] follow in [`Word::More`].
-    Begin { way: Way, fds: usize },
-    /// More descriptors.
-    More,
+    /// How to enter; with the namespace's descriptor under [`Way::Join`].
+    Begin { way: Way },
+    /// Descriptors, at most [`PACKET_FDS`] in a packet; the very first is standard input. Sent as the last
+    /// word of the caller, and received once inside.
+    Given { more: bool },
     /// A namespace was made by this process and waits for its maps.
     Unshared { pid: i32 },
     /// The maps are written.
@@ -45,6 +45,8 @@ pub(super) enum Step {
     Join,
     /// The first thing that needs a capability inside.
     UseCapability,
+    /// The start of the binary anew, from where nobody inside can write to it.
+    Seal,
 }
 
 /// How many descriptors go beside one packet; below the kernel's 253.

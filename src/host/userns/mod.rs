@@ -6,13 +6,15 @@
 //!
 //! ```text
 //! caller                                       fresh process
-//!   │ Begin { way } + stdin, descriptors ──────▶ │ raise hard limits (as root): impossible once inside
+//!   │ Begin { way } + namespace ───────────────▶ │ raise hard limits (as root): impossible once inside
 //!   │                                            │ New: unshare(CLONE_NEWUSER)    Join: setns(keeper's)
 //!   │ ◀───────────────────────────── Unshared    │ (New only)
 //!   │ uid_map, gid_map: newuidmap, newgidmap,    │
 //!   │ or written by hand                         │
 //!   │ Mapped ──────────────────────────────────▶ │ is uid 0 now, with all capabilities
-//!   │ ◀────────────────────── Inside | Refused   │ goes on with COMMAND in the same process
+//!   │                                            │ starts itself anew from a read-only mount (seal.rs), same process
+//!   │ Given { more } + stdin, descriptors ─────▶ │ takes them over
+//!   │ ◀────────────────────── Inside | Refused   │ goes on with COMMAND
 //! ```
 //!
 //! The map is root's identity, a user's subordinate ids, or the user alone ([`Mapping::of`]). The user's
@@ -26,6 +28,7 @@ mod entry;
 mod error;
 mod mapping;
 mod message;
+mod seal;
 mod spawn;
 
 pub use diagnose::Refusal;

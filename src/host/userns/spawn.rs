@@ -156,27 +156,34 @@ fn converse(
         Target::Here => (Way::Stay, None),
         Target::New => (Way::New, None),
     };
-    let all: Vec<BorrowedFd<'_>> =
-        [stdin].into_iter().chain(namespace).chain(fds.iter().map(AsFd::as_fd)).collect();
-    let mut parts = all.chunks(PACKET_FDS);
-    let first = parts.next().unwrap_or_default();
-    send(socket, &Word::Begin { way, fds: all.len() }, first).map_err(lost)?;
-    for part in parts {
-        send(socket, &Word::More, part).map_err(lost)?;
+    send(socket, &Word::Begin { way }, namespace.as_slice()).map_err(lost)?;
+    if way != Way::New {
+        give(socket, stdin, fds).map_err(lost)?;
     }
     loop {
         match receive(socket, &mut Vec::new()).map_err(lost)? {
             Word::Unshared { pid } => {
                 write_maps(pid, mapping)?;
                 send(socket, &Word::Mapped, &[]).map_err(lost)?;
+                give(socket, stdin, fds).map_err(lost)?;
             }
             Word::Inside => return Ok(()),
             Word::Refused { step, errno } => return Err(refused(step, errno)),
-            Word::Begin { .. } | Word::More | Word::Mapped => {
+            Word::Begin { .. } | Word::Given { .. } | Word::Mapped => {
                 return Err(lost(io::ErrorKind::InvalidData.into()));
             }
         }
     }
+}
+
+/// Sends the descriptors, which wait in the socket until the process is inside and asks for them.
+fn give(socket: &OwnedFd, stdin: BorrowedFd<'_>, fds: &[OwnedFd]) -> io::Result<()> {
+    let all: Vec<BorrowedFd<'_>> = [stdin].into_iter().chain(fds.iter().map(AsFd::as_fd)).collect();
+    let mut parts = all.chunks(PACKET_FDS).peekable();
+    while let Some(part) = parts.next() {
+        send(socket, &Word::Given { more: parts.peek().is_some() }, part)?;
+    }
+    Ok(())
 }
 
 fn refused(step: Step, errno: i32) -> Error {

@@ -8,19 +8,14 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use tar::EntryType;
 
-use super::{BUFFER, Error, Packer, attributes, failed};
+use super::{BUFFER, Error, Packer, attributes, failed, open_root};
 
 /// Writes what layers, the highest first, look like together; returns how many bytes its files have. There are no
 /// whiteouts in it: what they hide is not there.
 pub fn pack_merged(layers: &[impl AsRef<Path>], out: &mut dyn Write) -> Result<u64, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |layer: &Path| {
-        rustix::fs::open(layer, flags, Mode::empty())
-            .map_err(|error| failed("open", layer.as_os_str().as_encoded_bytes())(error.into()))
-    };
     let mut roots = Vec::new();
     for layer in layers {
-        let root = open(layer.as_ref())?;
+        let root = open_root(layer.as_ref())?;
         let (_, opaque) = attributes(root.as_fd(), b".")?;
         roots.push(root);
         if opaque {
@@ -164,7 +159,7 @@ mod tests {
         let work = move || {
             let mut out = std::io::sink();
             pack_merged(&[&path], &mut out)
-                .and_then(|_| super::super::pack(&path, None, &mut out))
+                .and_then(|_| super::super::pack(&path, false, &mut out))
                 .map(|_| count)
         };
         let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(work).expect("a thread");

@@ -54,29 +54,36 @@ pub enum Error {
     },
 }
 
-/// Writes the layer in the directory `layer` as a tar; returns how many bytes its files have. `below` is the root of what it lies over, if there is any: the
-/// root directory itself is an entry only when it differs from that.
-pub fn pack(layer: &Path, below: Option<&Path>, out: &mut dyn Write) -> Result<u64, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &Path| {
-        rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|error| failed("open", path.as_os_str().as_encoded_bytes())(error.into()))
-    };
-    let root = open(layer)?;
-    let mut packer = Packer { out, links: HashMap::new(), buffer: vec![0; BUFFER], bytes: 0 };
-    let own = attributes(root.as_fd(), b".")?.0;
-    let differs = match below {
+/// Whether the root directory of the layer in `layer` is an entry of its tar: only when it differs from the root `below` it,
+/// if there is any.
+pub fn shows_root(layer: &Path, below: Option<&Path>) -> Result<bool, Error> {
+    let own = attributes(open_root(layer)?.as_fd(), b".")?.0;
+    Ok(match below {
         Some(below) => {
-            let other = attributes(open(below)?.as_fd(), b".")?.0;
+            let other = attributes(open_root(below)?.as_fd(), b".")?.0;
             (own.uid, own.gid, own.mode) != (other.uid, other.gid, other.mode) || own.xattrs != other.xattrs
         }
         None => (own.uid, own.gid, own.mode) != (0, 0, 0o755) || !own.xattrs.is_empty(),
-    };
-    if differs {
+    })
+}
+
+/// Writes the layer in the directory `layer` as a tar, with the root directory as an entry or without; returns how many
+/// bytes its files have.
+pub fn pack(layer: &Path, with_root: bool, out: &mut dyn Write) -> Result<u64, Error> {
+    let root = open_root(layer)?;
+    let mut packer = Packer { out, links: HashMap::new(), buffer: vec![0; BUFFER], bytes: 0 };
+    if with_root {
+        let own = attributes(root.as_fd(), b".")?.0;
         packer.entry(b"./", EntryType::Directory, &own, &[], 0)?;
     }
     packer.tree(root)?;
     packer.finish()
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| failed("open", path.as_os_str().as_encoded_bytes())(error.into()))
 }
 
 fn failed(doing: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {

@@ -69,7 +69,7 @@ pub enum Detail {
 /// Lists the tar of a layer: `KIND PATH [TARGET or content] [ATTRIBUTES] [MODE UID:GID]`, a line each.
 pub fn listing(layer: &Path, detail: Detail) -> String {
     let mut bytes = Vec::new();
-    pack(layer, Some(layer), &mut bytes).expect("packed");
+    pack(layer, false, &mut bytes).expect("packed");
     let mut entries = Entries::new(bytes.as_slice());
     let mut lines = String::new();
     while let Some(entry) = entries.next_entry().expect("a tar") {

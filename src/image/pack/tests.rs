@@ -14,7 +14,7 @@ use super::*;
 
 fn packed(root: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    pack(root, Some(root), &mut bytes).expect("packed");
+    pack(root, false, &mut bytes).expect("packed");
     bytes
 }
 
@@ -101,7 +101,7 @@ fn the_root_is_an_entry_when_it_differs_from_the_one_below() {
     fs::set_permissions(below.path(), fs::Permissions::from_mode(0o700)).expect("set");
     let names = |below: &Path| {
         let mut bytes = Vec::new();
-        pack(root.path(), Some(below), &mut bytes).expect("packed");
+        pack(root.path(), shows_root(root.path(), Some(below)).expect("read"), &mut bytes).expect("packed");
         Entries::new(bytes.as_slice()).next_entry().expect("a tar").map(|entry| entry.path)
     };
     assert_eq!(names(below.path()), Some(b"./".to_vec()));

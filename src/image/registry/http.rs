@@ -1,6 +1,6 @@
 //! One repository of one registry over HTTP: scheme, certificates, who we are, and patience.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// What an answer may say about an error.
 const MAX_MESSAGE: usize = 64 << 10;
+/// What a token service may say; tokens are some kilobytes.
+const MAX_TOKEN: usize = 1 << 20;
 /// What token services are told of the program that asks (OAuth 2).
 const CLIENT_ID: &str = "rcompose";
 
@@ -328,6 +330,9 @@ impl Client {
         if url.scheme() != "https" && !plain_is_fine {
             return Err(failed("it is not reached by HTTPS"));
         }
+        if let Some(astray) = leads_astray(&self.base, &url).filter(|_| !self.endpoint.insecure) {
+            return Err(failed(astray));
+        }
         let mut attempt = 0;
         let response = loop {
             attempt += 1;
@@ -360,7 +365,9 @@ impl Client {
             }
             status => return Err(failed(&format!("{}: {}", status.as_u16(), message(response).await))),
         }
-        let answer: Answer = response.json().await.map_err(|_| failed("its answer is not a token"))?;
+        let body = beginning(response, MAX_TOKEN).await;
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|_| failed("its answer is not a token"))?;
         answer.token.or(answer.access_token).ok_or_else(|| failed("its answer holds no token"))
     }
 }
@@ -423,8 +430,20 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
+/// Reads a body that need not have an end, until it breaks off or is too long to be of use.
+async fn beginning(mut response: Response, limit: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(piece)) = response.chunk().await {
+        body.extend_from_slice(&piece);
+        if body.len() > limit {
+            break;
+        }
+    }
+    body
+}
+
 /// What an answer says about an error: the registry's own words (distribution-spec, error codes), else a few of it.
-async fn message(mut response: Response) -> String {
+async fn message(response: Response) -> String {
     #[derive(Deserialize)]
     struct Errors {
         errors: Vec<One>,
@@ -436,13 +455,7 @@ async fn message(mut response: Response) -> String {
         #[serde(default)]
         message: String,
     }
-    let mut body = Vec::new();
-    while let Ok(Some(piece)) = response.chunk().await {
-        body.extend_from_slice(&piece);
-        if body.len() > MAX_MESSAGE {
-            break;
-        }
-    }
+    let body = beginning(response, MAX_MESSAGE).await;
     match serde_json::from_slice::<Errors>(&body) {
         Ok(Errors { errors }) if !errors.is_empty() => errors
             .into_iter()
@@ -467,14 +480,12 @@ pub fn web_client(host: &str) -> Result<reqwest::Client, Error> {
 fn build(host: &str, loopback: bool, insecure: bool) -> Result<reqwest::Client, Error> {
     // Whoever comes first sets it for the process; it is the same for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let secure_stays_secure = redirect::Policy::custom(|attempt| {
-        let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
-        if was_secure && attempt.url().scheme() != "https" {
-            attempt.error("the server redirects from HTTPS to plain HTTP")
-        } else if attempt.previous().len() > 10 {
-            attempt.error("the server redirects in a circle")
-        } else {
-            attempt.follow()
+    let as_far_as_it_may = redirect::Policy::custom(|attempt| {
+        let astray = attempt.previous().last().and_then(|from| leads_astray(from, attempt.url()));
+        match astray {
+            Some(astray) => attempt.error(astray),
+            None if attempt.previous().len() > 10 => attempt.error("the server leads in a circle"),
+            None => attempt.follow(),
         }
     });
     let certificates = Certificates::read(host, &|name| std::env::var_os(name).map(PathBuf::from))?;
@@ -482,7 +493,7 @@ fn build(host: &str, loopback: bool, insecure: bool) -> Result<reqwest::Client, 
         .user_agent(concat!("rcompose/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .redirect(secure_stays_secure)
+        .redirect(as_far_as_it_may)
         // Addresses of storage services are signed; the next host has no business with them.
         .referer(false)
         .tls_danger_accept_invalid_certs(insecure)
@@ -494,6 +505,33 @@ fn build(host: &str, loopback: bool, insecure: bool) -> Result<reqwest::Client, 
         builder = builder.no_proxy();
     }
     builder.build().map_err(Error::Client)
+}
+
+/// Why an address that a server gives is not followed: what it may say of other servers is not to make us talk in plain,
+/// nor to have us ask what only this machine reaches, such as its own services or a cloud's metadata.
+pub fn leads_astray(from: &Url, to: &Url) -> Option<&'static str> {
+    match (from.scheme(), to.scheme()) {
+        ("https", "http") => Some("the server leads from HTTPS to plain HTTP"),
+        (_, "http" | "https") if is_within(to) && !is_within(from) => {
+            Some("the server leads to this very machine, from which it is not")
+        }
+        (_, "http" | "https") => None,
+        _ => Some("the server leads to something that is not HTTP"),
+    }
+}
+
+/// Returns whether nobody but this machine reaches an address: loopback and link-local ones, and those that mean nobody.
+fn is_within(url: &Url) -> bool {
+    let v4 = |address: Ipv4Addr| address.is_loopback() || address.is_link_local() || address.is_unspecified();
+    let Some(host) = url.host_str() else { return true };
+    match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(IpAddr::V4(address)) => v4(address),
+        Ok(IpAddr::V6(address)) => {
+            let own = address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local();
+            own || address.to_ipv4_mapped().is_some_and(v4)
+        }
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 /// Returns whether a host, with or without a port, is this very machine.
@@ -523,6 +561,36 @@ async fn speaks_https(http: &reqwest::Client, address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_may_lead_elsewhere_but_not_in_plain_nor_inwards() {
+        let check = |from: &str, to: &str, fine: bool| {
+            let url = |text: &str| Url::parse(text).expect("an address");
+            assert_eq!(leads_astray(&url(from), &url(to)).is_none(), fine, "{from} {to}");
+        };
+        check("https://r.example/v2/", "https://storage.example/x", true);
+        check("https://r.example/v2/", "https://10.0.0.5/x", true);
+        check("http://10.0.0.4:5000/v2/", "http://10.0.0.5/x", true);
+        check("http://127.0.0.1:5000/v2/", "http://localhost:9000/x", true);
+        check("http://127.0.0.1:5000/v2/", "https://storage.example/x", true);
+        check("https://r.example/v2/", "http://storage.example/x", false);
+        for inner in [
+            "127.0.0.1:2375",
+            "localhost",
+            "a.localhost",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0:80",
+            "169.254.169.254",
+            "[fe80::1]",
+        ] {
+            check("https://r.example/v2/", &format!("https://{inner}/x"), false);
+            check("http://r.example/v2/", &format!("http://{inner}/x"), false);
+        }
+        for scheme in ["file:///etc/passwd", "ftp://r.example/x", "data:,x"] {
+            check("http://127.0.0.1:5000/v2/", scheme, false);
+        }
+    }
 
     #[test]
     fn only_this_machine_is_spoken_to_in_plain() {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `settings`, `certificates`, `keys` | what files say: mirrors and plain HTTP, certificates, who we are |
+//! | `caller` | who we are, asked of the process that has the files |
 //! | `auth` | challenges and the addresses of tokens; pure |
 //! | `http` | one repository at one place: scheme, tokens, retries |
 //! | `places` | the same repository at its mirrors and at home |
@@ -10,6 +11,7 @@
 //! | `pull`, `push` | images in and out |
 
 mod auth;
+mod caller;
 mod certificates;
 mod error;
 mod growing;
@@ -22,6 +24,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use caller::{Caller, answer};
 pub use error::Error;
 pub use growing::Verdict;
 pub use http::{is_loopback, web_client};

@@ -215,7 +215,8 @@ impl Push<'_> {
     fn location(&self, answer: &Response) -> Result<Url, Error> {
         let header = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let failed = || Error::Address { host: self.client.endpoint().host.clone() };
-        answer.url().join(header.ok_or_else(failed)?).map_err(|_| failed())
+        let url = answer.url().join(header.ok_or_else(failed)?).map_err(|_| failed())?;
+        http::leads_astray(answer.url(), &url).map_or(Ok(url), |_| Err(failed()))
     }
 
     /// Sends a blob. A connection that breaks is made again and goes on where the registry says.

@@ -73,6 +73,10 @@ pub fn build_alone(session: &Session<'_>, alone: &Alone) -> Result<Built, Report
     let mut order = worker::order(session, vec![target])?;
     order.check = alone.check;
     if session.dry_run {
+        match alone.tags.as_slice() {
+            [] => images::pretend(session, &alone.context, images::BUILD),
+            tags => tags.iter().for_each(|tag| images::pretend(session, tag, images::BUILD)),
+        }
         return Ok(Built::default());
     }
     let silent = images::Silenced(session.ears);

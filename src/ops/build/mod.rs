@@ -20,7 +20,7 @@ use super::{images, registry};
 pub use crate::build::order::Secret;
 use crate::build::order::{Order, Target};
 use crate::compose::model::Service;
-use crate::report::{Exit, Report};
+use crate::report::Report;
 
 pub use alone::{Alone, build_alone};
 pub use cache::{
@@ -63,8 +63,13 @@ pub fn build(session: &Session<'_>, project: &Project, options: &Options) -> Res
     run(session, &order, None)?;
     if options.push {
         let built = wanted(project, options)?;
-        let services: Vec<&Service> =
-            project.services.values().filter(|service| built.contains(&service.name)).collect();
+        let services = project.services.values().filter(|service| built.contains(&service.name));
+        let (services, nameless): (Vec<&Service>, Vec<&Service>) =
+            services.partition(|service| service.image.is_some());
+        for Service { name, .. } in nameless {
+            let text = format!("service `{name}` has no `image`, so nothing says where its image is pushed");
+            session.ears.warning(&text);
+        }
         registry::push_services(session, project, &services, false, options.quiet)?;
     }
     Ok(())
@@ -109,9 +114,7 @@ fn wanted(project: &Project, options: &Options) -> Result<Vec<String>, Report> {
         return Ok(project.services.keys().filter(buildable).cloned().collect());
     }
     for name in &options.services {
-        if !project.services.contains_key(name) {
-            return Err(Report::new(Exit::File, format!("no such service: {name}")));
-        }
+        super::project::require(project, name)?;
     }
     let chosen = super::project::select(project, &options.services, !options.with_dependencies, &[])?;
     Ok(chosen.services.keys().filter(buildable).cloned().collect())

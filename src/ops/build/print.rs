@@ -1,5 +1,7 @@
 //! `build --print`: the same builds as a file for `docker buildx bake`, as JSON.
 
+use std::collections::VecDeque;
+
 use serde_json::{Map, Value, json};
 
 use super::{Options, Overrides, image_of, wanted};
@@ -9,15 +11,24 @@ use crate::report::Report;
 
 /// Returns the file. Secrets are named by where they come from, never by their values.
 pub fn bake(project: &Project, options: &Options) -> Result<Value, Report> {
+    let wanted = wanted(project, options)?;
+    let names: Vec<String> = wanted.iter().map(|name| target_name(name)).collect();
     let mut targets = Map::new();
-    for name in wanted(project, options)? {
-        if let Some((service, build)) =
-            project.services.get(&name).and_then(|service| Some((service, service.build.as_ref()?)))
-        {
+    // Targets that nobody asked for are there for those whose contexts they are.
+    let mut left: VecDeque<String> = wanted.into();
+    while let Some(name) = left.pop_front() {
+        let service = project.services.get(&name).or_else(|| project.disabled_services.get(&name));
+        let Some((service, build)) = service.and_then(|service| Some((service, service.build.as_ref()?)))
+        else {
+            continue;
+        };
+        if !targets.contains_key(&target_name(&name)) {
             targets.insert(target_name(&name), target(project, service, build, &options.overrides)?);
+            let others =
+                build.additional_contexts.values().filter_map(|place| place.strip_prefix("service:"));
+            left.extend(others.map(str::to_owned));
         }
     }
-    let names: Vec<&String> = targets.keys().collect();
     Ok(json!({ "group": { "default": { "targets": names } }, "target": targets }))
 }
 

@@ -11,9 +11,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::super::Session;
 use crate::build::order::{Order, Target};
-use crate::build::{Said, serve};
+use crate::build::{Given, Said, serve};
 use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
+use crate::image::registry;
 use crate::progress::build::Word;
 use crate::report::{Exit, Report};
 
@@ -61,6 +62,8 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     memory.write_all(&text).map_err(cannot)?;
     // Closes when this process ends, however it does.
     let (alive, _held) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| cannot(error.into()))?;
+    // As with images: who we are to a registry is said by the command, which is the user's own process.
+    let (questions, mut answers) = std::io::pipe().map_err(cannot)?;
     let stdin: OwnedFd = match input {
         Some(file) => file.into(),
         None => File::open("/dev/null").map_err(cannot)?.into(),
@@ -70,7 +73,8 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     let paths =
         serde_json::to_string(session.paths).map_err(|error| Report::from_error(Exit::Failure, &error))?;
     let args = vec![COMMAND.into(), paths.into()];
-    let program = Program { command, args, stdin: Some(stdin), fds: vec![memory.into(), alive] };
+    let program =
+        Program { command, args, stdin: Some(stdin), fds: vec![memory.into(), alive, questions.into()] };
     let target = userns::find(session.paths)?;
     let mut child = userns::spawn_inside(&target, &mapping()?, program)?;
     let mut outcome = None;
@@ -86,6 +90,7 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
                     }
                     session.ears.build(word);
                 }
+                Some(Said::Asks { host }) => registry::answer(&host, &mut answers),
                 Some(Said::Failed(report)) => outcome = Some(Err(*report)),
                 Some(Said::Done) => outcome = Some(Ok(std::mem::take(&mut built))),
                 // A broken line is the worker's death in the middle of it, which its status tells better.
@@ -100,13 +105,14 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     outcome.unwrap_or_else(|| Err(Report::new(Exit::Build, "the build broke off").cause(status.to_string())))
 }
 
-/// The process itself: its argument says where containers are, its descriptors are the order and the pipe that says
-/// whether anybody waits for it.
+/// The process itself: its argument says where containers are, its descriptors are what it is [`Given`].
 pub fn worker(args: &[OsString], mut descriptors: Vec<OwnedFd>) -> bool {
     let paths = args.first().and_then(|text| serde_json::from_slice::<Paths>(text.as_encoded_bytes()).ok());
-    match (paths, descriptors.pop(), descriptors.pop()) {
-        (Some(paths), Some(alive), Some(memory)) => {
-            serve(memory, alive, std::io::stdout(), &|| super::super::worker::users(&paths))
+    let (answers, alive, memory) = (descriptors.pop(), descriptors.pop(), descriptors.pop());
+    match (paths, memory, alive, answers) {
+        (Some(paths), Some(memory), Some(alive), Some(answers)) => {
+            let given = Given { memory, alive, answers };
+            serve(given, std::io::stdout(), &|| super::super::worker::users(&paths))
         }
         _ => false,
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -264,10 +265,13 @@ pub(super) fn move_our_own(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let own = fs::read_link("/proc/self/exe")?;
+    // The link's text is not the same for all: who lives inside runs from a mount that is attached nowhere.
+    let file =
+        |process: &str| fs::metadata(format!("/proc/{process}/exe")).map(|file| (file.dev(), file.ino()));
+    let own = file("self")?;
     let list = fs::read_to_string(from.join("cgroup.procs"))?;
     for pid in list.lines() {
-        if fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|binary| binary == own) {
+        if file(pid).is_ok_and(|binary| binary == own) {
             // It may have ended meanwhile.
             let _ = fs::write(to.join("cgroup.procs"), pid);
         }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 
 use super::super::support::{Capability, Project, needs};
@@ -126,4 +126,70 @@ fn the_id_of_a_cache_mount_is_no_path() {
     assert!(!project.path().join("outside").exists() && !project.home().join("outside").exists());
     let listed = project.run(&["builder", "du", "--filter", "type=exec.cachemount"]).ok();
     assert!(listed.contains("../../../../../outside"), "{listed}");
+}
+
+#[test]
+fn devices_are_refused_by_name_and_never_opened() {
+    // Nobody else may make devices.
+    if !needs(&[Capability::Root]) {
+        return;
+    }
+    let Some(project) = project("device", "FROM scratch\nCOPY . /all/\n") else { return };
+    let node = inside(&project).join("node");
+    // The memory of the kernel, and the first disk.
+    for (kind, major, minor) in [(SFlag::S_IFCHR, 1, 1), (SFlag::S_IFBLK, 8, 0)] {
+        let _ = fs::remove_file(&node);
+        mknod(&node, kind, Mode::from_bits_truncate(0o666), makedev(major, minor)).expect("a device");
+        for copied in [".", "node", "no*"] {
+            project.write("ctx/Dockerfile", &format!("FROM scratch\nCOPY {copied} /all/\n"));
+            let said = project.run(&["build"]).fails(17);
+            assert!(said.contains("node") && said.contains("device") && said.contains(":2:"), "{said}");
+        }
+        project.write("ctx/Dockerfile", "FROM scratch\nADD node /all/\n");
+        project.run(&["build"]).fails(17);
+        project.write("ctx/.dockerignore", "node\n");
+        project.write("ctx/Dockerfile", "FROM scratch\nCOPY . /all/\n");
+        project.run(&["build"]).ok();
+        fs::remove_file(inside(&project).join(".dockerignore")).expect("removed");
+    }
+    let dockerfile = inside(&project).join("Dockerfile");
+    fs::remove_file(&dockerfile).expect("removed");
+    mknod(&dockerfile, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).expect("a device");
+    project.run(&["build"]).fails(17);
+}
+
+#[test]
+fn a_directory_in_the_way_of_a_stage_that_is_a_link_is_followed_inside() {
+    let steps = "RUN mkdir -p /real /etc && echo mine >/etc/mine && ln -s ../../../../.. /real/up\n\
+                 FROM scratch\nCOPY --from=host /real/up/etc/mine /taken\nCOPY --from=host /real /real\n\
+                 FROM host\nCOPY --from=1 /taken /taken\nRUN test \"$(cat /taken)\" = mine\n";
+    let Some(project) = with_programs("upwards", ONE, &[("Dockerfile", steps)]) else { return };
+    project.run(&["build"]).ok();
+}
+
+#[test]
+fn what_another_project_has_planted_in_a_cache_mount_leads_nowhere() {
+    let outside = tempfile::tempdir().expect("a directory");
+    let file = outside.path().join("file");
+    fs::write(&file, "of the host").expect("written");
+    let (directory, file) = (outside.path().display().to_string(), file.display().to_string());
+    let plant = format!(
+        "RUN --mount=type=cache,id=planted,target=/m ln -s {directory} /m/dir && ln -s {file} /m/file && \
+         ln -s /proc/1/root /m/root\n"
+    );
+    let Some(planter) = with_programs("planter", ONE, &[("Dockerfile", &plant)]) else { return };
+    planter.run(&["build"]).ok();
+    let harmed = format!(
+        "RUN --mount=type=cache,id=planted,target=/m ls -l /m && ! cat /m/file && ! ls {directory} && \
+         (echo x >/m/dir/new || true) && (echo x >/m/file || true)\n"
+    );
+    let Some(harmed) = with_programs("harmed", ONE, &[("Dockerfile", &harmed)]) else { return };
+    // Both in one cache: that is the point.
+    let mut command = harmed.command(&["build"]);
+    command.env("RCOMPOSE_HOME", planter.home());
+    let said = command.output().expect("run");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("/proc/1/root"), "the mount is the same");
+    assert_eq!(fs::read_to_string(outside.path().join("file")).expect("there"), "of the host");
+    assert_eq!(fs::read_dir(outside.path()).expect("listed").count(), 1);
 }

@@ -3,6 +3,8 @@
 mod cache;
 mod hostile;
 mod interrupted;
+mod registries;
+mod reuse;
 mod steps;
 
 use super::support::{Capability, Project, needs, programs};

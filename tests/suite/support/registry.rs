@@ -1,7 +1,7 @@
 //! A registry of the OCI distribution specification in the test's own process: it keeps a log, checks who asks, and
 //! breaks connections when it is told to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,10 @@ struct State {
     cut: Option<usize>,
     /// Between two pieces of a blob.
     pause: Option<Duration>,
+    /// Where blobs are to be had instead: an address before their path.
+    elsewhere: Option<String>,
+    /// What the next requests for manifests are answered with: status and a further header.
+    busy: VecDeque<(u16, String)>,
 }
 
 /// A request that was answered.
@@ -59,6 +63,8 @@ pub struct Request {
     pub status: u16,
     /// Bytes of its body that were sent.
     pub sent: usize,
+    /// It said who asks.
+    pub authorized: bool,
 }
 
 /// A layer with these files, as gzip of a tar.
@@ -157,6 +163,16 @@ impl Registry {
         self.state().pause = between;
     }
 
+    /// From now on blobs are said to be at an address, before their path.
+    pub fn send_elsewhere(&self, address: &str) {
+        self.state().elsewhere = Some(address.to_owned());
+    }
+
+    /// Answers the next requests for manifests with these statuses, each with a header.
+    pub fn refuse(&self, answers: &[(u16, &str)]) {
+        self.state().busy.extend(answers.iter().map(|(status, header)| (*status, format!("{header}\r\n"))));
+    }
+
     /// What was asked since the last time, but for the first look whether this is HTTP at all.
     pub fn asked(&self) -> Vec<Request> {
         let mut log = std::mem::take(&mut self.state().log);
@@ -197,7 +213,8 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>, address: &str) -> Option<(
         format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{more}Connection: close\r\n\r\n", body.len());
     let is_blob = method == "GET" && path.contains("/blobs/sha256");
     let sent = body.len().min(cut.filter(|_| is_blob).unwrap_or(usize::MAX));
-    lock(state).log.push(Request { path, status, sent });
+    let authorized = headers.contains_key("authorization");
+    lock(state).log.push(Request { path, status, sent, authorized });
     stream.write_all(head.as_bytes()).ok()?;
     for piece in body[..sent].chunks(32 << 10) {
         stream.write_all(piece).ok()?;
@@ -246,8 +263,17 @@ impl State {
         }
     }
 
-    fn give(&self, method: &str, rest: &str, range: Option<&str>) -> Answer {
+    fn give(&mut self, method: &str, rest: &str, range: Option<&str>) -> Answer {
         let key = rest.split_once("/blobs/").map_or(rest.to_owned(), |(_, digest)| format!("blobs/{digest}"));
+        if let Some(elsewhere) =
+            self.elsewhere.as_ref().filter(|_| method == "GET" && key.starts_with("blobs/"))
+        {
+            return (307, format!("Location: {elsewhere}/v2/{rest}\r\n"), Vec::new());
+        }
+        let is_manifest = method == "GET" && key.contains("/manifests/");
+        if is_manifest && let Some((status, header)) = self.busy.pop_front() {
+            return (status, header, Vec::new());
+        }
         let Some(bytes) = self.content.get(&key) else { return (404, String::new(), Vec::new()) };
         let media_type = if key.starts_with("blobs/") { "application/octet-stream" } else { MANIFEST };
         let about = format!("Content-Type: {media_type}\r\nDocker-Content-Digest: {}\r\n", Digest::of(bytes));

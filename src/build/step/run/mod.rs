@@ -204,7 +204,7 @@ fn ended(run: &Run, end: End) -> Result<(), Error> {
         End::Signalled(signal) => {
             failed(format!("exit code: {} (signal {signal})", 128 + signal), Vec::new())
         }
-        End::NotRun { message, hints, .. } => failed(message, hints),
+        End::NotRun(failure) => failed(failure.message, failure.hints),
     }
 }
 

@@ -33,9 +33,9 @@ enum FormName {
     DockerArchive,
     /// What `docker save` wrote before version 25
     DockerArchiveV1,
-    /// An OCI layout as a tar
+    /// An OCI layout as a tar; images have complete names in it: `docker.io/library/redis:7`
     OciArchive,
-    /// An OCI layout in a directory
+    /// An OCI layout in a directory, with names like that
     #[value(alias = "oci-dir")]
     Oci,
 }

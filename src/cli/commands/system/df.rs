@@ -155,7 +155,8 @@ fn notes(disk: &Disk) {
     if store.leftovers > 0 {
         let size = value::decimal_size(store.leftovers);
         console::err_line(&format!(
-            "{size} were left by interrupted commands; `rcompose image prune` frees them"
+            "{size} more belong to no image yet: what interrupted commands have downloaded or unpacked. The same command \
+             goes on with it, `rcompose image prune` removes it"
         ));
     }
     let others: u64 = store.other_maps.iter().map(|(_, size)| size).sum();
