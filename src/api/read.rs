@@ -75,6 +75,8 @@ pub struct Standing {
     pub container: Container,
     /// Directories of unpacked layers that its root file system is made of.
     pub layers: Vec<PathBuf>,
+    /// What of this machine's files is mounted in it, volumes and all.
+    pub binds: Vec<PathBuf>,
     /// Where its own files are.
     pub directory: PathBuf,
 }
@@ -86,9 +88,10 @@ pub fn standing(paths: &Paths) -> Result<Vec<Standing>, Report> {
         let store = state::Store::new(paths.clone(), &project);
         for container in observed(paths, &project)?.containers {
             let config = store.config(&container.id).map_err(report)?;
+            let binds = config.as_ref().map(|config| config.binds()).unwrap_or_default();
             let layers = config.map(|config| config.spec.rootfs.layers).unwrap_or_default();
             let directory = store.directory(&container.id);
-            found.push(Standing { project: project.clone(), container, layers, directory });
+            found.push(Standing { project: project.clone(), container, layers, binds, directory });
         }
     }
     Ok(found)

@@ -104,6 +104,14 @@ impl Context {
         project::find(&self.session(), &self.source(), services)
     }
 
+    /// Refuses a dry run of a command that has none.
+    pub fn in_earnest(&self, command: &str) -> Result<(), Report> {
+        match self.global.dry_run {
+            true => Err(usage(format!("`{command}` has no dry run: nothing was done"))),
+            false => Ok(()),
+        }
+    }
+
     /// A variable that switches something on: `1` or `true`.
     pub fn switched_on(&self, name: &str) -> bool {
         std::env::var(name).is_ok_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))

@@ -27,7 +27,7 @@ use crate::host::paths::Paths;
 use crate::host::process::Identity;
 use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::{Container, Network};
-use crate::runtime::spec::{ContainerId, ContainerSpec};
+use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
 
 /// Format of all records here.
 const FORMAT: u32 = 1;
@@ -51,6 +51,17 @@ pub struct Config {
     /// Its record as it was when it was made, for the case that the one which follows its life is damaged.
     #[serde(default)]
     pub made: Option<Container>,
+}
+
+impl Config {
+    /// What of this machine's files is mounted in it, volumes and all.
+    pub fn binds(&self) -> Vec<PathBuf> {
+        let bind = |mount: &Mount| match &mount.source {
+            MountSource::Bind { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        self.spec.mounts.iter().filter_map(bind).collect()
+    }
 }
 
 /// The records of one project.

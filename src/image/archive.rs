@@ -4,17 +4,18 @@
 //! input will do and memory stays flat. What the files are is said by `index.json` or `manifest.json`, wherever in
 //! the archive those stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use oci_spec::image::ImageIndex;
 use serde::{Deserialize, Serialize};
 
 use super::blob::{Begun, Blobs};
 use super::config::{self, MAX_CONFIG};
 use super::error::Error;
 use super::follow::{Local, Teller};
-use super::incoming::{Chosen, Incoming};
+use super::incoming::{Chosen, Incoming, Room};
 use super::layout::Layout;
 use super::lease::Lease;
 use super::made;
@@ -62,6 +63,8 @@ struct Held {
     origin: Option<Digest>,
     /// The same for other platforms, as far as they are in the archive.
     others: Vec<Incoming>,
+    /// What a layout has under the names.
+    index: Option<ImageIndex>,
 }
 
 /// Which platforms of an image are loaded.
@@ -131,7 +134,7 @@ impl Way<'_> {
         platforms: &Platforms,
         sink: &dyn Sink,
     ) -> Result<Image, Error> {
-        let Held { incoming, names, origin, others } = held;
+        let Held { incoming, names, origin, others, index } = held;
         let title = names.first().map_or_else(|| incoming.id.short().to_owned(), |name| familiar(name));
         let teller = Teller::loading(sink, &title);
         teller.around("Loading", "Loaded", || {
@@ -148,6 +151,9 @@ impl Way<'_> {
                     }
                     store.keep(other, &names, From::Archive { origin: origin.as_ref() })?;
                 }
+                if let (Some(layout), Some(_), Some(index)) = (self.layout, &origin, &index) {
+                    layout.copy_beside(store, lease, index)?;
+                }
             }
             let image = store.keep(&incoming, &names, From::Archive { origin: origin.as_ref() })?;
             // Not what else it may be called here.
@@ -159,18 +165,22 @@ impl Way<'_> {
 /// What a layout holds: each image with its complete names.
 fn held_by(layout: &Layout<'_>, place: &Path, platform: &Platform) -> Result<Vec<Held>, Error> {
     let mut images: Vec<Held> = Vec::new();
+    let mut places: HashMap<Digest, usize> = HashMap::new();
+    let mut room = Room::default();
     for (name, index) in layout.images() {
         let title = name.clone().unwrap_or_else(|| place.display().to_string());
         let incoming = layout.describe(&title, &index, platform)?;
         let names = name.iter().map(|name| complete(name));
-        if let Some(known) = images.iter_mut().find(|known| known.incoming.manifest == incoming.manifest) {
-            known.names.extend(names);
+        if let Some(known) = places.get(&incoming.manifest) {
+            images[*known].names.extend(names);
             continue;
         }
-        let mut others = layout.whole(&title, &index);
+        places.insert(incoming.manifest.clone(), images.len());
+        room.take(&incoming, place)?;
+        let mut others = layout.whole(&title, &index, &mut room)?;
         others.retain(|other| other.manifest != incoming.manifest);
         let origin = Layout::origin(&index);
-        images.push(Held { incoming, names: names.collect(), origin, others });
+        images.push(Held { incoming, names: names.collect(), origin, others, index: Some(index) });
     }
     Ok(images)
 }
@@ -371,6 +381,7 @@ impl Scanned {
         let what = format!("`manifest.json` of `{}`", place.display());
         let json = |source| Error::Json { what: what.clone(), source };
         let saved: Vec<Saved> = serde_json::from_slice(manifest).map_err(json)?;
+        let mut room = Room::default();
         saved
             .into_iter()
             .map(|saved| {
@@ -381,7 +392,8 @@ impl Scanned {
                     .collect::<Result<Vec<String>, Error>>()?;
                 let title = tags.first().map_or_else(|| place.display().to_string(), Clone::clone);
                 let incoming = self.saved(store, place, &title, &saved)?;
-                Ok(Held { incoming, names, origin: None, others: Vec::new() })
+                room.take(&incoming, place)?;
+                Ok(Held { incoming, names, origin: None, others: Vec::new(), index: None })
             })
             .collect()
     }

@@ -102,6 +102,11 @@ pub fn platforms(index: &ImageIndex) -> Vec<String> {
     names.into_iter().collect()
 }
 
+/// Returns whether an entry of an index is no image of its own: an index, or what is said of an image.
+pub fn is_beside(entry: &Descriptor) -> bool {
+    is_attestation(entry) || is_index(entry.media_type().as_ref())
+}
+
 /// BuildKit puts provenance beside the images, as manifests for `unknown/unknown`.
 pub fn is_attestation(entry: &Descriptor) -> bool {
     let marked = |annotations: &std::collections::HashMap<String, String>| {

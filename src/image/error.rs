@@ -213,12 +213,13 @@ impl From<Error> for Report {
 
 /// Reports an image that could not be had, with the way that needs no registry.
 pub fn not_had(source: &Source, error: Error) -> Report {
+    let is_registry = matches!((source, &error), (Source::Registry(_), Error::Registry(_)));
     let report = Report::from(error);
-    match source {
-        Source::Registry(_) => report.hint(
+    match is_registry {
+        true => report.hint(
             "an image in an archive needs no registry: `rcompose load -i FILE` takes it out, under the name it has there",
         ),
-        _ => report,
+        false => report,
     }
 }
 

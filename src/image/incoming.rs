@@ -2,6 +2,8 @@
 //!
 //! Every way in (registry, layout, archive) ends here, so that all are checked alike.
 
+use std::path::Path;
+
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::config::{self, Document, ImageConfig};
@@ -15,6 +17,8 @@ pub const MAX_DEPTH: usize = 4;
 /// So many entries of indexes are followed at most, each a request: an index of a few megabytes could name thousands of
 /// others, each as large.
 const MAX_FOLLOWED: usize = 100;
+/// Bytes of descriptions that are held at once.
+const MAX_HELD: u64 = 128 << 20;
 
 /// The manifest that a name and a platform lead to.
 pub struct Chosen {
@@ -83,6 +87,30 @@ impl Search<'_> {
 
     fn refused(&self, reason: &str) -> Error {
         Error::NotAnImage { what: format!("`{}`", self.image), reason: reason.to_owned() }
+    }
+}
+
+/// The room for descriptions that are held at once: a small archive may give a large one thousands of names.
+#[derive(Debug)]
+pub struct Room {
+    left: u64,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { left: MAX_HELD }
+    }
+}
+
+impl Room {
+    /// Makes room for one more.
+    pub fn take(&mut self, incoming: &Incoming, place: &Path) -> Result<(), Error> {
+        let size = (incoming.manifest_bytes.len() + incoming.config_bytes.len()) as u64;
+        self.left = self.left.checked_sub(size).ok_or_else(|| Error::NotAnArchive {
+            place: place.to_owned(),
+            reason: format!("what it says of its images takes more than {} MiB", MAX_HELD >> 20),
+        })?;
+        Ok(())
     }
 }
 

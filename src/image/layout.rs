@@ -1,6 +1,6 @@
 //! Images out of another OCI image layout: a directory (`oci:DIR:NAME`), or what an archive held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use oci_spec::image::{Descriptor, ImageIndex};
@@ -9,7 +9,8 @@ use super::blob::Blobs;
 use super::config::{self, Document, MAX_MANIFEST};
 use super::error::Error;
 use super::follow::{Local, Teller};
-use super::incoming::{self, Chosen, Incoming, MAX_DEPTH};
+use super::incoming::{self, Chosen, Incoming, MAX_DEPTH, Room};
+use super::lease::Lease;
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
 use super::store::Store;
@@ -47,13 +48,15 @@ impl<'a> Layout<'a> {
         }
         let alone = groups.len() == 1;
         let mut images = Vec::new();
+        let mut empty = self.index.clone();
+        empty.set_manifests(Vec::new());
         for (name, entries) in groups {
             let lists = match name {
                 None if !alone => entries.into_iter().map(|entry| vec![entry]).collect(),
                 _ => vec![entries],
             };
             for entries in lists {
-                let mut index = self.index.clone();
+                let mut index = empty.clone();
                 index.set_manifests(entries);
                 images.push((name.clone(), index));
             }
@@ -98,25 +101,32 @@ impl<'a> Layout<'a> {
     }
 
     /// All images of an index of [`Layout::images`] that are here with all that they need, whatever they are for.
-    pub fn whole(&self, image: &str, index: &ImageIndex) -> Vec<Incoming> {
+    pub fn whole(&self, image: &str, index: &ImageIndex, room: &mut Room) -> Result<Vec<Incoming>, Error> {
         let mut found = Vec::new();
-        self.walk(image, index, MAX_DEPTH, &mut found);
-        found
-    }
-
-    fn walk(&self, image: &str, index: &ImageIndex, depth: usize, found: &mut Vec<Incoming>) {
-        for entry in index.manifests().iter().filter(|entry| !config::is_attestation(entry)) {
-            let Ok(bytes) = self.read(entry, MAX_MANIFEST) else { continue };
-            match Document::parse(image, &bytes) {
-                Ok(Document::Index(index)) if depth > 0 => self.walk(image, &index, depth - 1, found),
-                Ok(Document::Manifest(_)) => {
-                    let media_type = entry.media_type().to_string();
-                    let incoming = self.lone(image, Chosen { bytes, media_type });
-                    found.extend(incoming.ok().filter(|incoming| self.has_layers(incoming)));
+        let mut ahead = vec![(index.clone(), MAX_DEPTH)];
+        // An index may name another a thousand times, and that one the next.
+        let mut seen = HashSet::new();
+        while let Some((index, depth)) = ahead.pop() {
+            for entry in index.manifests().iter().filter(|entry| !config::is_attestation(entry)) {
+                if !seen.insert(entry.digest().to_string()) {
+                    continue;
                 }
-                _ => {}
+                let Ok(bytes) = self.read(entry, MAX_MANIFEST) else { continue };
+                match Document::parse(image, &bytes) {
+                    Ok(Document::Index(index)) if depth > 0 => ahead.push((*index, depth - 1)),
+                    Ok(Document::Manifest(_)) => {
+                        let media_type = entry.media_type().to_string();
+                        let incoming = self.lone(image, Chosen { bytes, media_type });
+                        if let Some(incoming) = incoming.ok().filter(|incoming| self.has_layers(incoming)) {
+                            room.take(&incoming, self.place)?;
+                            found.push(incoming);
+                        }
+                    }
+                    _ => {}
+                }
             }
         }
+        Ok(found)
     }
 
     fn lone(&self, image: &str, chosen: Chosen) -> Result<Incoming, Error> {
@@ -151,6 +161,40 @@ impl<'a> Layout<'a> {
             let copied = store.blobs().copy_from(&self.blobs, &layer.blob, layer.size, |_| {});
             copied.map_err(|error| self.name_place(error))
         })
+    }
+
+    /// Copies what an image is given on with: its index, indexes in it, and attestations with all that they consist of.
+    /// What the layout has not is left out: then the index is not whole, here as there.
+    pub fn copy_beside(&self, store: &Store, lease: &Lease, index: &ImageIndex) -> Result<(), Error> {
+        let mut ahead: Vec<Descriptor> = index.manifests().clone();
+        let mut seen = HashSet::new();
+        while let Some(entry) = ahead.pop() {
+            let digest = config::digest_of(&entry)?;
+            if !seen.insert(digest.clone()) {
+                continue;
+            }
+            let Ok(bytes) = self.read(&entry, MAX_MANIFEST) else { continue };
+            lease.keep([&digest])?;
+            let parts = match Document::parse(&digest.to_string(), &bytes) {
+                Ok(Document::Index(index)) => {
+                    ahead.extend(index.manifests().iter().filter(|entry| config::is_beside(entry)).cloned());
+                    Vec::new()
+                }
+                Ok(Document::Manifest(manifest)) => {
+                    [std::slice::from_ref(manifest.config()), manifest.layers()].concat()
+                }
+                Err(_) => continue,
+            };
+            for part in parts {
+                let digest = config::digest_of(&part)?;
+                if self.blobs.size(&digest) == Some(part.size()) {
+                    lease.keep([&digest])?;
+                    store.blobs().copy_from(&self.blobs, &digest, part.size(), |_| {})?;
+                }
+            }
+            store.blobs().put(&bytes)?;
+        }
+        Ok(())
     }
 
     fn missing(&self, digest: &Digest) -> Error {

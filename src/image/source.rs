@@ -59,10 +59,20 @@ impl Source {
     /// Returns the spelling that users know: `redis:7` rather than `docker.io/library/redis:7`.
     pub fn familiar(&self) -> String {
         match self {
-            Source::Registry(reference) => reference.familiar(),
+            Source::Registry(reference) if !is_ambiguous(&reference.familiar()) => reference.familiar(),
             other => other.to_string(),
         }
     }
+}
+
+/// What a text begins with that is no name of a registry's image.
+const TRANSPORTS: [&str; 4] = ["oci", "oci-archive", "docker-archive", "rootfs"];
+
+/// Returns whether an image of a registry would be taken for something else by its name: one of a machine that is
+/// called `oci`, which is meant as `docker://oci:5000/app`.
+fn is_ambiguous(name: &str) -> bool {
+    name.split_once(':').is_some_and(|(transport, _)| TRANSPORTS.contains(&transport))
+        && !matches!(name.parse(), Ok(Source::Registry(_)))
 }
 
 impl FromStr for Source {
@@ -70,9 +80,8 @@ impl FromStr for Source {
 
     fn from_str(text: &str) -> Result<Source, Invalid> {
         let invalid = |reason| Invalid { text: text.to_owned(), reason };
-        let transports = ["oci", "oci-archive", "docker-archive", "rootfs"];
         let Some((transport, rest)) =
-            text.split_once(':').filter(|(transport, _)| transports.contains(transport))
+            text.split_once(':').filter(|(transport, _)| TRANSPORTS.contains(transport))
         else {
             return Ok(Source::Registry(text.strip_prefix("docker://").unwrap_or(text).parse()?));
         };
@@ -107,7 +116,10 @@ impl FromStr for Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (transport, path, name) = match self {
-            Source::Registry(reference) => return reference.fmt(f),
+            Source::Registry(reference) => {
+                let prefix = if is_ambiguous(&reference.to_string()) { "docker://" } else { "" };
+                return write!(f, "{prefix}{reference}");
+            }
             Source::Rootfs { path } => ("rootfs", path, &None),
             Source::Layout { path, name } => ("oci", path, name),
             Source::OciArchive { path, name } => ("oci-archive", path, name),
@@ -155,11 +167,16 @@ mod tests {
         for (text, name) in [
             ("oci:7", "oci:7"),
             ("docker://redis:7", "redis:7"),
-            ("rootfs", "rootfs:latest"),
+            ("rootfs", "docker.io/library/rootfs:latest"),
             ("a/oci:1", "a/oci:1"),
+            ("docker://oci:5000/app:1", "docker://oci:5000/app:1"),
+            ("docker://rootfs:222/2", "docker://rootfs:222/2:latest"),
         ] {
             let source: Source = text.parse().expect(text);
             assert_eq!(source.familiar(), name);
+            for spelling in [source.familiar(), source.to_string()] {
+                assert_eq!(spelling.parse().as_ref(), Ok(&source), "{spelling} of {text}");
+            }
             assert!(matches!(source, Source::Registry(_)), "{text}");
         }
         assert!("rootfs:".parse::<Source>().is_err());

@@ -213,9 +213,9 @@ impl Store {
         match parsed {
             Ok(config::Document::Index(index)) => {
                 for entry in index.manifests() {
-                    let beside =
-                        config::is_attestation(entry) || config::is_index(entry.media_type().as_ref());
-                    if beside && let Ok(child) = config::digest_of(entry) {
+                    if config::is_beside(entry)
+                        && let Ok(child) = config::digest_of(entry)
+                    {
                         self.walk_beside(&child, found);
                     }
                 }

@@ -249,6 +249,10 @@ impl Users {
             let mut add = |volume: String| containers.entry(volume).or_default().push(container.name.clone());
             container.named_volumes.into_iter().for_each(&mut add);
             container.anonymous_volumes.into_values().for_each(&mut add);
+            // `volumes_from` brings those of others, which may be gone by now.
+            let ours = one.binds.iter().filter_map(|path| path.strip_prefix(paths.volumes()).ok());
+            let names = ours.filter_map(|path| path.components().next());
+            names.for_each(|name| add(name.as_os_str().to_string_lossy().into_owned()));
         }
         Ok(Users { containers, making })
     }

@@ -66,6 +66,36 @@ fn what_is_saved_in_any_form_is_loaded_as_the_same_image() {
 }
 
 #[test]
+fn a_dry_run_changes_nothing_or_is_refused() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let (_registry, client, image) = with_image("dry", "");
+    let before = client.run(&["image", "ls", "-a", "--no-trunc"]).ok();
+    for arguments in [
+        &["rmi", &image][..],
+        &["image", "rm", &image],
+        &["image", "tag", &image, "other:1"],
+        &["image", "pull", &image],
+        &["image", "push", &image],
+        &["image", "prune", "-af"],
+        &["load", "-i", "nothing"],
+        &["save", "-o", "file", &image],
+        &["system", "budget", "1m"],
+        &["builder", "budget", "1m"],
+        &["volume", "create", "v"],
+        &["logout", "127.0.0.1:9"],
+    ] {
+        let said = client.run(&[&["--dry-run"], arguments].concat()).fails(2);
+        assert!(said.contains("has no dry run"), "{arguments:?}: {said}");
+    }
+    assert_eq!(client.run(&["image", "ls", "-a", "--no-trunc"]).ok(), before);
+    assert!(!client.project.path().join("file").exists());
+    assert_eq!(client.run(&["system", "budget"]).ok(), "none\n");
+    assert_eq!(client.run(&["volume", "ls", "-q"]).ok(), "");
+}
+
+#[test]
 fn what_cannot_be_loaded_is_said_with_one_code() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

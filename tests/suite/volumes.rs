@@ -97,6 +97,28 @@ volumes:
 }
 
 #[test]
+fn a_volume_of_another_that_is_gone_is_in_use_where_it_was_taken_over() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "volume-from",
+        r#"
+services:
+  first: {image: "rootfs:/", command: "true", volumes: [/shared]}
+  second: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, volumes_from: [first]}
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    project.run(&["rm", "-f", "-s", "first"]).ok();
+    let pruned = project.run(&["volume", "prune", "-af"]).ok();
+    assert_eq!(pruned, "Total reclaimed space: 0B\n");
+    let users = project.run(&["volume", "ls", "--format", "{{.Links}}"]).ok();
+    assert_eq!(users, "1\n");
+    project.leaves_nothing();
+}
+
+#[test]
 fn a_volume_that_is_a_directory_of_the_machine_leaves_it() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

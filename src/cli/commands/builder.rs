@@ -153,6 +153,7 @@ impl BudgetArgs {
             });
             return Ok(Exit::Success);
         };
+        context.in_earnest("builder budget")?;
         let bytes = match text.as_str() {
             "none" | "unlimited" => None,
             text => Some(size(text).map_err(usage)?),

@@ -7,8 +7,17 @@ use crate::ops::{Ears as _, registry};
 use crate::report::{Exit, Report};
 use crate::ui::console;
 
+/// Where registries are told of, for the help of all that talk to them.
+pub const REGISTRIES: &str = "\
+Registries:
+  ~/.docker/config.json (or DOCKER_CONFIG): passwords, or the helpers that keep them
+  ~/.config/containers/registries.conf, /etc/containers/…: mirrors, plain HTTP, what is blocked
+  ~/.config/containers/certs.d/HOST[:PORT]/: *.crt whom we trust, *.cert and *.key who we are
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY (http://, socks5h://), NO_PROXY; SSL_CERT_FILE";
+
 /// Options of `login`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = REGISTRIES)]
 pub struct LoginArgs {
     /// The registry; Docker Hub when none is named
     #[arg(value_name = "REGISTRY")]

@@ -107,7 +107,7 @@ pub enum Command {
     Pull(pull::Args),
     /// Send the images of services to registries
     Push(push::Args),
-    /// Write down which content each image name stands for, for `up --locked`
+    /// Write into `compose.lock` which content each image name stands for, for `up --locked`
     Lock(lock::Args),
     /// Make an image of a container
     Commit(commit::Args),
@@ -189,6 +189,7 @@ impl Command {
 
     /// Does what was asked.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
+        self.check_dry_run(context)?;
         match self {
             Command::Up(args) => args.run(context),
             Command::Down(args) => args.run(context),
@@ -233,6 +234,25 @@ impl Command {
             Command::Doctor(args) => args.run(context),
             Command::Version(args) => args.run(context),
             Command::Completion(args) => args.run(context),
+        }
+    }
+
+    /// Refuses `--dry-run` where it could not be kept: what does one thing at once has nothing to say before. Commands of
+    /// several parts (`image`, `volume`, `system`, `builder`) do so themselves.
+    fn check_dry_run(&self, context: &Context) -> Result<(), Report> {
+        match self {
+            Command::Kill(_)
+            | Command::Pause(_)
+            | Command::Unpause(_)
+            | Command::Exec(_)
+            | Command::Commit(_)
+            | Command::Export(_)
+            | Command::Login(_)
+            | Command::Logout(_)
+            | Command::Load(_)
+            | Command::Save(_)
+            | Command::Rmi(_) => context.in_earnest(self.name()),
+            _ => Ok(()),
         }
     }
 }

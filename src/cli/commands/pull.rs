@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::super::context::Context;
+use super::login::REGISTRIES;
 use crate::ops::images::{self, PullOptions};
 use crate::ops::{project, worker};
 use crate::report::{Exit, Report};
 
 /// Options of `pull`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = REGISTRIES)]
 pub struct Args {
     /// Only these services
     #[arg(value_name = "SERVICE")]

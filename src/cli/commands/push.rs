@@ -1,11 +1,13 @@
 //! `rcompose push`
 
 use super::super::context::Context;
+use super::login::REGISTRIES;
 use crate::ops::{project, registry};
 use crate::report::{Exit, Report};
 
 /// Options of `push`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = REGISTRIES)]
 pub struct Args {
     /// Only these services
     #[arg(value_name = "SERVICE")]

@@ -208,14 +208,20 @@ impl Error {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Error::Unreachable { host, source } => {
-                let mut hints = vec![format!("check the name `{host}` and this machine's network")];
-                if source.unknown_issuer {
-                    hints = vec![format!(
-                        "no root certificate here vouches for `{host}`: put its CA into \
-                         ~/.config/containers/certs.d/{host}/ca.crt, or name it in SSL_CERT_FILE"
-                    )];
-                }
-                hints
+                let directory = format!("~/.config/containers/certs.d/{host}");
+                // The alerts of TLS 1.3 and, for want of one of its own, of TLS 1.2 (RFC 8446 §6.2).
+                let asks_who =
+                    ["CertificateRequired", "BadCertificate"].iter().any(|it| source.reason.contains(it));
+                vec![match () {
+                    () if source.unknown_issuer => format!(
+                        "no root certificate here vouches for `{host}`: put its CA into {directory}/ca.crt, or name it \
+                         in SSL_CERT_FILE"
+                    ),
+                    () if asks_who => format!(
+                        "it wants a certificate that says who we are: {directory}/client.cert with client.key beside it"
+                    ),
+                    () => format!("check the name `{host}` and this machine's network"),
+                }]
             }
             Error::Unauthorized { doing: Doing::LogIn, .. } => {
                 vec!["check user and password".to_owned()]

@@ -244,6 +244,38 @@ fn an_archive_that_lacks_something_says_what() {
 }
 
 #[test]
+fn a_small_archive_is_no_large_amount_of_work() {
+    let made = image(&["a"]);
+    // Each of three indexes names the next a thousand times; only the last names an image.
+    let index = |below: &str| format!(r#"{{"schemaVersion":2,"manifests":[{below}]}}"#);
+    let mut blobs = vec![made.manifest.clone(), made.config.clone(), made.layers[0].clone()];
+    let mut below = made.manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
+    for _ in 0..3 {
+        let again = Blob::new(index(&below));
+        let descriptor = again.descriptor("application/vnd.oci.image.index.v1+json");
+        below = vec![descriptor; 1000].join(",");
+        blobs.push(again);
+    }
+    let index = index(&below);
+    let names: Vec<String> = blobs.iter().map(|blob| format!("blobs/sha256/{}", blob.digest.hex())).collect();
+    let mut files: Vec<(&str, &[u8])> = vec![("index.json", index.as_bytes())];
+    files.extend(names.iter().map(String::as_str).zip(blobs.iter().map(|blob| blob.bytes.as_slice())));
+    assert_eq!(load_bytes(&Place::new(), &tar(&files)).expect("an image").len(), 1);
+    // Forty names for one large configuration.
+    let config = String::from_utf8(made.config.bytes.clone()).expect("text");
+    let config = config.replacen('{', &format!("{{\"author\":\"{}\",", "x".repeat(4 << 20)), 1);
+    let saved = |tag: usize| format!(r#"{{"Config":"c","RepoTags":["x:{tag}"],"Layers":["l"]}}"#);
+    let saved = format!("[{}]", (0..40).map(saved).collect::<Vec<_>>().join(","));
+    let files = [
+        ("c", config.as_bytes()),
+        ("l", made.layers[0].bytes.as_slice()),
+        ("manifest.json", saved.as_bytes()),
+    ];
+    let error = load_bytes(&Place::new(), &tar(&files)).expect_err("too much");
+    assert!(error.to_string().contains("128 MiB"), "{error}");
+}
+
+#[test]
 fn what_is_no_archive_is_refused() {
     let place = Place::new();
     let error = load_bytes(&place, &tar(&[("f", b"x")])).expect_err("no image in it");

@@ -98,6 +98,16 @@ fn all_platforms_of_an_archive_are_kept_and_given_on_as_one() {
     let again = load_bytes(&other, &bytes).expect("loaded");
     assert_eq!(again[0].origin.as_ref(), Some(&made.index.digest));
     assert_eq!(other.store.list().expect("listed").len(), 3);
+    // A layout's directory is as good as its tar.
+    let (directory, other) = (tempfile::tempdir().expect("a directory"), Place::new());
+    tar::Archive::new(bytes.as_slice()).unpack(directory.path()).expect("unpacked");
+    let all = Platforms::All(Platform::host());
+    load_layout(&other.store, directory.path(), &all, &Silent).expect("loaded");
+    let given = other.store.offer("web:1", None, &Platform::host()).expect("offered");
+    assert_eq!(root(&given), made.index.digest.to_string());
+    let mut again = Vec::new();
+    save(&other.store, &[given], Form::Oci, &mut again).expect("saved");
+    assert!(again == bytes, "with all that is beside the images");
     // With one platform gone another index is made of the rest.
     place
         .store

@@ -53,6 +53,15 @@ enum Command {
 impl Args {
     /// Does it.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
+        match &self.command {
+            Command::Tag(_) => context.in_earnest("image tag")?,
+            Command::Save(_) => context.in_earnest("image save")?,
+            Command::Pull(_) => context.in_earnest("image pull")?,
+            Command::Push(_) => context.in_earnest("image push")?,
+            Command::Load(_) => context.in_earnest("image load")?,
+            Command::Rm(_) => context.in_earnest("image rm")?,
+            _ => {}
+        }
         match self.command {
             Command::Build(args) => args.run(context),
             Command::Ls(args) => args.run(context),

@@ -1,5 +1,6 @@
 //! `rcompose image pull` and `rcompose image push`
 
+use super::super::login::REGISTRIES;
 use crate::cli::context::Context;
 use crate::ops::registry::{self, PushOptions};
 use crate::report::{Exit, Report};
@@ -7,6 +8,7 @@ use crate::ui::console;
 
 /// Options of `image pull`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = REGISTRIES)]
 pub struct PullArgs {
     /// Names
     #[arg(value_name = "IMAGE", required = true)]
@@ -21,6 +23,7 @@ pub struct PullArgs {
 
 /// Options of `image push`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = REGISTRIES)]
 pub struct PushArgs {
     /// The name under which it is here, and shall be there
     #[arg(value_name = "IMAGE", required = true)]

@@ -24,6 +24,7 @@ impl Args {
             console::out_line(&shown);
             return Ok(Exit::Success);
         };
+        context.in_earnest("system budget")?;
         let budget = match text.as_str() {
             "none" | "unlimited" => None,
             text => {
