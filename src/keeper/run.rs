@@ -27,6 +27,7 @@ use crate::host::process::Identity;
 use crate::runtime::launch::{Begun, Unread, begin};
 use crate::runtime::operations::Launch;
 use crate::runtime::status::{Failure, Heard, Told, hear};
+use crate::sys::birth::Birth;
 use crate::sys::process::{
     Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, ignore_broken_pipes, kill,
     peek_ended_child, put_descriptor_at, reap, reset_signals, take_descriptor,
@@ -76,6 +77,7 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
         keeper.ensure_supervisor(&supervisor)?;
         for pid in keeper.wait(&signals)? {
             // Before reaping: of a child that has ended, what it told comes first.
+            let pid = keeper.take_note_of_birth(pid);
             keeper.hear_one(pid, false);
         }
         keeper.reap_children(&signals);
@@ -114,6 +116,8 @@ struct Starting {
     id: String,
     kind: Kind,
     start_time: u64,
+    /// It is not there yet: this is the one that will have it.
+    birth: Option<Birth>,
     status: OwnedFd,
     ends: Vec<(&'static str, OwnedFd)>,
     warnings: Vec<String>,
@@ -218,6 +222,26 @@ impl Keeper {
         Ok(told)
     }
 
+    /// Takes note that what was to be born has been; `pid` is its own or that of the one that had it. Returns its own then,
+    /// under which it is found from now on, else `pid`.
+    fn take_note_of_birth(&mut self, pid: i32) -> i32 {
+        let concerned = |(parent, starting): (&i32, &Starting)| {
+            let child = starting.birth.as_ref()?.child()?;
+            (*parent == pid || child == pid).then_some((*parent, child))
+        };
+        let Some((parent, child)) = self.starting.iter().find_map(concerned) else { return pid };
+        if let Some(mut starting) = self.starting.remove(&parent) {
+            starting.birth = None;
+            starting.start_time = Identity::of(child).map_or(0, |identity| identity.start_time);
+            if starting.aborted {
+                // It came into the world in the moment in which its parent was killed.
+                let _ = kill(child, libc::SIGKILL);
+            }
+            self.starting.insert(child, starting);
+        }
+        child
+    }
+
     /// Reads what one child tells; with `over`, it has ended and tells no more.
     fn hear_one(&mut self, pid: i32, over: bool) {
         let Some(starting) = self.starting.get_mut(&pid) else { return };
@@ -231,9 +255,11 @@ impl Keeper {
                 Ok(Heard::End | Heard::NotYet) | Err(_) => break,
             }
         }
-        // A failed one stays here until it is reaped; so does one that we kill, whose end looks like a program's begin.
+        // A failed one stays here until it is reaped; so does one that we kill, whose end looks like a program's begin, and
+        // one that was never born.
         if starting.failure.is_none()
             && !starting.aborted
+            && starting.birth.is_none()
             && let Some(starting) = self.starting.remove(&pid)
         {
             self.started(pid, starting);
@@ -269,6 +295,8 @@ impl Keeper {
             }
         }
         while let Ok(Some((pid, ended))) = peek_ended_child() {
+            // Of one that only had another nothing more is wanted.
+            self.take_note_of_birth(pid);
             self.hear_one(pid, true);
             let mut notice = None;
             if self.supervisor.as_ref().is_some_and(|supervisor| supervisor.pid == pid) {
@@ -455,6 +483,9 @@ impl Keeper {
                     starting.aborted = true;
                     // Only we reap it, so the number is still its own. Reaping tells what became of it.
                     let _ = kill(*pid, libc::SIGKILL);
+                    if let Some(child) = starting.birth.as_ref().and_then(Birth::child) {
+                        let _ = kill(child, libc::SIGKILL);
+                    }
                 }
             }
             Word::Keys => self.tell(&Notice::Keys { keys: self.store.keys().cloned().collect() }, Vec::new()),
@@ -491,20 +522,13 @@ impl Keeper {
             return self.tell(&failed("it is running already".into()), Vec::new());
         }
         let unread = if kind == Kind::Container { Unread::Waits } else { Unread::Breaks };
-        let Begun { pid, status, ends } = match begin(launch, descriptors, unread, &self.files) {
+        let Begun { pid, birth, status, ends } = match begin(launch, descriptors, unread, &self.files) {
             Ok(begun) => begun,
             Err(error) => return self.tell(&failed(format!("cannot fork: {error}")), Vec::new()),
         };
-        let Some(pid) = pid else {
-            let told = match hear(&status) {
-                Ok(Heard::Told(Told::Failed(failure), _)) => failure.message,
-                _ => "cannot fork into the pid namespace of the other container".to_owned(),
-            };
-            return self.tell(&failed(told), Vec::new());
-        };
         let start_time = Identity::of(pid).map_or(0, |identity| identity.start_time);
         let (warnings, failure, aborted) = (Vec::new(), None, false);
-        let starting = Starting { id, kind, start_time, status, ends, warnings, failure, aborted };
+        let starting = Starting { id, kind, start_time, birth, status, ends, warnings, failure, aborted };
         self.starting.insert(pid, starting);
     }
 

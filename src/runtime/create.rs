@@ -10,8 +10,8 @@ use base64::Engine;
 
 use super::error::Error;
 use super::operations::{
-    CgroupTree, Credentials, Hierarchy, Launch, MountAttribute, Namespace, Operation, Propagation, Pseudo,
-    SharedMemory, Slot, Stdio, Stream,
+    CgroupTree, Credentials, Hierarchy, Launch, MountAttribute, Namespace, Operation, Processes, Propagation,
+    Pseudo, SharedMemory, Slot, Stdio, Stream,
 };
 use super::spec::{
     ContainerId, ContainerSpec, Mount, MountSource, Network, Process, Seccomp, Share, UserNamespace,
@@ -262,7 +262,11 @@ fn root_and_kernel_files(
     let namespaces = &spec.namespaces;
     // procfs and sysfs are made for the pid and network namespace of who mounts them, and the kernel refuses this for
     // namespaces that the outer user namespace does not own.
-    operations.push(Operation::Proc(if namespaces.pid == Share::Host { Pseudo::Host } else { Pseudo::New }));
+    operations.push(Operation::Proc(match &namespaces.pid {
+        Share::Private => Processes::New,
+        Share::Container(id) => Processes::Of(slots.container(id)?),
+        Share::Host => Processes::Host,
+    }));
     let of = if namespaces.network == Network::Host { Pseudo::Host } else { Pseudo::New };
     operations.push(Operation::Sys { of, writable: spec.privileged });
     let tree = match namespaces.cgroup {

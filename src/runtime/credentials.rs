@@ -17,6 +17,7 @@ use rustix::thread::{
 use super::error::{Error, failed};
 use super::operations::Credentials;
 use super::owners;
+use super::passage;
 use super::target::Root;
 use super::users::{self, User};
 use crate::sys::process::join_new_session_keyring;
@@ -50,12 +51,14 @@ pub(super) fn find_user(root: &Root, user: &str, further: &[String]) -> Result<U
 /// Becomes the user; returns what could not be had.
 ///
 /// `streams` are pipes and terminals that were made for this process: they come to belong to the user, or opening
-/// /dev/stdout would be EACCES. With `tell_owners`, later changes of owners are told to whoever has its other end.
+/// /dev/stdout would be EACCES. With `tell_owners`, later changes of owners are told to whoever has its other end. `key`
+/// is that of the [`passage`] through the filter, if there is to be one.
 pub(super) fn become_user(
     who: &Credentials,
     user: &User,
     streams: &[BorrowedFd<'_>],
     tell_owners: Option<&OwnedFd>,
+    key: Option<u64>,
 ) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
     for stream in streams {
@@ -74,7 +77,7 @@ pub(super) fn become_user(
         owners::tell(socket)?;
     }
     if !who.no_new_privileges {
-        load_filter(who)?;
+        load_filter(who, key)?;
     }
     drop_bounding_set(who.capabilities)?;
     // Or setresuid to a user that is not root would take them before they are chosen.
@@ -99,16 +102,20 @@ pub(super) fn become_user(
     set_capabilities(None, sets).map_err(failed("set", "capabilities"))?;
     if who.no_new_privileges {
         set_no_new_privs(true).map_err(failed("set", "no_new_privs"))?;
-        load_filter(who)?;
+        load_filter(who, key)?;
     }
     Ok(warnings)
 }
 
-fn load_filter(who: &Credentials) -> Result<(), Error> {
+fn load_filter(who: &Credentials, key: Option<u64>) -> Result<(), Error> {
     let Some(filter) = &who.seccomp else { return Ok(()) };
     let program = base64::engine::general_purpose::STANDARD
         .decode(filter)
         .map_err(|error| failed("decode", "the seccomp filter")(io::Error::other(error)))?;
+    let program = match key {
+        Some(key) => passage::before(program, key),
+        None => program,
+    };
     seccomp::load_filter(&program).map_err(failed("install", "the seccomp filter"))
 }
 

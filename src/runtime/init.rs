@@ -3,7 +3,7 @@
 //! The keeper has one thread, so its child may allocate and open files like any program. It never returns: it becomes
 //! the container's program, or tells the keeper what failed and exits.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -12,59 +12,60 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use super::devices::{self, Shm};
 use super::error::{Error, failed};
 use super::mounts::{self, Bind, Secret, Secrets};
-use super::operations::{Credentials, Launch, Operation, SharedMemory, Slot, Stream};
+use super::operations::{Credentials, Launch, Operation, Processes, SharedMemory, Slot, Stdio, Stream};
 use super::program::CHANGE_DIRECTORY;
+use super::pseudo::Proc;
 use super::status::{Told, tell};
 use super::target::{Kind, Purpose, Root};
 use super::users::User;
-use super::{credentials, files, namespaces, program, pseudo, reaper, rootfs, terminal};
-use crate::sys::process::{exit_at_once, loopback_up, put_descriptor_at};
+use super::{credentials, files, namespaces, passage, program, pseudo, reaper, rootfs, terminal};
+use crate::sys::birth::{Birth, new_session};
+use crate::sys::process::{Forked, close_all_but, exit_at_once, loopback_up, put_descriptor_at};
 
 /// Standard streams as the parent made them: the child's ends of pipes, or what the slots said.
 pub type Streams = [Option<OwnedFd>; 3];
 
-/// Performs a launch from its operation `first` on. `descriptors` are its slots; `status` is the child's end of
-/// [`super::status::pair`].
-pub fn run(launch: &Launch, first: usize, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
-    let stdio = &launch.stdio;
-    let made = [stdio.stdin, stdio.stdout, stdio.stderr]
-        .map(|stream| matches!(stream, Stream::Pipe | Stream::Stdout));
-    let mut child = Child { made, ..Child::new(descriptors, status) };
-    let result = put_streams(streams).and_then(|()| {
-        // Modes that are asked for are meant exactly; exec sets the usual mask.
-        rustix::process::umask(Mode::empty());
-        launch.operations[first..].iter().try_for_each(|operation| child.perform(operation))
-    });
+/// Performs a launch. `descriptors` are its slots; `status` is the child's end of [`super::status::pair`].
+pub fn run(launch: &Launch, descriptors: Vec<OwnedFd>, streams: Streams, status: OwnedFd) -> ! {
+    let mut child = Child::new(&launch.stdio, descriptors, status);
+    let result = child
+        .take_streams(streams)
+        .and_then(|()| launch.operations.iter().try_for_each(|operation| child.perform(operation)));
     give_up(&child.status, &result.err().unwrap_or(Error::NoCommand))
 }
 
-/// Performs what comes before the process may be seen in another's pid namespace, up to [`Operation::Undumpable`], in
-/// the process that will fork there; returns how many operations that was. Ends this process on failure.
-pub fn run_before_birth(launch: &Launch, status: &OwnedFd) -> usize {
-    let count = launch.operations.iter().position(|operation| *operation == Operation::Undumpable);
-    let count = count.map_or(0, |position| position + 1);
-    let result = status.try_clone().map_err(failed("duplicate", "the status socket")).and_then(|status| {
-        let mut child = Child::new(Vec::new(), status);
-        launch.operations[..count].iter().try_for_each(|operation| child.perform(operation))
+/// Performs a launch in the pid namespace of the process in `slot`: all that can be done outside it is done here, where
+/// nobody inside sees it, and what is born inside has the rights, the root and the descriptors of its program.
+///
+/// The keeper cannot go there itself: setns back to the host's pid namespace is EPERM in a user namespace. So this process
+/// in between goes, and has a child that is its parent's (CLONE_PARENT).
+pub fn run_elsewhere(
+    launch: &Launch,
+    slot: Slot,
+    descriptors: Vec<OwnedFd>,
+    streams: Streams,
+    status: OwnedFd,
+    birth: &Birth,
+) -> ! {
+    let key = passage::key();
+    let mut child = Child { key: Some(key), ..Child::new(&launch.stdio, descriptors, status) };
+    let result = child.take_streams(streams).and_then(|()| child.prepare(launch, slot)).and_then(|()| {
+        match birth.bear(key) {
+            Ok(Forked::Child) => launch
+                .operations
+                .iter()
+                .filter(|operation| operation.is_after_birth())
+                .try_for_each(|operation| child.perform(operation)),
+            Ok(Forked::Parent(_)) => exit_at_once(0),
+            Err(error) => Err(failed("fork into", "the pid namespace of the other container")(error)),
+        }
     });
-    match result {
-        Ok(()) => count,
-        Err(error) => give_up(status, &error),
-    }
+    give_up(&child.status, &result.err().unwrap_or(Error::NoCommand))
 }
 
 fn give_up(status: &OwnedFd, error: &Error) -> ! {
     tell(status, &Told::from(error), None);
     exit_at_once(error.code())
-}
-
-fn put_streams(streams: Streams) -> Result<(), Error> {
-    for (number, stream) in streams.into_iter().enumerate() {
-        if let Some(stream) = stream {
-            put_descriptor_at(&stream, number as i32).map_err(failed("take", "a standard stream"))?;
-        }
-    }
-    Ok(())
 }
 
 /// What operations leave for later ones.
@@ -83,10 +84,16 @@ struct Child {
     retry_directory: Option<String>,
     /// The socket of [`Operation::TellOwners`].
     tell_owners: Option<Slot>,
+    /// What the host's /proc has of this process, where the container's does not show it.
+    own_files: Option<OwnedFd>,
+    /// Lets what comes after the birth in another's pid namespace through the filter.
+    key: Option<u64>,
 }
 
 impl Child {
-    fn new(descriptors: Vec<OwnedFd>, status: OwnedFd) -> Child {
+    fn new(stdio: &Stdio, descriptors: Vec<OwnedFd>, status: OwnedFd) -> Child {
+        let made = [stdio.stdin, stdio.stdout, stdio.stderr]
+            .map(|stream| matches!(stream, Stream::Pipe | Stream::Stdout));
         Child {
             descriptors,
             status,
@@ -94,10 +101,44 @@ impl Child {
             secrets: None,
             terminal: None,
             user: None,
-            made: [false; 3],
+            made,
             retry_directory: None,
             tell_owners: None,
+            own_files: None,
+            key: None,
         }
+    }
+
+    /// Puts the standard streams into their places and lets go of all that is not this process's business: it may take
+    /// long to begin, or for ever, and whatever the keeper has open would be so long open as well.
+    fn take_streams(&self, streams: Streams) -> Result<(), Error> {
+        for (number, stream) in streams.into_iter().enumerate() {
+            if let Some(stream) = stream {
+                put_descriptor_at(&stream, number as i32).map_err(failed("take", "a standard stream"))?;
+            }
+        }
+        let mut kept: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        kept.push(self.status.as_raw_fd());
+        close_all_but(3, &kept).map_err(failed("close", "inherited descriptors"))?;
+        // Modes that are asked for are meant exactly; exec sets the usual mask.
+        rustix::process::umask(Mode::empty());
+        Ok(())
+    }
+
+    /// Performs what comes before the birth in another's pid namespace, and keeps nothing that is not the program's.
+    fn prepare(&mut self, launch: &Launch, slot: Slot) -> Result<(), Error> {
+        self.own_files = Some(namespaces::own_files()?);
+        namespaces::children_in(self.slot(slot)?)?;
+        namespaces::make(&launch.new)?;
+        launch
+            .operations
+            .iter()
+            .filter(|operation| !operation.is_after_birth())
+            .try_for_each(|operation| self.perform(operation))?;
+        (self.own_files, self.root, self.secrets) = (None, None, None);
+        self.descriptors.clear();
+        let kept: Vec<RawFd> = self.terminal.iter().chain([&self.status]).map(AsRawFd::as_raw_fd).collect();
+        close_all_but(3, &kept).map_err(failed("close", "descriptors that are not the program's"))
     }
 
     fn perform(&mut self, operation: &Operation) -> Result<(), Error> {
@@ -186,7 +227,14 @@ impl Child {
     /// What is in the root.
     fn fill(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
-            Operation::Proc(of) => pseudo::proc(self.root()?, *of),
+            Operation::Proc(of) => {
+                let proc = match of {
+                    Processes::New => Proc::New,
+                    Processes::Of(slot) => Proc::Copied(namespaces::proc_of(self.slot(*slot)?)?),
+                    Processes::Host => Proc::Host,
+                };
+                pseudo::proc(self.root()?, proc)
+            }
             Operation::Sys { of, writable } => pseudo::sys(self.root()?, *of, *writable),
             Operation::CgroupTree { tree, writable } => pseudo::cgroup_tree(self.root()?, tree, *writable),
             Operation::Dev { shm, queues } => {
@@ -234,7 +282,10 @@ impl Child {
     /// Who the process is, and the end.
     fn identity(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
-            Operation::NestUser { uid, gid } => namespaces::nest_user(self.root()?, *uid, *gid),
+            Operation::NestUser { uid, gid } => {
+                let own = self.own_files.take();
+                namespaces::nest_user(self.root()?, own.as_ref(), *uid, *gid)
+            }
             Operation::ResourceLimit { name, soft, hard } => {
                 if let Some(warning) = credentials::limit(name, *soft, *hard)? {
                     self.warn(warning);
@@ -242,7 +293,7 @@ impl Child {
                 Ok(())
             }
             Operation::Session => {
-                rustix::process::setsid().map_err(failed("make", "a session"))?;
+                new_session(self.key.unwrap_or(0)).map_err(failed("make", "a session"))?;
                 self.terminal.as_ref().map_or(Ok(()), terminal::take)
             }
             Operation::WorkingDirectory { path } => match program::enter(self.root()?, path) {
@@ -282,7 +333,7 @@ impl Child {
             standard.into_iter().zip(self.made).filter_map(|(stream, made)| made.then_some(stream)).collect();
         streams.extend(self.terminal.as_ref().map(AsFd::as_fd));
         let tell_owners = self.tell_owners.map(|slot| &self.descriptors[slot]);
-        let warnings = credentials::become_user(who, &user, &streams, tell_owners)?;
+        let warnings = credentials::become_user(who, &user, &streams, tell_owners, self.key)?;
         for warning in warnings {
             self.warn(warning);
         }

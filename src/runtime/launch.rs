@@ -6,15 +6,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use nix::sched::{CloneFlags as Join, setns};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::init::{self, Streams};
-use super::operations::{Launch, Stream};
-use super::status::{self, Failure, Told};
-use crate::sys::process::{CloneFlags, Forked, clone, exit_at_once, fork, reap};
+use super::operations::{Launch, Namespace, Stream};
+use super::status;
+use crate::sys::birth::Birth;
+use crate::sys::process::{CloneFlags, Forked, clone, exit_at_once, fork};
 
 /// How much a pipe holds while no supervisor reads: the most that an ordinary user may ask for (pipe(7)).
 const PIPE_SIZE: usize = 1 << 20;
@@ -22,8 +22,10 @@ const PIPE_SIZE: usize = 1 << 20;
 /// A process that has been forked and performs its operations.
 #[derive(Debug)]
 pub struct Begun {
-    /// As the host counts; `None` if it could not even be born, for which `status` has the reason.
-    pub pid: Option<i32>,
+    /// As the host counts. With `birth`, that of the process that will have it, and ends then or when it cannot.
+    pub pid: i32,
+    /// Of a process that is born in another's pid namespace: its pid, once it is there. It is our child too.
+    pub birth: Option<Birth>,
     /// Where it tells how it gets on; see [`status::hear`].
     pub status: OwnedFd,
     /// Our ends of its pipes: `in`, `out`, `err`.
@@ -49,81 +51,31 @@ pub fn begin(
     let mut ends = Vec::new();
     let streams = streams(launch, &descriptors, unread, &mut ends)?;
     let (near, far) = status::pair()?;
-    let birth = Birth { launch, descriptors, streams, status: far, files };
-    let pid = match launch.pid_namespace_of {
-        None => match clone(birth.namespaces())? {
-            Forked::Child => birth.become_it(0),
-            Forked::Parent(pid) => Some(pid),
-        },
-        Some(slot) => birth.elsewhere(slot)?,
+    let (birth, forked) = match launch.pid_namespace_of {
+        None => (None, clone(namespaces(&launch.new))?),
+        Some(_) => (Some(Birth::new()?), fork()?),
     };
-    Ok(Begun { pid, status: near, ends })
-}
-
-/// What the child takes with it.
-struct Birth<'a> {
-    launch: &'a Launch,
-    descriptors: Vec<OwnedFd>,
-    streams: Streams,
-    status: OwnedFd,
-    files: &'a Rlimit,
-}
-
-impl Birth<'_> {
-    fn namespaces(&self) -> CloneFlags {
-        CloneFlags(self.launch.new.iter().fold(0, |flags, namespace| flags | namespace.flag()))
-    }
-
-    /// In the child. A panic must not unwind into the keeper's loop, which this process is a copy of.
-    fn become_it(self, first: usize) -> ! {
-        let Birth { launch, descriptors, streams, status, files } = self;
-        // The keeper's own is higher.
-        let _ = setrlimit(Resource::Nofile, *files);
-        let _ = catch_unwind(AssertUnwindSafe(|| -> () {
-            init::run(launch, first, descriptors, streams, status)
-        }));
-        exit_at_once(125)
-    }
-
-    /// Forks into another's pid namespace.
-    ///
-    /// The keeper cannot go there itself: setns back to the host's pid namespace is EPERM in a user namespace. So a
-    /// process in between goes, and has a child that is its parent's (CLONE_PARENT).
-    fn elsewhere(self, slot: usize) -> io::Result<Option<i32>> {
-        let (answer, told) = pipe_with(PipeFlags::CLOEXEC)?;
-        match fork()? {
-            Forked::Child => {
-                let first = init::run_before_birth(self.launch, &self.status);
-                match self.clone_into(slot) {
-                    Ok(Forked::Child) => self.become_it(first),
-                    Ok(Forked::Parent(pid)) => {
-                        let _ = rustix::io::write(&told, &pid.to_ne_bytes());
-                        exit_at_once(0)
-                    }
-                    Err(error) => {
-                        let message =
-                            format!("cannot join the pid namespace of the other container: {error}");
-                        status::tell(&self.status, &Told::Failed(Failure::new(125, message)), None);
-                        exit_at_once(1)
+    match forked {
+        Forked::Parent(pid) => Ok(Begun { pid, birth, status: near, ends }),
+        Forked::Child => {
+            // The keeper's own is higher.
+            let _ = setrlimit(Resource::Nofile, *files);
+            // A panic must not unwind into the keeper's loop, which this process is a copy of.
+            let _ = catch_unwind(AssertUnwindSafe(|| -> () {
+                match launch.pid_namespace_of.zip(birth.as_ref()) {
+                    None => init::run(launch, descriptors, streams, far),
+                    Some((slot, birth)) => {
+                        init::run_elsewhere(launch, slot, descriptors, streams, far, birth)
                     }
                 }
-            }
-            Forked::Parent(between) => {
-                drop((told, self));
-                let mut bytes = [0; 4];
-                let length = rustix::io::retry_on_intr(|| rustix::io::read(&answer, &mut bytes))?;
-                reap(between)?;
-                Ok((length == bytes.len()).then(|| i32::from_ne_bytes(bytes)))
-            }
+            }));
+            exit_at_once(125)
         }
     }
+}
 
-    fn clone_into(&self, slot: usize) -> io::Result<Forked> {
-        let process =
-            self.descriptors.get(slot).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        setns(process, Join::CLONE_NEWPID)?;
-        clone(self.namespaces().and(CloneFlags::PARENT))
-    }
+fn namespaces(new: &[Namespace]) -> CloneFlags {
+    CloneFlags(new.iter().fold(0, |flags, namespace| flags | namespace.flag()))
 }
 
 fn streams(

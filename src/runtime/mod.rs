@@ -25,6 +25,7 @@ mod mounts;
 mod namespaces;
 pub mod operations;
 mod owners;
+mod passage;
 mod program;
 mod pseudo;
 mod reaper;

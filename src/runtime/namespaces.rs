@@ -30,44 +30,77 @@ pub(super) fn new_cgroup_namespace() -> Result<(), Error> {
 }
 
 /// Copies /dev/shm of another container.
+pub(super) fn shared_memory_of(process: &OwnedFd) -> Result<OwnedFd, Error> {
+    mount_of(process, "/dev/shm", "/dev/shm of the other container")
+}
+
+/// Copies /proc of another container: without what covers parts of it there.
+pub(super) fn proc_of(process: &OwnedFd) -> Result<OwnedFd, Error> {
+    mount_of(process, "/proc", "/proc of the other container")
+}
+
+/// Copies a mount of another container.
 ///
 /// The kernel copies a mount only for a process that is in its mount namespace; hence there and back.
-pub(super) fn shared_memory_of(process: &OwnedFd) -> Result<OwnedFd, Error> {
-    const WHAT: &str = "/dev/shm of the other container";
+fn mount_of(process: &OwnedFd, path: &str, what: &'static str) -> Result<OwnedFd, Error> {
     let own = openat(CWD, "/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open", "/proc/self/ns/mnt"))?;
-    setns(process, CloneFlags::CLONE_NEWNS).map_err(failed("look for", WHAT))?;
+    setns(process, CloneFlags::CLONE_NEWNS).map_err(failed("look for", what))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let found = openat(CWD, "/", flags, Mode::empty())
-        .map_err(failed("open", WHAT))
-        .and_then(|root| Root::new(root).open_plain("/dev/shm", OFlags::PATH | OFlags::DIRECTORY));
+        .map_err(failed("open", what))
+        .and_then(|root| Root::new(root).open_plain(path, OFlags::PATH | OFlags::DIRECTORY));
     let tree = match found {
-        Ok(Some(directory)) => copy(&directory, Path::new(""), false).map_err(failed("bind", WHAT)),
-        Ok(None) => Err(failed("find", WHAT)(std::io::Error::from(std::io::ErrorKind::NotFound))),
+        Ok(Some(directory)) => copy(&directory, Path::new(""), false).map_err(failed("bind", what)),
+        Ok(None) => Err(failed("find", what)(std::io::Error::from(std::io::ErrorKind::NotFound))),
         Err(error) => Err(error),
     };
     setns(&own, CloneFlags::CLONE_NEWNS).map_err(failed("return from", "the other container"))?;
     tree
 }
 
+/// Has children born in the pid namespace of the process behind a pidfd; the caller stays where it is.
+pub(super) fn children_in(process: &OwnedFd) -> Result<(), Error> {
+    setns(process, CloneFlags::CLONE_NEWPID)
+        .map_err(failed("join", "the pid namespace of the other container"))
+}
+
+/// Makes namespaces that otherwise come into being with a process.
+pub(super) fn make(namespaces: &[Namespace]) -> Result<(), Error> {
+    let flags = namespaces.iter().fold(0, |flags, namespace| flags | namespace.flag());
+    unshare(CloneFlags::from_bits_retain(flags as i32))
+        .map_err(failed("make", format!("namespaces ({namespaces:?})")))
+}
+
+/// Opens the files of /proc about this process, while the host's /proc is there.
+pub(super) fn own_files() -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, "/proc/self", flags, Mode::empty()).map_err(failed("open", "/proc/self"))
+}
+
 /// Makes a user namespace in which `uid` and `gid` are the only ids and stand for the caller's own.
 ///
 /// Last of all namespaces: mounts, /sys and the network belong to the outer one. setgroups(2) is given up, as the
-/// kernel asks of those who map without privilege (user_namespaces(7)).
-pub(super) fn nest_user(root: &Root, uid: u32, gid: u32) -> Result<(), Error> {
+/// kernel asks of those who map without privilege (user_namespaces(7)). `own` is [`own_files`] of a process that the
+/// root's /proc does not show.
+pub(super) fn nest_user(root: &Root, own: Option<&OwnedFd>, uid: u32, gid: u32) -> Result<(), Error> {
     let (own_uid, own_gid) = (rustix::process::geteuid(), rustix::process::getegid());
     unshare(CloneFlags::CLONE_NEWUSER).map_err(failed("make", "a nested user namespace"))?;
     // The files below belong to us only while we are dumpable.
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(failed("make dumpable", "this process"))?;
-    let own = rustix::process::getpid().as_raw_nonzero();
+    let pid = rustix::process::getpid().as_raw_nonzero();
     let lines = [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("{uid} {} 1", own_uid.as_raw())),
         ("gid_map", format!("{gid} {} 1", own_gid.as_raw())),
     ];
     for (name, line) in lines {
-        let path = format!("/proc/{own}/{name}");
-        let file = root.open_of_proc(&path)?;
+        let path = format!("/proc/{pid}/{name}");
+        let file = match own {
+            Some(own) => openat(own, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(failed("open", path.as_str()))?,
+            None => root.open_of_proc(&path)?,
+        };
         rustix::io::write(file, line.as_bytes()).map_err(failed("write", path))?;
     }
     undumpable()

@@ -100,7 +100,8 @@ pub enum Operation {
     },
     /// Sets `oom_score_adj`, from -1000 to 1000.
     OomScore(i32),
-    /// Hides this process (its memory, its descriptors, our binary) from those whose namespaces it joins, until exec.
+    /// Hides this process (its memory, its descriptors, our binary) from those whose namespaces it joins, until exec. Not
+    /// from one that may trace everybody: see [`Operation::is_after_birth`].
     Undumpable,
     /// Joins namespaces of another process.
     Join {
@@ -142,7 +143,7 @@ pub enum Operation {
         writable: PathBuf,
     },
     /// Mounts /proc.
-    Proc(Pseudo),
+    Proc(Processes),
     /// Mounts /sys.
     Sys {
         /// Whose.
@@ -312,6 +313,18 @@ pub enum Pseudo {
     Host,
 }
 
+/// Whose processes /proc shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Processes {
+    /// A new instance, for the pid namespace of this process.
+    New,
+    /// That of another process (pidfd), in whose pid namespace this one will be born.
+    Of(Slot),
+    /// The host's, bound: the kernel refuses a new instance for a namespace of the host.
+    Host,
+}
+
 /// What is mounted at /sys/fs/cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -369,6 +382,15 @@ pub enum MountAttribute {
     NoDevices,
     /// Nothing may be executed.
     NoExec,
+}
+
+impl Operation {
+    /// Whether a process that is born in another's pid namespace does this itself. All else is done by the one that has
+    /// it, which nobody in there sees: a container with CAP_SYS_PTRACE walks through the root, and takes the place, of
+    /// whatever it sees.
+    pub fn is_after_birth(&self) -> bool {
+        matches!(self, Operation::Session | Operation::Exec { .. })
+    }
 }
 
 impl fmt::Display for Operation {

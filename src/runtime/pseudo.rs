@@ -10,7 +10,7 @@ use super::devices::host_node;
 use super::error::{Error, failed};
 use super::mounts::{attach, copy, make};
 use super::operations::{CgroupTree, Hierarchy, Pseudo};
-use super::target::{Kind, Root};
+use super::target::{Kind, Root, is_proc};
 use crate::sys::mount::{Attributes, Reach, set_attributes};
 
 const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -29,11 +29,27 @@ fn of_host(path: &str, writable: bool) -> Result<OwnedFd, Error> {
     Ok(tree)
 }
 
-pub(super) fn proc(root: &Root, of: Pseudo) -> Result<(), Error> {
+/// What /proc is; see [`super::operations::Processes`].
+pub(super) enum Proc {
+    New,
+    Copied(OwnedFd),
+    Host,
+}
+
+pub(super) fn proc(root: &Root, of: Proc) -> Result<(), Error> {
     let place = root.top_directory("proc")?;
     let mount = match of {
-        Pseudo::New => make("proc", "/proc", &[], QUIET)?,
-        Pseudo::Host => of_host("/proc", true)?,
+        Proc::New => make("proc", "/proc", &[], QUIET)?,
+        Proc::Copied(tree) => {
+            // The other container may have put something else there.
+            if !is_proc(&tree).map_err(failed("look at", "/proc of the other container"))? {
+                return Err(Error::NotKernels { path: "/proc".to_owned() });
+            }
+            set_attributes(&tree, Attributes::default(), libc::MS_PRIVATE, Reach::This)
+                .map_err(failed("set the attributes of", "/proc"))?;
+            tree
+        }
+        Proc::Host => of_host("/proc", true)?,
     };
     attach(&mount, place, "/proc")
 }

@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "the one folder where it is allowed")]
 
 pub mod alone;
+pub mod birth;
 pub mod fs;
 pub mod mount;
 pub mod net;

@@ -1,7 +1,7 @@
 //! Making processes, waiting for them, and what a process gives up before it runs somebody else's program.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Which side of a fork we are on.
 #[derive(Debug)]
@@ -249,6 +249,21 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 pub fn close_all_from(first: u32) -> io::Result<()> {
     // SAFETY: the caller promises (above) that no owner of these descriptors is used or dropped in this process.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
+}
+
+/// Closes every descriptor from `first` on but these, whoever owns them: for a process as that of [`close_all_from`].
+pub fn close_all_but(first: u32, kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|kept| u32::try_from(*kept).ok()).collect();
+    kept.sort_unstable();
+    let mut first = first;
+    for kept in kept {
+        if kept > first {
+            // SAFETY: the caller promises that no owner of these descriptors is used or dropped in this process.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) })?;
+        }
+        first = first.max(kept + 1);
+    }
+    close_all_from(first)
 }
 
 /// Takes the descriptor with this number, of whose existence the caller knows (inherited over fork or exec).

@@ -47,8 +47,8 @@ const REMOVALS: u32 = 20;
 /// What the runner says of a container.
 #[derive(Debug, Serialize, Deserialize)]
 enum Word {
-    /// It is forked. Beside this, when it could be: its output. And always: where it tells how it gets on.
-    Begun { forked: bool },
+    /// It is forked. Beside this: its output, and where it tells how it gets on.
+    Begun,
     /// The kernel refused.
     Failed { errno: i32 },
     /// It has exited.
@@ -123,10 +123,10 @@ impl Runner {
         drop(theirs);
         let (word, mut descriptors) = receive(&reply)?;
         match word {
-            Word::Begun { forked } => {
+            Word::Begun => {
                 let status = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
                 // A launch whose output goes elsewhere has none here.
-                let output = descriptors.pop().filter(|_| forked).map(File::from);
+                let output = descriptors.pop().map(File::from);
                 Ok(Running { reply, status, output })
             }
             Word::Failed { errno } => Err(io::Error::from_raw_os_error(errno)),
@@ -261,15 +261,12 @@ fn take(control: &OwnedFd, files: &Rlimit, children: &mut Vec<Child>) -> bool {
     let slots = descriptors.split_off(2);
     let (Some(reply), Some(launch)) = (descriptors.pop(), descriptors.pop()) else { return true };
     match launch_of(launch).and_then(|launch| begin(&launch, slots, Unread::Breaks, files)) {
-        Ok(Begun { pid, status, ends }) => {
+        Ok(Begun { pid, status, ends, .. }) => {
             let mut beside: Vec<BorrowedFd<'_>> =
                 ends.iter().filter(|(name, _)| *name == "out").map(|(_, end)| end.as_fd()).collect();
             beside.push(status.as_fd());
-            say(&reply, &Word::Begun { forked: pid.is_some() }, &beside);
-            match pid {
-                Some(pid) => children.push(Child { pid, reply, killed: false }),
-                None => say(&reply, &Word::Exited { code: 125 }, &[]),
-            }
+            say(&reply, &Word::Begun, &beside);
+            children.push(Child { pid, reply, killed: false });
         }
         Err(error) => {
             say(&reply, &Word::Failed { errno: error.raw_os_error().unwrap_or(libc::EINVAL) }, &[]);
