@@ -21,7 +21,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// A capability that does not exist.
-    #[error("services.{service}.{attribute}: {source}")]
+    #[error("services.{service}.{attribute}: no capability is called so")]
     Capability {
         /// The service.
         service: String,
