@@ -81,6 +81,10 @@
 //!   attachment settles the link (`network::outbound`).
 //! * Standard streams of `exec` and `run` are not passed on as they are: a file, directory or terminal of the caller's in a
 //!   container is a way out of it. Pipes stand in between ([`ops::process`]).
+//! * Panics are caught in the supervisor, and only there ([`host::mishap`]): one in the work for a container is that
+//!   container's failure. So the release is built with unwinding, against some size; everywhere else a panic aborts.
+//! * After the death of all keepers the next enters the user namespace in which containers live on: from a new one nobody
+//!   could signal those of other ids than the user's own ([`engine`] `stray`).
 //! * A container with our init is entered through the program below it: the init itself may not be traced, by us neither.
 //!
 //! # Words

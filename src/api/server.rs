@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use super::message::{BoundSocket, Hello, Notice, Reply, Request, VERSION, Word};
 use crate::engine::request::HandedPort;
 use crate::engine::{Caller, Down, Engine, Error, Remove, Say};
+use crate::host::mishap::contained;
 use crate::keeper::channel::{self, Channel};
 use crate::report::{Exit, Report};
 
@@ -115,7 +116,11 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
     let (gone, has_gone) = watch::channel(false);
     let (signal, signals) = mpsc::unbounded_channel();
     let caller = Caller::new(who, say, has_gone);
-    let work = perform(engine, caller, request, descriptors, signals);
+    let doing = format!("`{}`", caller.who);
+    let work = async {
+        let done = contained(perform(engine, caller, request, descriptors, signals)).await;
+        done.unwrap_or_else(|source| Err(Error::Internal { doing, source }.into()))
+    };
     tokio::pin!(work);
     let mut listening = true;
     let result = loop {
@@ -270,7 +275,7 @@ async fn perform(
             return Ok(Reply::Exited { code });
         }
         Request::Files(files) => {
-            let code = engine.files(files, descriptors.into()).await?;
+            let code = engine.files(caller, files, descriptors.into(), signals).await?;
             return Ok(Reply::Exited { code });
         }
         Request::Run(mut run) => {

@@ -24,6 +24,7 @@ use args::Cli;
 use commands::hidden::Inside;
 use context::Context;
 
+use crate::host::mishap;
 use crate::ops::{build, worker};
 use crate::ui::{console, text};
 
@@ -36,6 +37,7 @@ const INSIDE: [(&str, Inside); 3] = [
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    mishap::be_fatal();
     if let Some(exit) = commands::hidden::run(std::env::args_os(), &INSIDE) {
         return exit;
     }

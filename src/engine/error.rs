@@ -2,6 +2,7 @@
 
 use super::link;
 use crate::host::files;
+use crate::host::mishap::Panicked;
 use crate::network::spec::Protocol;
 use crate::report::{Exit, Report};
 use crate::runtime::status::Failure;
@@ -28,6 +29,14 @@ pub enum Error {
     /// Its volumes.
     #[error(transparent)]
     Volume(#[from] volume::Error),
+    /// A bug of ours.
+    #[error("rcompose has failed at {doing}")]
+    Internal {
+        /// `starting container `p-web-1``.
+        doing: String,
+        /// What it was.
+        source: Panicked,
+    },
     /// The plan cannot be made.
     #[error(transparent)]
     Plan(#[from] plan::Error),
@@ -278,6 +287,9 @@ impl From<Error> for Report {
                     format!("publish another host port than {}, or stop that container", address.port());
                 Report::from_error(exit, &error).hint(hint)
             }
+            Error::Internal { .. } => Report::from_error(exit, &error).hint(
+                "this is a bug of rcompose: please report it with these lines; everything else of the project goes on",
+            ),
             Error::Stray { pid, .. } => {
                 Report::from_error(exit, &error).hint(format!("`kill -9 {pid}` ends it; then try again"))
             }

@@ -5,22 +5,49 @@ use std::time::Duration;
 
 use super::caller::Caller;
 use super::container::Streams;
-use super::lifecycle::{Action as Next, Event as Happened};
+use super::lifecycle::{Action as Next, Event as Happened, Lifecycle};
 use super::project::Running;
 use super::{Engine, Error, now_ns};
 use crate::event::Action;
+use crate::host::mishap::{contained, may_trip};
 use crate::keeper::message::Exit;
 use crate::plan::observed::State;
+use crate::report::with_causes;
 use crate::runtime::cgroup;
 use crate::runtime::spec::ContainerId;
 
 impl Engine {
-    /// Takes in that a container has ended.
-    pub(super) async fn take_in_exit(self: Rc<Self>, id: ContainerId, exit: Exit) {
+    /// Takes in that a container has ended, whatever goes wrong meanwhile.
+    pub(super) async fn note_exit(self: Rc<Self>, id: ContainerId, exit: Exit) {
+        if let Err(panic) = contained(self.clone().take_in_exit(id.clone(), exit.clone())).await {
+            let error = self.internal("taking in the end of", &id, panic);
+            self.give_up(&id, exit.code, &error);
+        }
+    }
+
+    /// Leaves a container ended, after a bug of ours in the midst of its end: nobody waits for it any more, and it can be
+    /// started and removed.
+    fn give_up(&self, id: &ContainerId, code: Option<i32>, error: &Error) {
+        {
+            let mut project = self.project.borrow_mut();
+            let Some(entry) = project.entries.get_mut(id) else { return };
+            entry.record.state =
+                State::Exited { code, since_ns: now_ns(), oom: false, error: Some(with_causes(error)) };
+            entry.lifecycle = Lifecycle::restore(&entry.record);
+            (entry.live, entry.timer, entry.starting) = (None, None, None);
+        }
+        let _ = self.save(id);
+    }
+
+    async fn take_in_exit(self: Rc<Self>, id: ContainerId, exit: Exit) {
         let output = {
             let mut project = self.project.borrow_mut();
             let Some(entry) = project.entries.get_mut(&id) else { return };
-            let Some(live) = entry.live.as_mut() else { return };
+            let Some(live) = entry.live.as_mut() else {
+                // Its start failed after its program had begun; that was told.
+                let _ = self.link.forget(&id.0);
+                return;
+            };
             // It never ran: the start that waits for it is told, and says what comes next.
             if exit.failure.is_some() && entry.starting.is_some() {
                 return;
@@ -28,6 +55,7 @@ impl Engine {
             live.probe = None;
             live.output.take()
         };
+        may_trip("exit");
         self.wires.set_active(&id, false);
         if let Some(output) = output {
             output.finish().await;

@@ -3,6 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::sync::mpsc;
+
+use super::caller::Caller;
+use super::exec::end_asked_for;
 use super::link;
 use super::request::Files;
 use super::{Engine, Error};
@@ -10,7 +15,16 @@ use crate::runtime::files::{of_running, of_stopped};
 
 impl Engine {
     /// Has a process work on the files of a container; returns its exit code. `streams` are its standard ones.
-    pub async fn files(self: &Rc<Self>, files: Files, streams: Vec<OwnedFd>) -> Result<i32, Error> {
+    ///
+    /// When the caller goes away, or a signal asks for its end, it is killed: it may stand before a file system that does not
+    /// answer, and keep the container from being started and removed.
+    pub async fn files(
+        self: &Rc<Self>,
+        caller: &Caller,
+        files: Files,
+        streams: Vec<OwnedFd>,
+        mut signals: mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Error> {
         let missing = || Error::NoContainer { container: files.container.clone() };
         let id = {
             let project = self.project.borrow();
@@ -19,7 +33,11 @@ impl Engine {
         let mut streams = streams.into_iter();
         let streams = [streams.next(), streams.next(), streams.next()];
         // Nobody starts, stops or removes it until we know what it does; and while it stands still, until we are done.
-        let busy = self.busy(&id).await?.ok_or_else(missing)?;
+        let busy = tokio::select! {
+            biased;
+            busy = self.busy(&id) => busy?.ok_or_else(missing)?,
+            number = end_asked_for(&mut signals, caller) => return Ok(128 + number),
+        };
         let (prepared, stands_still) = match self.member(&id) {
             Some(process) => {
                 drop(busy);
@@ -33,14 +51,48 @@ impl Engine {
                 (of_stopped(&config.spec, files.job, streams)?, Some(busy))
             }
         };
-        let line = self.link.exec(&self.name_exec(&id), &id.0, prepared.launch, prepared.descriptors)?;
+        let name = self.name_exec(&id);
+        let mut line = self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?;
         let gone = || Error::Link(link::Error::Gone);
-        line.started.await.map_err(|_| gone())?.map_err(|source| Error::NotStarted {
-            container: files.container.clone(),
-            about: None,
-            source,
-        })?;
-        let exit = line.ended.await.map_err(|_| gone())?;
+        let mut early = None;
+        let started = loop {
+            tokio::select! {
+                biased;
+                started = &mut line.started => break started.map_err(|_| gone())?,
+                number = end_asked_for(&mut signals, caller), if early.is_none() => {
+                    early = Some(number);
+                    self.link.abort(&name)?;
+                }
+            }
+        };
+        let mut started = match (started, early) {
+            (Ok(started), _) => started,
+            (Err(_), Some(number)) => return Ok(128 + number),
+            (Err(source), None) => {
+                return Err(Error::NotStarted { container: files.container.clone(), about: None, source });
+            }
+        };
+        let process = started.descriptors.remove("pidfd");
+        let kill = || {
+            if let Some(process) = &process {
+                // It may have ended in this moment.
+                let _ = pidfd_send_signal(process, Signal::KILL);
+            }
+        };
+        if early.is_some() {
+            // It began in the moment in which it was to be aborted.
+            kill();
+        }
+        let exit = loop {
+            tokio::select! {
+                biased;
+                exit = &mut line.ended => break exit.map_err(|_| gone())?,
+                number = end_asked_for(&mut signals, caller), if early.is_none() => {
+                    early = Some(number);
+                    kill();
+                }
+            }
+        };
         drop(stands_still);
         Ok(exit.code.unwrap_or(255))
     }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::host::mishap::vital;
 use crate::keeper::Client;
 use crate::keeper::channel;
 use crate::keeper::message::{Exit, Notice, Running, Word, key};
@@ -184,7 +185,7 @@ impl Link {
         let waited = channel.wants_write();
         channel.send(word, descriptors).map_err(gone)?;
         if channel.wants_write() && !waited {
-            tokio::task::spawn_local(self.clone().flush());
+            tokio::task::spawn_local(vital(self.clone().flush()));
         }
         Ok(())
     }

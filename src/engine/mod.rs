@@ -36,7 +36,9 @@ mod project;
 mod recover;
 pub mod request;
 pub mod state;
-mod stray;
+pub mod stray;
+#[cfg(test)]
+mod tests;
 pub mod turn;
 mod verbs;
 mod wait;

@@ -17,6 +17,7 @@ use super::logs::Stream;
 use super::logs::capture::{Capture, Limits, Moved};
 use super::{Engine, now_ns};
 use crate::host::files;
+use crate::host::mishap::{contained, may_trip};
 use crate::runtime::spec::ContainerId;
 use crate::sys::net;
 
@@ -131,36 +132,39 @@ impl Engine {
             .filter_map(|(stream, source, descriptor)| {
                 rustix::io::ioctl_fionbio(&descriptor, true).ok()?;
                 let descriptor = net::watch(descriptor).ok()?;
-                let work = bring(stream, source, descriptor, sink.clone(), has_ended.clone());
-                Some(tokio::task::spawn_local(work))
+                let (sink, has_ended) = (sink.clone(), has_ended.clone());
+                Some(tokio::task::spawn_local(async move {
+                    let work = bring(stream, source, &descriptor, &sink, has_ended.clone());
+                    if contained(work).await.is_err() && lose(&sink) {
+                        bring(stream, source, &descriptor, &sink, has_ended).await;
+                    }
+                }))
             })
             .collect();
         Some(Output { ended, tasks })
     }
 }
 
+/// Drops what comes from now on; the container goes on.
+fn lose(sink: &RefCell<Sink>) -> bool {
+    let null = OpenOptions::new().write(true).open("/dev/null");
+    null.map(|null| *sink.borrow_mut() = Sink::Nowhere(null)).is_ok()
+}
+
 /// Brings one stream in until it ends, or until nothing is left after the process has ended.
 async fn bring(
     stream: Stream,
     source: Source,
-    descriptor: AsyncFd<OwnedFd>,
-    sink: Rc<RefCell<Sink>>,
+    descriptor: &AsyncFd<OwnedFd>,
+    sink: &RefCell<Sink>,
     mut ended: watch::Receiver<bool>,
 ) {
+    // What is there already made it ready before; it is not waited for.
+    let mut last = false;
     loop {
-        let last = tokio::select! {
-            guard = descriptor.readable() => match guard {
-                // Before the moving: what comes after the last move makes it ready again.
-                Ok(mut guard) => {
-                    guard.clear_ready();
-                    false
-                }
-                Err(_) => true,
-            },
-            _ = ended.wait_for(|ended| *ended) => true,
-        };
         let mut since_turn = 0;
         loop {
+            may_trip("output");
             let moved = sink.borrow_mut().take_in(stream, source, descriptor.get_ref());
             match moved {
                 Ok(Moved::Bytes(count)) => {
@@ -173,12 +177,21 @@ async fn bring(
                 Ok(Moved::Nothing) if last => return,
                 Ok(Moved::Nothing) => break,
                 Ok(Moved::End) => return,
-                Err(_) => {
-                    // The log cannot be written: what comes from now on is dropped, the container goes on.
-                    let Ok(null) = OpenOptions::new().write(true).open("/dev/null") else { return };
-                    *sink.borrow_mut() = Sink::Nowhere(null);
-                }
+                // The log cannot be written.
+                Err(_) if lose(sink) => {}
+                Err(_) => return,
             }
         }
+        last = tokio::select! {
+            guard = descriptor.readable() => match guard {
+                // Before the moving: what comes after the last move makes it ready again.
+                Ok(mut guard) => {
+                    guard.clear_ready();
+                    false
+                }
+                Err(_) => true,
+            },
+            _ = ended.wait_for(|ended| *ended) => true,
+        };
     }
 }

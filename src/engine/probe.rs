@@ -8,6 +8,7 @@ use super::health::{Outcome, Probes};
 use super::project::Running;
 use super::{Engine, now_ns};
 use crate::event::Action;
+use crate::host::mishap::{contained, may_trip};
 use crate::plan::observed::{Health, State};
 use crate::runtime::spec::ContainerId;
 
@@ -44,12 +45,22 @@ impl Engine {
     }
 
     fn probe_with(self: &Rc<Self>, id: &ContainerId, probes: Probes) {
-        let task = tokio::task::spawn_local(self.clone().probe(id.clone(), probes));
+        let task = tokio::task::spawn_local(self.clone().note_probes(id.clone(), probes));
         let mut project = self.project.borrow_mut();
         match project.entries.get_mut(id).and_then(|entry| entry.live.as_mut()) {
             Some(live) => live.probe = Some(Running(task.abort_handle())),
             // It ended meanwhile.
             None => task.abort(),
+        }
+    }
+
+    /// Probes until the container ends, whatever goes wrong meanwhile.
+    async fn note_probes(self: Rc<Self>, id: ContainerId, probes: Probes) {
+        if let Err(panic) = contained(self.clone().probe(id.clone(), probes)).await {
+            let error = self.internal("probing", &id, panic);
+            self.note_probe(&id, Err(error));
+            // Nobody knows how it is, and those who wait for its health are not to wait for ever.
+            self.set_health(&id, Health::Unhealthy);
         }
     }
 
@@ -60,6 +71,7 @@ impl Engine {
                 tokio::time::sleep(Duration::from_nanos(pause)).await;
             }
             let Some(argv) = self.probe_command(&id) else { return };
+            may_trip("probe");
             let begun = now_ns();
             let timeout = probes
                 .deadline_ns(begun)

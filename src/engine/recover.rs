@@ -16,11 +16,13 @@ use super::project::{Entry, Live, Project};
 use super::state::Store;
 use super::{Engine, Error, journal, observe, stray};
 use crate::host::files;
+use crate::host::mishap::vital;
 use crate::host::paths::Paths;
 use crate::host::process::{Identity, boot_id};
 use crate::keeper::journal as keeper_journal;
 use crate::keeper::message::{Exit, Running, Word, key};
 use crate::plan::observed::{Container, State};
+use crate::plan::verbs::is_over;
 use crate::runtime::cgroup::Controller;
 use crate::runtime::spec::{ContainerId, Network};
 
@@ -36,7 +38,7 @@ impl Engine {
         keeper: OwnedFd,
     ) -> Result<(Rc<Engine>, mpsc::UnboundedReceiver<Told>), Error> {
         let (link, told) = Link::new(keeper)?;
-        tokio::task::spawn_local(link.clone().run());
+        tokio::task::spawn_local(vital(link.clone().run()));
         let refusal = files::read_if_there(&paths.scope_refusal(name))?;
         let refusal = refusal.map(|text| String::from_utf8_lossy(&text).into_owned());
         let engine = Rc::new(Engine {
@@ -62,7 +64,7 @@ impl Engine {
     ) -> Result<tokio::task::JoinHandle<()>, Error> {
         self.recover().await?;
         // From here on; what was told meanwhile waits in the channel.
-        Ok(tokio::task::spawn_local(self.clone().listen(told)))
+        Ok(tokio::task::spawn_local(vital(self.clone().listen(told))))
     }
 
     /// Whether the keeper looks after no process: it may go where nobody can tell it what to do.
@@ -73,10 +75,10 @@ impl Engine {
     async fn listen(self: Rc<Self>, mut told: mpsc::UnboundedReceiver<Told>) {
         while let Some(told) = told.recv().await {
             match told {
-                Told::Started(id, started) => self.started(&ContainerId(id), started),
+                Told::Started(id, started) => self.note_start(&ContainerId(id), started).await,
                 Told::NotStarted(id, why) => self.not_started(&ContainerId(id), why),
                 Told::Ended(id, exit) => {
-                    tokio::task::spawn_local(self.clone().take_in_exit(ContainerId(id), exit));
+                    tokio::task::spawn_local(self.clone().note_exit(ContainerId(id), exit));
                 }
                 Told::Lost => return,
             }
@@ -170,7 +172,8 @@ impl Engine {
 
     async fn recover_networks(self: &Rc<Self>, records: &[Container], keys: &[String]) -> Result<(), Error> {
         let mut known = self.project.borrow().networks.clone();
-        for place in records.iter().flat_map(|record| &record.attachments) {
+        let needed = records.iter().filter(|record| !is_over(record));
+        for place in needed.flat_map(|record| &record.attachments) {
             if !known.contains_key(&place.network)
                 && let Some(network) = self.forgotten_network(place)
             {
@@ -233,7 +236,7 @@ impl Engine {
                             kind: crate::keeper::message::Kind::Container,
                         };
                         self.take_over(&record, &process, keys).await?;
-                        self.clone().take_in_exit(id, exit).await;
+                        self.clone().note_exit(id, exit).await;
                     }
                 }
             }
@@ -249,7 +252,7 @@ impl Engine {
                     kind: crate::keeper::message::Kind::Container,
                 };
                 self.take_over(&record, &process, keys).await?;
-                self.clone().take_in_exit(id, exit).await;
+                self.clone().note_exit(id, exit).await;
             }
             (State::Restarting { .. }, None) => {
                 let due = {

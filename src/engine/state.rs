@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::files::{self, Durability, failed};
 use crate::host::paths::Paths;
 use crate::host::process::Identity;
+use crate::host::removal;
 use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::{Container, Network};
 use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
@@ -285,31 +286,8 @@ fn names(directory: &Path) -> Result<Vec<String>, files::Error> {
     Ok(names)
 }
 
-/// Removes a directory with all below it, also directories that forbid it: overlayfs leaves `work/work` with mode 000.
 fn remove_tree(path: &Path) -> Result<(), files::Error> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path).map_err(failed("remove", path))
-        }
-        Err(error) => Err(failed("remove", path)(error)),
-    }
-}
-
-/// Gives ourselves all rights to the directories of a tree. Symbolic links are not followed.
-fn open_up(path: &Path) -> Result<(), files::Error> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .map_err(failed("change the mode of", path))?;
-    for entry in fs::read_dir(path).map_err(failed("list", path))? {
-        let entry = entry.map_err(failed("list", path))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
+    removal::remove_tree(path).map_err(failed("remove", path))
 }
 
 #[cfg(test)]

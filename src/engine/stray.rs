@@ -14,9 +14,39 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Error;
+use super::state::{self, Store};
 use crate::host::files::failed;
+use crate::host::paths::Paths;
 use crate::host::process::Identity;
-use crate::runtime::spec::ContainerId;
+use crate::plan::observed::State;
+use crate::runtime::spec::{ContainerId, UserNamespace};
+
+/// Finds a process of a container that has outlived its keeper and supervisor, of any project, whose user namespace the next
+/// keeper has to enter: from a new one nobody could signal, enter or so much as see those who have other ids than the user
+/// (kill(2), ptrace(2)).
+pub fn survivor(paths: &Paths, project: &str) -> Option<Identity> {
+    let recorded = state::projects(paths).unwrap_or_default().into_iter().find_map(|project| {
+        let store = Store::new(paths.clone(), &project);
+        let containers = store.containers().unwrap_or_default();
+        containers.into_iter().find_map(|container| {
+            let State::Running { pid, start_time, boot_id, .. } = container.state else { return None };
+            let process = Identity { pid, start_time, boot_id };
+            let spec = process.is_alive().then(|| store.config(&container.id).ok().flatten())??.spec;
+            // One that is nested in the user's would not do.
+            (spec.user_namespace == UserNamespace::Outer).then_some(process)
+        })
+    });
+    recorded.or_else(|| {
+        // What no record tells of is looked for only where there is something without a record.
+        let store = Store::new(paths.clone(), project);
+        let mut ids = store.ids().ok()?;
+        ids.retain(|id| !matches!((store.container(id), store.config(id)), (Ok(Some(_)), Ok(Some(_)))));
+        match store.damage().is_empty() && ids.is_empty() {
+            true => None,
+            false => find(project, &store.ids().ok()?).ok()?.into_iter().next().map(|(_, process)| process),
+        }
+    })
+}
 
 /// How long a process may take to end after SIGKILL.
 const ENDS: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -28,6 +28,16 @@ pub enum Error {
         path: PathBuf,
         /// What the parser said.
         source: serde_json::Error,
+    },
+    /// Something of another kind stands where we keep a file of our own.
+    #[error("`{}` is {found}, where rcompose keeps {wanted} of its own", path.display())]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+        /// What is there: `a directory`.
+        found: &'static str,
+        /// What should be: `a file`, `a socket`.
+        wanted: &'static str,
     },
     /// Somebody else made it where we keep what only we may touch.
     #[error(
@@ -55,15 +65,55 @@ pub fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error)
     move |source| Error::Io { doing, path: path.to_owned(), source }
 }
 
+/// Opens a file for reading. Whatever else stands there is refused, and not waited for: a pipe would wait for its writer.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no regular file")),
+    }
+}
+
+/// Refuses a place where we are about to keep a file or a socket and where something of another kind stands.
+pub fn check_place(path: &Path, wanted: Kept) -> Result<(), Error> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    let kind = found.file_type();
+    let (fits, wanted) = match wanted {
+        Kept::File => (kind.is_file(), "a file"),
+        Kept::Socket => (kind.is_socket() || kind.is_file(), "a socket"),
+    };
+    let found = match () {
+        () if fits => return Ok(()),
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_symlink() => "a link",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(Error::Occupied { path: path.to_owned(), found, wanted })
+}
+
+/// What we keep at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A regular file.
+    File,
+    /// A socket; a file in its place is replaced.
+    Socket,
+}
+
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(failed("read", path))
+    let mut bytes = Vec::new();
+    open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed("read", path))?;
+    Ok(bytes)
 }
 
 /// Reads a whole file, or returns `None` where there is none.
 pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let mut bytes = Vec::new();
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+    match open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path)(error)),
@@ -157,7 +207,9 @@ pub fn is_full(error: &Error) -> bool {
 pub fn overwrite_record<T: Serialize>(path: &Path, format: u32, content: &T) -> Result<(), Error> {
     let bytes = encode(path, format, content)?;
     let wrap = || failed("write", path);
-    let mut file = fs::OpenOptions::new().write(true).open(path).map_err(wrap())?;
+    let mut options = fs::OpenOptions::new();
+    // A pipe in its place would wait for a reader.
+    let mut file = options.write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(wrap())?;
     // st_blocks counts in 512 bytes (stat(2)).
     if file.metadata().map_err(wrap())?.blocks() * 512 < bytes.len() as u64 {
         return Err(wrap()(io::ErrorKind::StorageFull.into()));
@@ -214,6 +266,37 @@ mod tests {
         let error = overwrite_record(&path, 1, &thing(1 << 20)).expect_err("more room");
         assert!(is_full(&error));
         assert_eq!(read_record(&path, 1).expect("read"), Some(thing(50)));
+    }
+
+    #[test]
+    fn what_is_no_file_is_named_and_never_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("thing.json");
+        let remove = || _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        let pipe = || mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        let makers: [(&dyn Fn(), &str); 3] = [
+            (&|| fs::create_dir(&path).expect("made"), "a directory"),
+            (&pipe, "a pipe"),
+            (&|| std::os::unix::fs::symlink("/dev/null", &path).expect("made"), "a link"),
+        ];
+        for (make, found) in makers {
+            make();
+            let error = read_record::<Thing>(&path, 1).expect_err("no file");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            assert_eq!(cause.as_deref(), Some("it is no regular file"), "{found}");
+            assert!(read(&path).is_err() && overwrite_record(&path, 1, &Thing { name: "a".into() }).is_err());
+            for (kept, wanted) in [(Kept::File, "a file"), (Kept::Socket, "a socket")] {
+                let error = check_place(&path, kept).expect_err("occupied").to_string();
+                let place = path.display();
+                assert_eq!(error, format!("`{place}` is {found}, where rcompose keeps {wanted} of its own"));
+            }
+            remove();
+        }
+        check_place(&path, Kept::File).expect("nothing is there");
+        fs::write(&path, "").expect("written");
+        check_place(&path, Kept::File).expect("a file");
+        check_place(&path, Kept::Socket).expect("it is replaced");
     }
 
     #[test]

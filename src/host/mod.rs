@@ -3,8 +3,11 @@
 pub mod features;
 pub mod files;
 pub mod idmap;
+pub mod limits;
 pub mod lock;
+pub mod mishap;
 pub mod paths;
 pub mod process;
+pub mod removal;
 pub mod tree;
 pub mod userns;

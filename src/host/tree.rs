@@ -115,21 +115,36 @@ pub fn pack(path: &Path, name: &str, follow: bool, out: impl Write) -> Result<()
     written.map_err(failed("write the stream of", path))
 }
 
+/// Not by recursion: how deep it is decides whoever made it. Paths end at PATH_MAX, which is told then.
 fn pack_directory<W: Write>(builder: &mut tar::Builder<W>, path: &Path, name: &Path) -> Result<(), Error> {
-    builder.append_dir(name, path).map_err(failed("read", path))?;
-    let entries = fs::read_dir(path).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let mut entries = entries.map_err(failed("list", path))?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
+    let mut levels = vec![enter_directory(builder, path, name.to_owned())?];
+    while let Some((entries, name)) = levels.last_mut() {
+        let Some(entry) = entries.next() else {
+            levels.pop();
+            continue;
+        };
         let (path, name): (PathBuf, PathBuf) = (entry.path(), name.join(entry.file_name()));
         let kind = entry.file_type().map_err(failed("look at", &path))?;
         if kind.is_dir() {
-            pack_directory(builder, &path, &name)?;
+            levels.push(enter_directory(builder, &path, name)?);
         } else if kind.is_file() || kind.is_symlink() {
             pack_file(builder, &path, &name).map_err(failed("read", &path))?;
         }
     }
     Ok(())
+}
+
+/// Packs a directory alone; returns what is in it, and its name.
+fn enter_directory<W: Write>(
+    builder: &mut tar::Builder<W>,
+    path: &Path,
+    name: PathBuf,
+) -> Result<(std::vec::IntoIter<fs::DirEntry>, PathBuf), Error> {
+    builder.append_dir(&name, path).map_err(failed("read", path))?;
+    let entries = fs::read_dir(path).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let mut entries = entries.map_err(failed("list", path))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    Ok((entries.into_iter(), name))
 }
 
 /// Writes a file or link. A file has exactly the size that its header says, whoever writes to it
@@ -237,6 +252,32 @@ mod tests {
             fs::read_dir(&place).expect("listed").flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(names, ["log"]);
         assert_eq!(fs::metadata(place.join("log")).expect("there").len(), 5 << 20);
+    }
+
+    #[test]
+    fn a_tree_deeper_than_the_stack_or_any_path_is_packed_or_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut path = directory.path().to_owned();
+        // Nearly PATH_MAX.
+        while path.as_os_str().len() < 4090 {
+            path.push("d");
+            fs::create_dir(&path).expect("made");
+        }
+        let pack_in_a_thread = |path: PathBuf| {
+            let work = move || pack(&path, "d", false, io::sink());
+            let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(work);
+            thread.expect("a thread").join().expect("no overflow")
+        };
+        pack_in_a_thread(directory.path().join("d")).expect("packed");
+        // One that only who stands in it can name.
+        let bottom = fs::File::open(&path).expect("there");
+        for name in ["d", "d/d", "d/d/d", "d/d/d/d"] {
+            rustix::fs::mkdirat(&bottom, name, rustix::fs::Mode::RWXU).expect("made");
+        }
+        let error = pack_in_a_thread(directory.path().join("d")).expect_err("no name for it");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(cause.contains("File name too long"), "{error}: {cause}");
+        super::super::removal::remove_tree(&directory.path().join("d")).expect("removed");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::sys::socket::{MAX_FDS, recv_with_fds, send_with_fds};
 
 /// The longest frame, in bytes. A launch with some secrets is far below it; beyond it the stream is damaged.
 const LONGEST: usize = 64 << 20;
+/// The most descriptors beside one frame: a socket for each port that there is, of each protocol and both families.
+const MOST_FDS: usize = 4 << 16;
 const HEADER: usize = 8;
 
 /// Bytes, and the descriptors that travel beside them.
@@ -48,7 +50,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Channel<Out, In> {
     socket: OwnedFd,
-    /// Frames not yet sent; of the first, `sent` bytes are gone. Descriptors go with its first byte.
+    /// Frames not yet sent; of the first, `sent` bytes are gone. Descriptors go with its first bytes, [`MAX_FDS`] with each.
     outbox: VecDeque<Frame>,
     sent: usize,
     inbox: Vec<u8>,
@@ -73,10 +75,13 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
 
     /// Queues a message and sends what the socket takes now.
     pub fn send(&mut self, message: &Out, descriptors: Vec<OwnedFd>) -> Result<(), Error> {
-        let content = serde_json::to_vec(message).map_err(Error::Content)?;
-        if content.len() > LONGEST || descriptors.len() > MAX_FDS {
+        let mut content = serde_json::to_vec(message).map_err(Error::Content)?;
+        if content.len() > LONGEST || descriptors.len() > MOST_FDS {
             return Err(Error::Frame { length: content.len(), descriptors: descriptors.len() });
         }
+        // A byte for each batch of descriptors, and JSON ends with as much space as one likes.
+        let batches = descriptors.len().div_ceil(MAX_FDS);
+        content.resize(content.len().max(batches.saturating_sub(HEADER)), b' ');
         let mut frame = Vec::with_capacity(HEADER + content.len());
         frame.extend((content.len() as u32).to_le_bytes());
         frame.extend((descriptors.len() as u32).to_le_bytes());
@@ -93,11 +98,12 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// Sends what the socket takes.
     pub fn flush(&mut self) -> Result<(), Error> {
         while let Some((frame, descriptors)) = self.outbox.front() {
-            let beside: Vec<BorrowedFd<'_>> = match self.sent {
-                0 => descriptors.iter().map(AsFd::as_fd).collect(),
-                _ => Vec::new(),
-            };
-            match send_with_fds(&self.socket, &frame[self.sent..], &beside) {
+            let mut batches = descriptors.chunks(MAX_FDS).skip(self.sent);
+            let batch = batches.next().unwrap_or_default();
+            let beside: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
+            // Those of the next batch go with the next byte.
+            let end = if batches.len() > 0 { self.sent + 1 } else { frame.len() };
+            match send_with_fds(&self.socket, &frame[self.sent..end], &beside) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -147,14 +153,14 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
             Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
         };
         let (Some(length), Some(count)) = (number(0), number(4)) else { return Ok(None) };
-        if length > LONGEST || count > MAX_FDS {
+        if length > LONGEST || count > MOST_FDS {
             return Err(Error::Frame { length, descriptors: count });
         }
         if self.inbox.len() < HEADER + length {
             return Ok(None);
         }
         if self.arrived.len() < count {
-            // The first byte brought them; fewer means that the kernel dropped some (EMFILE on our side).
+            // The first bytes brought them; fewer means that the kernel dropped some (EMFILE on our side).
             return Err(Error::Frame { length, descriptors: count });
         }
         let frame = self.inbox[HEADER..HEADER + length].to_vec();
@@ -223,6 +229,39 @@ mod tests {
             }
         };
         assert_eq!(word, Word::Get { key: long });
+    }
+
+    #[test]
+    fn more_descriptors_than_one_message_carries_arrive_in_their_order() {
+        crate::host::limits::raise_open_files();
+        for count in [MAX_FDS, MAX_FDS + 1, 3 * MAX_FDS + 7] {
+            let (mut supervisor, mut keeper) = pair();
+            let file = std::fs::File::open("/dev/null").expect("always there");
+            let (_, marked) = rustix::pipe::pipe().expect("a pipe");
+            let place = count - 3;
+            let sent = (0..count).map(|index| {
+                let source = if index == place { marked.as_fd() } else { file.as_fd() };
+                source.try_clone_to_owned().expect("a copy")
+            });
+            let sent = sent.collect();
+            supervisor.send(&Word::List, sent).expect("queued");
+            supervisor.send(&Word::Keys, Vec::new()).expect("queued");
+            let (word, received) = loop {
+                supervisor.flush().expect("open");
+                match keeper.try_recv() {
+                    Ok(Some(found)) => break found,
+                    Ok(None) => {}
+                    Err(error) => panic!("{count}: {error}"),
+                }
+            };
+            assert_eq!((word, received.len()), (Word::List, count));
+            let is_pipe = |fd: &OwnedFd| {
+                rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd).expect("open").st_mode).is_fifo()
+            };
+            assert_eq!(received.iter().position(is_pipe), Some(place));
+            supervisor.flush().expect("open");
+            assert!(matches!(keeper.try_recv(), Ok(Some((Word::Keys, beside))) if beside.is_empty()));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::message::Exit;
-use crate::host::files::{self, Durability, failed};
+use crate::host::files::{self, Durability, Kept, failed};
 
 /// Rewritten without what is outdated when it has become longer than this.
 const LONGEST: u64 = 128 << 10;
@@ -68,14 +68,24 @@ impl Journal {
         if let Some(directory) = path.parent() {
             files::make_private_dir(directory)?;
         }
-        let exits = read(path)?;
+        // What is no file there holds no exits; without a keeper nobody could stop what runs.
+        let exits = match files::check_place(path, Kept::File) {
+            Ok(()) => read(path)?,
+            Err(_) => BTreeMap::new(),
+        };
         let mut bytes = Vec::new();
         for (id, exit) in exits {
             bytes.extend(encode(&Line::Ended { id, exit }));
         }
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
-            options.append(true).create(true).mode(0o600).open(path).map_err(failed("open", path))
+            options
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(path)
+                .map_err(failed("open", path))
         };
         let file = match files::write(path, &bytes, Durability::Crash) {
             Ok(()) => open(path)?,
@@ -140,6 +150,20 @@ mod tests {
         Journal::open(&path).expect("opened");
         assert_eq!(read(&path).expect("read"), expected);
         assert!(std::fs::metadata(&path).expect("there").len() < length);
+    }
+
+    #[test]
+    fn what_is_no_file_in_its_place_keeps_no_keeper_from_starting() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal");
+        let exit = exit(3);
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        Journal::open(&path).expect("in its place").ended("a", &exit).expect("written");
+        assert_eq!(read(&path).expect("a file now")["a"], exit);
+        std::fs::remove_file(&path).expect("there");
+        std::fs::create_dir(&path).expect("made");
+        Journal::open(&path).expect("without one").ended("a", &exit).expect("nowhere");
     }
 
     #[test]

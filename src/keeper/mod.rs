@@ -6,6 +6,7 @@
 //! started again here.
 
 mod adopt;
+mod backoff;
 pub mod channel;
 mod error;
 pub mod journal;

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
@@ -14,15 +14,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, set_child_subreaper, setrlimit,
-};
+use rustix::process::{Pid, PidfdFlags, Rlimit, pidfd_open, set_child_subreaper};
 
 use super::adopt::{Adopted, Seen};
+use super::backoff::Backoff;
 use super::channel::{self, Channel};
 use super::error::{Error, failed};
 use super::journal::Journal;
 use super::message::{Exit, Kind, Notice, Running, Word, key};
+use crate::host::limits;
 use crate::host::process::Identity;
 use crate::runtime::launch::{Begun, Unread, begin};
 use crate::runtime::operations::Launch;
@@ -32,11 +32,6 @@ use crate::sys::process::{
     peek_ended_child, put_descriptor_at, reap, reset_signals, take_descriptor,
 };
 
-/// A supervisor that lived shorter is started again only after a while.
-const SHORT_LIFE: Duration = Duration::from_secs(2);
-const FIRST_DELAY: Duration = Duration::from_millis(20);
-const LONGEST_DELAY: Duration = Duration::from_millis(500);
-
 /// What a keeper starts with.
 #[derive(Debug)]
 pub struct Config {
@@ -44,6 +39,8 @@ pub struct Config {
     pub journal: PathBuf,
     /// Descriptors to keep from the start: the control socket, published ports.
     pub store: Vec<(String, OwnedFd)>,
+    /// Which of them is the door: who knocks there is not kept waiting for a supervisor.
+    pub door: Option<String>,
     /// Main processes of containers that an earlier keeper started.
     pub adopt: Vec<(String, Identity)>,
     /// Where what should never be said is written; `/dev/null` if `None`.
@@ -67,8 +64,8 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
         running: BTreeMap::new(),
         adopted: Vec::new(),
         supervisor: None,
-        delay: Duration::ZERO,
-        not_before: Instant::now(),
+        door: config.door,
+        backoff: Backoff::new(Instant::now()),
         leaving: false,
         files,
     };
@@ -109,9 +106,7 @@ fn settle(log: Option<OwnedFd>) -> Result<Rlimit, Error> {
     }
     // Children of execs and of a dead supervisor come to us and not to the host's init.
     set_child_subreaper(Some(rustix::process::getpid())).map_err(failed("become a subreaper"))?;
-    let files = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
-    Ok(files)
+    Ok(limits::raise_open_files())
 }
 
 /// A process that performs its operations.
@@ -144,9 +139,8 @@ struct Keeper {
     running: BTreeMap<i32, Running>,
     adopted: Vec<Adopted>,
     supervisor: Option<Supervisor>,
-    /// Before the next supervisor, if that one is short-lived too.
-    delay: Duration,
-    not_before: Instant,
+    door: Option<String>,
+    backoff: Backoff,
     leaving: bool,
     /// The limit of open files that children get.
     files: Rlimit,
@@ -154,7 +148,7 @@ struct Keeper {
 
 impl Keeper {
     fn ensure_supervisor(&mut self, supervisor: &impl Fn(OwnedFd) -> Infallible) -> Result<(), Error> {
-        if self.supervisor.is_some() || self.leaving || Instant::now() < self.not_before {
+        if self.supervisor.is_some() || self.leaving || Instant::now() < self.backoff.due() {
             return Ok(());
         }
         let (near, far) = UnixStream::pair().map_err(failed("make a socket pair"))?;
@@ -182,7 +176,7 @@ impl Keeper {
     }
 
     /// Waits until there is something to do; returns the pids of starting children that have told something.
-    fn wait(&self, signals: &SignalFd) -> Result<Vec<i32>, Error> {
+    fn wait(&mut self, signals: &SignalFd) -> Result<Vec<i32>, Error> {
         let mut sources = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         sources.extend(
             self.starting
@@ -198,7 +192,14 @@ impl Keeper {
             sources.push(PollFd::from_borrowed_fd(supervisor.channel.as_fd(), PollFlags::IN | write));
         }
         let next = self.adopted.iter().filter_map(Adopted::deadline);
-        let restart = (self.supervisor.is_none() && !self.leaving).then_some(self.not_before);
+        let restart = (self.supervisor.is_none() && !self.leaving).then(|| {
+            let soon = self.backoff.due_when_asked();
+            if Instant::now() < soon { soon } else { self.backoff.due() }
+        });
+        let door = self.door.as_ref().and_then(|key| self.store.get(key));
+        // Not before one may be started: what is ready is ready again and again.
+        let door = door.filter(|_| restart == Some(self.backoff.due()));
+        sources.extend(door.map(|door| PollFd::from_borrowed_fd(door.as_fd(), PollFlags::IN)));
         let timeout = next.chain(restart).min().map(|at| {
             let left = at.saturating_duration_since(Instant::now());
             // Rounded up, or the last part of a millisecond would be spun away.
@@ -210,7 +211,11 @@ impl Keeper {
             Err(error) => return Err(failed("wait")(error)),
         }
         let told = self.starting.keys().zip(&sources[1..]).filter(|(_, source)| !source.revents().is_empty());
-        Ok(told.map(|(pid, _)| *pid).collect())
+        let told = told.map(|(pid, _)| *pid).collect();
+        if door.is_some() && sources.last().is_some_and(|door| !door.revents().is_empty()) {
+            self.backoff.ask();
+        }
+        Ok(told)
     }
 
     /// Reads what one child tells; with `over`, it has ended and tells no more.
@@ -269,7 +274,7 @@ impl Keeper {
             if self.supervisor.as_ref().is_some_and(|supervisor| supervisor.pid == pid) {
                 // What it said before it ended counts; the last word may be to leave.
                 self.serve();
-                self.supervisor_ended();
+                self.supervisor_ended(ended);
             } else if let Some(starting) = self.starting.remove(&pid) {
                 notice = Some(self.start_failed(pid, starting));
             } else if let Some(running) = self.running.remove(&pid) {
@@ -288,9 +293,10 @@ impl Keeper {
 
     /// Somebody cannot find the control socket: that is the supervisor's business. One that is not ready for the signal
     /// dies of it, and the next looks for the socket by itself.
-    fn pass_on_the_knock(&self) {
-        if let Some(supervisor) = &self.supervisor {
-            let _ = kill(supervisor.pid, libc::SIGHUP);
+    fn pass_on_the_knock(&mut self) {
+        match &self.supervisor {
+            Some(supervisor) => _ = kill(supervisor.pid, libc::SIGHUP),
+            None => self.backoff.ask(),
         }
     }
 
@@ -339,16 +345,11 @@ impl Keeper {
         let _ = self.journal.ended(id, exit);
     }
 
-    fn supervisor_ended(&mut self) {
+    fn supervisor_ended(&mut self, ended: Ended) {
         let Some(supervisor) = self.supervisor.take() else { return };
         let now = Instant::now();
-        if now - supervisor.since >= SHORT_LIFE {
-            self.delay = Duration::ZERO;
-            self.not_before = now;
-        } else {
-            self.not_before = now + self.delay;
-            self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
-        }
+        let killed = matches!(ended, Ended::Signalled(libc::SIGKILL));
+        self.backoff.ended(now - supervisor.since, killed, now);
     }
 
     fn adopt(&mut self, id: String, process: Identity) {

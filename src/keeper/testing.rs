@@ -64,6 +64,7 @@ fn entry() {
             let config = Config {
                 journal: directory.join("journal"),
                 store: Vec::new(),
+                door: None,
                 adopt: Vec::new(),
                 log: Some(log.into()),
             };

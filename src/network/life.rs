@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::host::mishap::vital;
+
 /// What a connection may still carry after its container has ended: the last bytes of an answer.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -70,7 +72,8 @@ pub struct Task(JoinHandle<()>);
 impl Task {
     /// Starts one on the runtime of the caller.
     pub fn start(work: impl Future<Output = ()> + Send + 'static) -> Task {
-        Task(tokio::spawn(work))
+        // A name server or a way out that is silently gone would be worse than a supervisor that begins anew.
+        Task(tokio::spawn(vital(work)))
     }
 }
 

@@ -7,6 +7,7 @@ use super::Session;
 use super::images::image_of;
 use super::project::{self, Project};
 use crate::compose::model::{ServiceVolume, VolumeType};
+use crate::host::limits;
 use crate::host::userns::{Facts as HostFacts, Kind, Mapping};
 use crate::image::Image;
 use crate::plan::desired::{self, Desired, Facts, ImageFacts};
@@ -33,6 +34,7 @@ pub fn desired(
         single_id,
         declared: project::declared(chosen),
         separator: session.separator,
+        processes: limits::processes(),
         ..Facts::default()
     };
     look(&desired::needed_files(chosen), &mut facts);

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Of these services; empty is all.
+    /// Of these services, or of containers of these names; empty is all but one-offs.
     pub services: Vec<String>,
     /// Of the container with this number.
     pub number: Option<u32>,
@@ -59,14 +59,17 @@ enum End {
 
 /// Opens the logs of a project.
 ///
-/// What one-offs print is for those who run them, as with docker compose.
+/// What one-offs print is for those who run them, as with docker compose, unless they are named.
 pub fn open<'s>(session: &'s Session<'s>, project: &str, wanted: Wanted) -> Result<Logs<'s>, Report> {
     let window = Window { tail: wanted.tail, since_ns: wanted.since_ns, until_ns: wanted.until_ns };
     let Wanted { services, number, follow, .. } = wanted;
+    let prefix = project.to_owned();
     let filter: Filter = Box::new(move |container: &Container| {
-        !container.oneoff
+        let of_service = !container.oneoff
             && (services.is_empty() || services.contains(&container.service))
-            && number.is_none_or(|number| container.number == number)
+            && number.is_none_or(|number| container.number == number);
+        let short = short_name(&prefix, &container.name);
+        of_service || services.iter().any(|name| *name == container.name || name == short)
     });
     if !follow && spawn::keeper(session.paths, project).is_some() {
         read::await_output(session.paths, project, &filter, PATIENCE)?;

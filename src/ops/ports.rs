@@ -9,6 +9,7 @@ use super::observed::{Container, Observed};
 use super::status::is_running;
 use crate::api::message::BoundSocket;
 use crate::api::read;
+use crate::host::limits;
 use crate::host::paths::Paths;
 use crate::network::spec::{Protocol, PublishedPort};
 use crate::network::{Error, publish};
@@ -64,6 +65,8 @@ fn bind<'a>(
     starts: impl Iterator<Item = (&'a Service, u32)>,
     present: &Observed,
 ) -> Result<Bound, Report> {
+    // Two sockets a port: a usual soft limit of 1024 files is soon reached.
+    limits::raise_open_files();
     let mut bound = Vec::new();
     let mut descriptors = Vec::new();
     for (service, number) in starts {

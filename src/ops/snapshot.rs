@@ -15,6 +15,7 @@ use crate::api::message::{Notice, Request};
 use crate::api::read;
 use crate::build::dockerfile;
 use crate::build::graph::{self, BaseName, Bases};
+use crate::host::limits;
 use crate::image::pack::{pack, pack_merged, shows_root};
 use crate::image::{self, Digest, History, ImageConfig, Lease, Part, Reference, Store};
 use crate::progress::{Progress, Silent, State as Stage};
@@ -117,6 +118,8 @@ pub(super) fn write(files: &Files) -> Result<(), Report> {
         report.cause(error.to_string())
     };
     let out = io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;
+    // A directory stays open while what is below it is packed.
+    limits::raise_open_files();
     let mut out = BufWriter::with_capacity(BUFFER, File::from(out));
     let layers: Vec<&PathBuf> = std::iter::once(&files.upper).chain(files.layers.iter().rev()).collect();
     let layers: Vec<&PathBuf> = layers.into_iter().filter(|layer| layer.is_dir()).collect();
@@ -315,6 +318,7 @@ fn layer(store: &Store, lease: &Lease, files: &Files) -> Result<Digest, Report> 
         true => (files.upper.as_path(), below),
         false => (empty.path(), Some(empty.path())),
     };
+    limits::raise_open_files();
     let mut buffered = BufWriter::with_capacity(BUFFER, Sink { blob: &mut blob, failed: None });
     let packed = shows_root(upper, below).and_then(|root| pack(upper, root, &mut buffered));
     let sink = buffered.into_inner().map_err(|error| Report::from_error(Exit::Failure, error.error()));

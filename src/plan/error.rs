@@ -41,9 +41,9 @@ pub enum Error {
         /// The service of the container that has it.
         holder: String,
     },
-    /// Somebody else's network is not there.
-    #[error("network {network} declared as external, but could not be found")]
-    ExternalNetworkMissing {
+    /// A network that several projects share.
+    #[error("network {network} is external, and networks that projects share are not supported yet")]
+    ExternalNetwork {
         /// The full name.
         network: String,
         /// A service that uses it.
@@ -112,7 +112,7 @@ impl Error {
             Error::FixedNameScaled { service, .. } | Error::NameShared { second: service, .. } => {
                 format!("services.{service}.container_name")
             }
-            Error::ExternalNetworkMissing { service, .. } => format!("services.{service}.networks"),
+            Error::ExternalNetwork { service, .. } => format!("services.{service}.networks"),
             Error::ExternalVolumeMissing { service, .. } => format!("services.{service}.volumes"),
             Error::NoHealthcheck { service, dependency } => {
                 format!("services.{service}.depends_on.{dependency}")
@@ -140,9 +140,9 @@ impl From<Error> for Report {
             Error::NameTaken { holder, .. } => report.hint(format!(
                 "if `{holder}` was renamed or is not needed any more, run the command again with `--remove-orphans`"
             )),
-            Error::ExternalNetworkMissing { service, .. } => report
+            Error::ExternalNetwork { service, .. } => report
                 .cause(format!("service `{service}` is on it"))
-                .hint("start the project that makes it, or remove `external` so that it is made here"),
+                .hint("remove `external` so that this project gets one of its own, or put both projects' services into one"),
             Error::ExternalVolumeMissing { service, volume } => report
                 .cause(format!("service `{service}` mounts it"))
                 .hint(format!("`rcompose volume create {volume}` makes it, or remove `external` so that the project does")),

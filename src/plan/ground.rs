@@ -58,7 +58,7 @@ pub(super) fn networks<'a>(
         let Some(wanted) = wish.networks.get(name) else { continue };
         let change = match present.networks.get(name) {
             None if wanted.external => {
-                return Err(Error::ExternalNetworkMissing {
+                return Err(Error::ExternalNetwork {
                     network: name.to_owned(),
                     service: service.name.clone(),
                 });

@@ -14,7 +14,7 @@ pub mod observed;
 pub mod order;
 pub mod reconcile;
 #[cfg(test)]
-mod scene;
+pub(crate) mod scene;
 pub mod steps;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ use crate::volume::spec::VolumeSpec;
 static SERIAL: AtomicU32 = AtomicU32::new(1);
 
 /// Reads a wish.
-pub(super) fn wish(text: &str) -> Desired {
+pub(crate) fn wish(text: &str) -> Desired {
     let mut desired = Desired {
         project: "p".to_owned(),
         working_dir: "/p".into(),

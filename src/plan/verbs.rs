@@ -230,6 +230,7 @@ pub fn down(present: &Observed, wish: Option<&Desired>, what: &Down<'_>) -> Resu
     let (left, going): (Vec<&Container>, Vec<&Container>) =
         present.containers.iter().partition(|container| !builder.gone.contains_key(&container.id));
     warn_of_orphans(&mut builder.plan, &left, what);
+    warn_of_oneoffs(&mut builder.plan, &left, what);
     remove_networks(&mut builder, wish, present, what, &left, &going);
     if what.volumes {
         remove_volumes(&mut builder, wish, present, what, &left, &going);
@@ -267,6 +268,23 @@ fn warn_of_orphans(plan: &mut Plan, left: &[&Container], what: &Down<'_>) {
     }
 }
 
+/// Those that have ended stay, as with other engines: what they made may be wanted. They hold no network.
+fn warn_of_oneoffs(plan: &mut Plan, left: &[&Container], what: &Down<'_>) {
+    let ended = left.iter().filter(|container| is_over(container));
+    let names: Vec<&str> = ended.map(|container| container.name.as_str()).collect();
+    if !names.is_empty() && what.services.is_empty() {
+        plan.warnings.push(format!(
+            "containers of `rcompose run` stay ({}); `rcompose down --remove-orphans` removes them",
+            names.join(", ")
+        ));
+    }
+}
+
+/// Whether a container is a one-off whose program has ended: nothing starts it again, so it needs no network.
+pub fn is_over(container: &Container) -> bool {
+    container.oneoff && matches!(container.state, State::Exited { .. })
+}
+
 fn remove_networks(
     builder: &mut Builder<'_>,
     wish: Option<&Desired>,
@@ -290,7 +308,8 @@ fn remove_networks(
         if !is_ours || (!what.services.is_empty() && users.is_empty()) {
             continue;
         }
-        match left.iter().find(|container| super::ground::is_on(container, name)) {
+        let holds = |container: &&&Container| super::ground::is_on(container, name) && !is_over(container);
+        match left.iter().find(holds) {
             None => {
                 builder.plan.push(Action::RemoveNetwork { network: name.clone() }, "taken down", users);
             }

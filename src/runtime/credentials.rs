@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use base64::Engine;
 use rustix::fs::{Gid, OFlags, Uid, fchown};
@@ -16,9 +16,11 @@ use rustix::thread::{
 
 use super::error::{Error, failed};
 use super::operations::Credentials;
+use super::owners;
 use super::target::Root;
 use super::users::{self, User};
-use crate::sys::process::{join_new_session_keyring, load_seccomp_filter};
+use crate::sys::process::join_new_session_keyring;
+use crate::sys::seccomp;
 
 /// So much of /etc/passwd and /etc/group is read, in bytes.
 const LONGEST: u64 = 8 << 20;
@@ -48,11 +50,12 @@ pub(super) fn find_user(root: &Root, user: &str, further: &[String]) -> Result<U
 /// Becomes the user; returns what could not be had.
 ///
 /// `streams` are pipes and terminals that were made for this process: they come to belong to the user, or opening
-/// /dev/stdout would be EACCES.
+/// /dev/stdout would be EACCES. With `tell_owners`, later changes of owners are told to whoever has its other end.
 pub(super) fn become_user(
     who: &Credentials,
     user: &User,
     streams: &[BorrowedFd<'_>],
+    tell_owners: Option<&OwnedFd>,
 ) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
     for stream in streams {
@@ -66,6 +69,10 @@ pub(super) fn become_user(
     let _ = join_new_session_keyring();
     // With CAP_SYS_ADMIN a filter needs no no_new_privs, so setuid programs keep working: before capabilities go.
     // Otherwise as late as can be, so that it does not have to allow what follows here.
+    // Before the other one, which need not allow what this takes; and after our own changes of owners.
+    if let Some(socket) = tell_owners {
+        owners::tell(socket)?;
+    }
     if !who.no_new_privileges {
         load_filter(who)?;
     }
@@ -102,7 +109,7 @@ fn load_filter(who: &Credentials) -> Result<(), Error> {
     let program = base64::engine::general_purpose::STANDARD
         .decode(filter)
         .map_err(|error| failed("decode", "the seccomp filter")(io::Error::other(error)))?;
-    load_seccomp_filter(&program).map_err(failed("install", "the seccomp filter"))
+    seccomp::load_filter(&program).map_err(failed("install", "the seccomp filter"))
 }
 
 /// The kernel's highest capability may be above or below those that we know by name.

@@ -67,6 +67,12 @@ pub enum Error {
         /// As written.
         user: String,
     },
+    /// A number that is no id: `(uid_t) -1` and beyond.
+    #[error("`{id}` is no id: the highest is 4294967294")]
+    NoId {
+        /// As written, or as in the image's files.
+        id: String,
+    },
     /// The group is not in the image's /etc/group.
     #[error("no group `{group}` in the image's /etc/group")]
     UnknownGroup {
@@ -165,7 +171,10 @@ impl Error {
     /// Returns the service's attribute at fault, where it is one.
     pub fn attribute(&self) -> Option<&'static str> {
         match self {
-            Error::UnknownUser { .. } | Error::UnknownGroup { .. } | Error::Unmapped { .. } => Some("user"),
+            Error::UnknownUser { .. }
+            | Error::UnknownGroup { .. }
+            | Error::NoId { .. }
+            | Error::Unmapped { .. } => Some("user"),
             Error::Kinds { .. } => Some("volumes"),
             Error::UnknownCapability { .. } => Some("cap_add"),
             Error::UnknownLimit { .. } => Some("ulimits"),

@@ -81,6 +81,8 @@ struct Child {
     made: [bool; 3],
     /// A working directory that root could not enter, to be tried as the user.
     retry_directory: Option<String>,
+    /// The socket of [`Operation::TellOwners`].
+    tell_owners: Option<Slot>,
 }
 
 impl Child {
@@ -94,6 +96,7 @@ impl Child {
             user: None,
             made: [false; 3],
             retry_directory: None,
+            tell_owners: None,
         }
     }
 
@@ -118,6 +121,7 @@ impl Child {
             | Operation::ResourceLimit { .. }
             | Operation::Session
             | Operation::WorkingDirectory { .. }
+            | Operation::TellOwners { .. }
             | Operation::Credentials(_)
             | Operation::Files(_)
             | Operation::Exec { .. } => self.identity(operation),
@@ -252,6 +256,10 @@ impl Child {
                 }
                 other => other,
             },
+            Operation::TellOwners { to } => {
+                self.tell_owners = Some(self.checked(*to)?);
+                Ok(())
+            }
             Operation::Credentials(who) => self.become_user(who),
             Operation::Exec { argv, env, init } => {
                 if let Some(path) = self.retry_directory.take() {
@@ -274,7 +282,8 @@ impl Child {
         let mut streams: Vec<BorrowedFd<'_>> =
             standard.into_iter().zip(self.made).filter_map(|(stream, made)| made.then_some(stream)).collect();
         streams.extend(self.terminal.as_ref().map(AsFd::as_fd));
-        let warnings = credentials::become_user(who, &user, &streams)?;
+        let tell_owners = self.tell_owners.map(|slot| &self.descriptors[slot]);
+        let warnings = credentials::become_user(who, &user, &streams, tell_owners)?;
         for warning in warnings {
             self.warn(warning);
         }

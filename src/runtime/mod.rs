@@ -24,6 +24,7 @@ pub mod launch;
 mod mounts;
 mod namespaces;
 pub mod operations;
+mod owners;
 mod program;
 mod pseudo;
 mod reaper;

@@ -268,6 +268,12 @@ pub enum Operation {
         /// Inside.
         path: String,
     },
+    /// Lets somebody else answer calls that change owners, once the process has its identity: the place where they are told
+    /// is sent to this socket.
+    TellOwners {
+        /// The socket.
+        to: Slot,
+    },
     /// Gives up privileges and gets an identity.
     Credentials(Credentials),
     /// Runs the program.
@@ -433,6 +439,7 @@ impl fmt::Display for Operation {
                 if who.seccomp.is_some() { " filtered" } else { "" },
             ),
             Operation::WorkingDirectory { path } => write!(f, "working directory {path}"),
+            Operation::TellOwners { to } => write!(f, "tell owners to #{to}"),
             Operation::Files(job) => write!(f, "files {job:?}"),
             Operation::Exec { argv, init, .. } => {
                 write!(f, "exec {argv:?}{}", if *init { " under init" } else { "" })

@@ -28,6 +28,7 @@ pub fn find(user: &str, further: &[String], passwd: &str, group: &str) -> Result
     };
     let name = if name.is_empty() { "0" } else { name };
     let number: Option<u32> = name.parse().ok();
+    refuse_no_id(name)?;
     let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let entry = fields.into_iter().find_map(|fields| {
         let uid: u32 = fields.get(2)?.parse().ok()?;
@@ -54,7 +55,20 @@ pub fn find(user: &str, further: &[String], passwd: &str, group: &str) -> Result
     let mut seen = std::collections::BTreeSet::new();
     groups.retain(|group| seen.insert(*group));
     let home = if home.is_empty() { "/".to_owned() } else { home };
+    // The image's files may say it, too.
+    if let Some(id) = [uid].into_iter().chain(groups.iter().copied()).find(|id| *id == u32::MAX) {
+        return Err(Error::NoId { id: id.to_string() });
+    }
     Ok(User { uid, gid, groups, home })
+}
+
+/// Refuses a number that no id can be: -1 says "leave it" to the kernel (setresuid(2)), and beyond it nothing fits.
+fn refuse_no_id(text: &str) -> Result<(), Error> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match digits && text.parse().unwrap_or(u32::MAX) == u32::MAX {
+        true => Err(Error::NoId { id: text.to_owned() }),
+        false => Ok(()),
+    }
 }
 
 /// A name wins over a number: a group may be called `100`.
@@ -63,6 +77,7 @@ fn group_id(name: &str, group: &str) -> Result<u32, Error> {
         let mut fields = line.split(':');
         (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
     });
+    refuse_no_id(name)?;
     named.or_else(|| name.parse().ok()).ok_or_else(|| Error::UnknownGroup { group: name.to_owned() })
 }
 
@@ -111,6 +126,19 @@ mod tests {
         check("1000:50", &["2000", "mail"], Ok((1000, 50, &[50, 2000, 8], "/home/ada")));
         check(":staff", &[], Ok((0, 50, &[50], "/root")));
         check("0:100", &[], Ok((0, 101, &[101], "/root")));
+    }
+
+    #[test]
+    fn numbers_that_are_no_ids() {
+        check("4294967294:4294967294", &[], Ok((4294967294, 4294967294, &[4294967294], "/")));
+        check("4294967295", &[], Err("`4294967295` is no id: the highest is 4294967294"));
+        check("0:4294967295", &[], Err("`4294967295` is no id: the highest is 4294967294"));
+        check("0", &["99999999999"], Err("`99999999999` is no id: the highest is 4294967294"));
+        let passwd = "odd:x:4294967295:4294967295::/:\nmild:x:7:4294967295::/:\n";
+        for user in ["odd", "mild"] {
+            let error = find(user, &[], passwd, "").expect_err("no id");
+            assert_eq!(error.to_string(), "`4294967295` is no id: the highest is 4294967294");
+        }
     }
 
     #[test]

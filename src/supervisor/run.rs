@@ -13,11 +13,12 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::keep::{CONTROL, complain, name_process};
-use super::{socket, spawn};
+use super::{keep, socket, spawn};
 use crate::api::server::{self, Connections};
 use crate::engine::{self, Engine};
 use crate::host::files;
 use crate::host::lock::{self, Lock, Mode};
+use crate::host::mishap;
 use crate::host::paths::Paths;
 use crate::host::userns::{Facts, Mapping, Target};
 use crate::report::{Exit, Report};
@@ -48,6 +49,8 @@ enum Error {
 /// Supervises a project until there is nothing to do. `keeper` is the line to the keeper, whose child we are.
 pub(super) fn run(paths: Paths, project: &str, keeper: OwnedFd) -> ! {
     name_process(c"rc-supervisor", &format!("rcompose supervisor: {project}"));
+    mishap::be_caught();
+    keep::shorten_log(&paths.keeper_log(project));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result =
         runtime.map_err(|source| Error::System { doing: "start the runtime", source }).and_then(|runtime| {
@@ -101,6 +104,7 @@ async fn supervise(
         tokio::select! {
             // The keeper's death first: whoever is at the door then is the successor's.
             biased;
+            // One that panics takes this process along, so this is always the keeper's end.
             _ = &mut keeper_lost => return Ok(Some(engine.take_descriptors())),
             stream = server::accept(&listener) => {
                 let stream = stream.map_err(system("accept a command"))?;

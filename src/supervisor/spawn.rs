@@ -9,16 +9,18 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode as FileMode, OFlags, fstat, openat, stat};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{keep, lost, socket};
 use crate::api::client::{self, Client};
-use crate::host::files::{self, Durability, failed};
+use crate::engine::stray;
+use crate::host::files::{self, Durability, Kept, failed};
 use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
 use crate::host::process::Identity;
 use crate::host::userns::{self, Facts, Fresh, Mapping, Program, Target};
-use crate::report::{Exit, Report};
+use crate::report::{Exit, Report, with_causes};
 use crate::runtime::cgroup::{self, systemd};
 
 /// Format of `keeper.json`.
@@ -108,6 +110,10 @@ impl From<Error> for Report {
                     "`kill -9 {pid}` ends it; its containers go on, and the next command takes them up"
                 ))
             }
+            Error::File(files::Error::Occupied { ref path, .. }) => {
+                let hint = format!("move it away: `mv {0} {0}.away`", path.display());
+                Report::from_error(Exit::Failure, &error).hint(hint)
+            }
             error => Report::from_error(Exit::Failure, &error),
         }
     }
@@ -157,6 +163,8 @@ pub fn ensure(paths: &Paths, project: &str, who: &str) -> Result<Client, Error> 
 /// Connects where the control socket is.
 fn reach(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
     let path = paths.control_socket(project);
+    // Connecting to something else is refused as if nobody listened.
+    files::check_place(&path, Kept::Socket)?;
     for _ in 0..GOODBYES {
         let stream = match socket::connect(&path) {
             Ok(Some(stream)) => stream,
@@ -307,13 +315,30 @@ fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
 
 fn try_start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     files::make_private_dir(&paths.project(project))?;
+    for file in [paths.keeper_record(project), paths.journal(project), paths.keeper_log(project)] {
+        files::check_place(&file, Kept::File)?;
+    }
     let path = paths.control_socket(project);
+    files::check_place(&path, Kept::Socket)?;
     let listener = socket::listen(&path).map_err(|source| Error::Socket { path, source })?;
     // From before the look for a namespace until the record says where it is: two would make two.
     let _namespace_lock = Lock::take(&paths.userns_lock(), Mode::Exclusive, who)?;
-    let target = userns::find(paths)?;
+    let target = match userns::find(paths)? {
+        Target::New => orphaned(paths, project).map_or(Target::New, Target::Living),
+        found => found,
+    };
     let mapping = Mapping::of(&Facts::read()?);
     start_keeper(paths, project, &target, &mapping, vec![(keep::CONTROL.to_owned(), listener.into())])
+}
+
+/// The user namespace of containers whose keepers have all died.
+fn orphaned(paths: &Paths, project: &str) -> Option<OwnedFd> {
+    let survivor = stray::survivor(paths, project)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = openat(survivor.directory()?, "ns/user", flags, FileMode::empty()).ok()?;
+    let (own, found) = (stat("/proc/self/ns/user").ok()?, fstat(&namespace).ok()?);
+    // None is in ours; if one were, there would be nothing to enter.
+    ((own.st_dev, own.st_ino) != (found.st_dev, found.st_ino)).then_some(namespace)
 }
 
 /// Asks systemd for a control group of the keeper's own, while it waits outside the user namespace: inside, nobody would
@@ -323,7 +348,7 @@ fn ask_for_scope(paths: &Paths, project: &str, keeper: &Fresh) -> Result<(), Err
     let refusal =
         systemd::Manager::find().and_then(|manager| manager.ask_for_scope(project, keeper.pid()).err());
     match refusal {
-        Some(refusal) => files::write(&path, keep::with_causes(&refusal).as_bytes(), Durability::Crash)?,
+        Some(refusal) => files::write(&path, with_causes(&refusal).as_bytes(), Durability::Crash)?,
         // An earlier keeper's.
         None => _ = fs::remove_file(&path),
     }
@@ -347,6 +372,9 @@ pub(super) fn start_keeper(
     let mut command = userns::own_binary();
     let copy = log.try_clone().map_err(failed("use", &log_path))?;
     command.stdout(Stdio::null()).stderr(Stdio::from(copy));
+    // What the caller's shell exports (keys, passwords) is nothing that should stand in /proc/PID/environ for as long as
+    // the project lives, and neither of the two looks at any of it.
+    command.env_clear();
     let (keys, descriptors): (Vec<String>, Vec<OwnedFd>) = store.into_iter().unzip();
     let program = Program {
         command,

@@ -27,7 +27,7 @@ impl CloneFlags {
     }
 }
 
-fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+pub(super) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -271,26 +271,6 @@ pub fn put_descriptor_at(descriptor: impl AsFd, number: i32) -> io::Result<()> {
     }
     // SAFETY: dup2 takes two integers; 0, 1 and 2 are owned by nobody, and callers that forked may replace others.
     check(unsafe { libc::dup2(old, number) }.into()).map(drop)
-}
-
-/// Installs a seccomp filter, an array of `struct sock_filter`, for this thread (seccomp(2)).
-///
-/// Needs CAP_SYS_ADMIN in the user namespace or no_new_privs. `EINVAL` for a program the kernel finds wrong.
-pub fn load_seccomp_filter(program: &[u8]) -> io::Result<()> {
-    let instructions: Vec<libc::sock_filter> = program
-        .chunks_exact(8)
-        .map(|bytes| libc::sock_filter {
-            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
-            jt: bytes[2],
-            jf: bytes[3],
-            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-        })
-        .collect();
-    let len = u16::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let filter = libc::sock_fprog { len, filter: instructions.as_ptr().cast_mut() };
-    // SAFETY: the kernel copies `len` instructions out of the vector, which lives until the end of this function.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) })
-        .map(drop)
 }
 
 /// Leaves the caller's session keyring for a new one, so that keys do not leak into a container (keyctl(2)).

@@ -39,21 +39,29 @@ struct Copy {
 }
 
 impl Copy {
+    /// Not by recursion: how deep it is decides whoever made the image.
     fn fill(&mut self, from: &Directory, to: &Path) -> Result<(), Error> {
-        for name in from.names()? {
+        let level = |from: Directory, to: PathBuf| Ok::<_, Error>((from.names()?.into_iter(), from, to));
+        let mut levels = vec![level(from.clone(), to.to_owned())?];
+        while let Some((names, from, to)) = levels.last_mut() {
+            let Some(name) = names.next() else {
+                // Last: times change with each entry, and a mode may forbid to write.
+                let meta = metadata(from.upper())?;
+                copy_attributes(from.upper(), &meta, to)?;
+                levels.pop();
+                continue;
+            };
             let target = to.join(&name);
             match from.get(&name)? {
                 Some(Entry::Directory(below)) => {
                     fs::create_dir(&target).map_err(failed("create directory", &target))?;
-                    self.fill(&below, &target)?;
+                    levels.push(level(below, target)?);
                 }
                 Some(Entry::Other(source)) => self.copy_other(&source, &target)?,
                 None => {}
             }
         }
-        // Last: times change with each entry, and a mode may forbid to write.
-        let meta = metadata(from.upper())?;
-        Ok(copy_attributes(from.upper(), &meta, to)?)
+        Ok(())
     }
 
     fn copy_other(&mut self, from: &Path, to: &Path) -> Result<(), Error> {

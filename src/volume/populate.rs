@@ -13,6 +13,7 @@ use super::store::{self, Volume};
 use super::view::{Directory, Entry};
 use crate::host::files::{self, failed};
 use crate::host::paths::Paths;
+use crate::host::removal::remove_tree;
 
 /// Fills a volume that is empty with the directory `target` of an image, given as its layers, the lowest first.
 /// Owner, mode and times of that directory become the volume's own.
@@ -39,12 +40,7 @@ pub fn populate(paths: &Paths, volume: &Volume, layers: &[PathBuf], target: &Pat
         return Ok(false);
     }
     let Some(directory) = find(layers, target)? else { return Ok(false) };
-    match fs::remove_dir_all(&filling) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove", &filling)(error).into());
-        }
-        _ => {}
-    }
+    remove_tree(&filling).map_err(failed("remove", &filling))?;
     files::make_private_dir(&filling)?;
     copy_directory(&directory, &filling)?;
     fs::rename(&filling, &filled).map_err(failed("rename", &filling))?;
@@ -92,9 +88,7 @@ fn move_in(filled: &Path, data: &Path) -> Result<(), Error> {
 }
 
 fn discard(path: &Path) -> Result<(), files::Error> {
-    let directory = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
-    let removed = if directory { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    removed.map_err(failed("remove", path))
+    remove_tree(path).map_err(failed("remove", path))
 }
 
 #[cfg(test)]

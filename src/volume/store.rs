@@ -12,6 +12,7 @@ use super::spec::{VolumeSpec, is_name};
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
 use crate::host::paths::Paths;
+use crate::host::removal::remove_tree;
 
 /// The format of `volume.json`.
 const FORMAT: u32 = 1;
@@ -118,7 +119,7 @@ pub fn remove(paths: &Paths, name: &str) -> Result<(), Error> {
         other => other.map_err(failed("remove volume", &directory))?,
     }
     drop(lock);
-    Ok(fs::remove_dir_all(&gone).map_err(failed("remove volume", &gone))?)
+    Ok(remove_tree(&gone).map_err(failed("remove volume", &gone))?)
 }
 
 /// Removes what an interrupted removal left.
@@ -126,11 +127,8 @@ fn sweep(paths: &Paths) -> Result<(), Error> {
     let volumes = paths.volumes();
     for name in names(&volumes)?.iter().filter(|name| name.starts_with(GONE)) {
         let gone = volumes.join(name);
-        match fs::remove_dir_all(&gone) {
-            // Its remover is at it still.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.map_err(failed("remove volume", &gone))?,
-        }
+        // Its remover may be at it still.
+        remove_tree(&gone).map_err(failed("remove volume", &gone))?;
     }
     Ok(())
 }

@@ -194,3 +194,46 @@ fn a_kill_makes_a_down_under_way_faster_and_does_not_fail_it() {
     assert!(down.wait().expect("ended").success());
     project.leaves_nothing();
 }
+
+/// Of a user with subordinate ids, the processes of containers have ids that nobody may signal but in the user namespace
+/// that they are in.
+#[test]
+fn containers_of_other_ids_are_ended_after_both_have_died() {
+    if !needs(&[Capability::UserNamespaces, Capability::ManyIds]) {
+        return;
+    }
+    let text = r#"
+services:
+  other: {image: "rootfs:/", user: "33:33", command: sleep 1000, stop_grace_period: 0s}
+"#;
+    for damaged in [false, true] {
+        let project = Project::new("otherids", text);
+        project.run(&["up", "-d"]).ok();
+        if damaged {
+            let state = project.home().join("state/projects").join(project.name());
+            let containers = std::fs::read_dir(state.join("containers")).expect("there").flatten();
+            for container in containers {
+                for record in ["state.json", "config.json"] {
+                    std::fs::write(container.path().join(record), "").expect("written");
+                }
+            }
+        }
+        let ours = |(_, name): &(i32, String)| ["rc-keeper", "rc-supervisor"].contains(&name.as_str());
+        let both: Vec<i32> = processes_of(&project).into_iter().filter(ours).map(|(pid, _)| pid).collect();
+        soon("both are dead", || kill_ours(&project, &["rc-keeper", "rc-supervisor"]) == 0);
+        // Of one that init has not reaped the namespace is still to be had, which is not what is shown here.
+        for _ in 0..200 {
+            if both.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let left = processes_of(&project);
+        assert!(left.iter().any(|(_, name)| name == "sleep"), "it goes on: {left:?}");
+        if !damaged {
+            assert_eq!(project.field("other", "State"), "running");
+            project.run(&["exec", "-T", "other", "true"]).ok();
+        }
+        project.leaves_nothing();
+    }
+}

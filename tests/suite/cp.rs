@@ -142,3 +142,25 @@ fn what_cannot_be_copied_is_named() {
     assert_ne!(ended.code, Some(0), "{}", ended.stderr);
     project.leaves_nothing();
 }
+
+#[test]
+fn a_copy_that_waits_ends_with_its_command() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("cpwaits", TWO);
+    project.run(&["create"]).ok();
+    // Nobody reads: it waits, and meanwhile holds a container that stands still.
+    let (read, write) = std::io::pipe().expect("a pipe");
+    let mut command = project.command(&["cp", "--index", "1", "a:/usr/bin", "-"]);
+    command.stdout(write);
+    let mut waiting = command.spawn().expect("starts");
+    drop(command);
+    crate::support::soon("it writes", || rustix::io::ioctl_fionread(&read).is_ok_and(|count| count > 0));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(waiting.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("ours");
+    waiting.wait().expect("ended");
+    project.run(&["start"]).ok();
+    project.leaves_nothing();
+    drop(read);
+}

@@ -1,6 +1,6 @@
 //! `exec` and `run`: exit codes, streams, what is left.
 
-use crate::support::{Capability, Project, Terminal, needs};
+use crate::support::{Capability, Project, Terminal, needs, soon};
 
 const ONE: &str = r#"
 services:
@@ -251,5 +251,37 @@ fn a_probe_that_does_not_begin_in_time_has_failed() {
     assert!(!project.path().join("begun").exists(), "it was not ended, it began");
     drop(holder.stdin.take());
     holder.wait().expect("a child");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_detached_one_off_is_read_by_its_name_and_holds_no_network_when_it_has_ended() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "oneoff",
+        "services: {web: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}",
+    );
+    project.run(&["up", "-d"]).ok();
+    project.run(&["run", "-d", "--name", "aside", "web", "echo", "heard"]).ok();
+    soon("it has ended", || project.run(&["ps", "-a", "--filter", "status=exited"]).ok().contains("aside"));
+    let lines = |arguments: &[&str]| {
+        project.run(&[&["logs", "--no-color", "--no-log-prefix"], arguments].concat()).ok()
+    };
+    assert_eq!(lines(&["aside"]), "heard\n");
+    assert_eq!(lines(&[]), "", "as with docker compose, it is no service's output");
+    project.run(&["logs", "nobody"]).fails(1);
+    let said = project.run(&["down"]).ok_stderr();
+    assert!(said.contains("Network") && said.contains("Removed"), "{said}");
+    assert!(said.contains("containers of `rcompose run` stay (aside)"), "{said}");
+    assert!(said.contains("`rcompose down --remove-orphans` removes them"), "{said}");
+    // It is there, its output too, and no network comes back with it.
+    assert!(project.run(&["ps", "-a"]).ok().contains("aside"));
+    assert_eq!(lines(&["aside"]), "heard\n");
+    let said = project.run(&["down"]).ok_stderr();
+    assert!(!said.contains("Network"), "{said}");
+    project.run(&["up", "-d"]).ok();
+    project.run(&["exec", "-T", "web", "getent", "hosts", "web"]).ok();
     project.leaves_nothing();
 }

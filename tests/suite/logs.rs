@@ -252,3 +252,23 @@ services:
     assert!(shown.contains("| last words"), "{shown}");
     project.leaves_nothing();
 }
+
+#[test]
+fn who_is_attached_to_is_told_behind_what_is_told_of_their_making_and_before_their_lines() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("attach", "services: {job: {image: 'rootfs:/', command: echo here}}");
+    let (mut read, write) = std::io::pipe().expect("a pipe");
+    let mut command = project.command(&["up", "--no-color"]);
+    command.stdout(write.try_clone().expect("a copy")).stderr(write);
+    let mut child = command.spawn().expect("starts");
+    drop(command);
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut read, &mut said).expect("read");
+    child.wait().expect("ended");
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+    assert!(at("Created") < at("Attaching to job-1") && at("Attaching to job-1") < at("| here"), "{said}");
+    assert_eq!(said.matches("Attaching to").count(), 1, "{said}");
+    project.leaves_nothing();
+}

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod attack;
 mod borders;
 mod build;
 mod chaos;

@@ -78,3 +78,45 @@ services:
     server.wait().expect("ended");
     project.leaves_nothing();
 }
+
+/// The first of so many ports in a row that nobody has, below those that the kernel gives out.
+fn free_ports(count: u16) -> u16 {
+    let free = |first: &u16| {
+        let all = *first..*first + count;
+        all.clone().all(|port| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok())
+    };
+    (10_000..32_000).step_by(usize::from(count)).find(free).expect("as many free ports in a row")
+}
+
+#[test]
+fn a_thousand_published_ports_lead_in() {
+    if !needs(&[Capability::UserNamespaces, Capability::Python]) {
+        return;
+    }
+    let first = free_ports(1000);
+    let last = first + 999;
+    let project = Project::new(
+        "thousand",
+        &format!(
+            r#"
+services:
+  many:
+    image: rootfs:/
+    stop_grace_period: 0s
+    command: sh -c 'for port in {first} {last}; do python3 -m http.server $$port --directory /usr/share/misc & done; wait'
+    ports: ["{first}-{last}:{first}-{last}"]
+"#
+        ),
+    );
+    project.run(&["up", "-d"]).ok();
+    for port in [first, last] {
+        soon("the published port answers", || get(port, "/").is_ok());
+    }
+    // Ports are kept over runs, and a program begins with the limit of its user, not with ours.
+    project.run(&["restart"]).ok();
+    soon("the published port answers again", || get(last, "/").is_ok());
+    let inside = project.run(&["exec", "-T", "many", "sh", "-c", "ulimit -Sn"]).ok();
+    let outside = std::process::Command::new("sh").args(["-c", "ulimit -Sn"]).output().expect("sh").stdout;
+    assert_eq!(inside, String::from_utf8_lossy(&outside));
+    project.leaves_nothing();
+}

@@ -10,5 +10,6 @@ pub mod container;
 pub mod keys;
 pub mod network;
 pub mod output;
+pub mod owners;
 pub mod runner;
 pub mod stubs;

@@ -6,6 +6,7 @@ use super::super::context::Context;
 use super::super::moment;
 use super::super::terminal::Signals;
 use crate::ops::follow::{self, Wanted};
+use crate::ops::observed::Container;
 use crate::ops::status;
 use crate::report::{Exit, Report};
 use crate::ui::console;
@@ -14,7 +15,7 @@ use crate::ui::logs::{Lines, Look, Painter};
 /// Options of `logs`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services
+    /// Only these services, or containers
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
     /// Go on with what is written from now on
@@ -63,7 +64,15 @@ impl Args {
         let session = context.session();
         let found = context.find(&self.services)?;
         let observed = status::observed(&session, &found.name)?;
-        found.check(&self.services, &observed)?;
+        let is_container = |name: &&String| {
+            let called = |container: &Container| {
+                container.name == **name || status::short_name(&found.name, &container.name) == **name
+            };
+            observed.containers.iter().any(called)
+        };
+        let services: Vec<String> =
+            self.services.iter().filter(|name| !is_container(name)).cloned().collect();
+        found.check(&services, &observed)?;
         let look = Look {
             prefix: !self.no_log_prefix,
             color: !self.no_color && console::stdout_is_colored(),

@@ -217,6 +217,7 @@ impl Args {
             out: Lines::for_terminal_if(console::stdout_is_terminal()),
             err: Lines::for_terminal_if(console::stderr_is_terminal()),
             signals: None,
+            attaching: None,
         };
         attached::up(&context.session(), project, &options, &attach, &mut screen)
     }
@@ -229,6 +230,17 @@ struct Terminal<'a> {
     out: Lines,
     err: Lines,
     signals: Option<Signals>,
+    /// Whose output is shown, until that was said: it stands before the first line of theirs, and behind what is told of
+    /// their making.
+    attaching: Option<String>,
+}
+
+impl Terminal<'_> {
+    fn announce(&mut self) {
+        if let Some(text) = self.attaching.take() {
+            self.context.display.aside(|| console::out_line(&text));
+        }
+    }
 }
 
 impl Screen for Terminal<'_> {
@@ -236,7 +248,7 @@ impl Screen for Terminal<'_> {
         for name in names {
             self.painter.learn(name);
         }
-        self.context.display.aside(|| console::out_line(&format!("Attaching to {}", names.join(", "))));
+        self.attaching = Some(format!("Attaching to {}", names.join(", ")));
     }
 
     fn line(&mut self, name: &str, line: attached::Line<'_>) {
@@ -248,6 +260,7 @@ impl Screen for Terminal<'_> {
         if self.out.bytes.is_empty() && self.err.bytes.is_empty() {
             return;
         }
+        self.announce();
         self.context.display.aside(|| {
             console::out_bytes(&self.out.bytes);
             console::err_bytes(&self.err.bytes);
@@ -258,6 +271,7 @@ impl Screen for Terminal<'_> {
 
     fn exited(&mut self, name: &str, code: i32, why: Option<&str>) {
         self.flush();
+        self.announce();
         let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
         self.context.display.aside(|| console::out_line(&format!("{name} exited with code {code}{why}")));
     }
@@ -270,6 +284,7 @@ impl Screen for Terminal<'_> {
     fn settled(&mut self) {
         self.flush();
         self.context.display.finish();
+        self.announce();
     }
 
     fn listen(&mut self) -> Result<(), Report> {

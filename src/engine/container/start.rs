@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::oneshot;
 
 use crate::engine::caller::Caller;
@@ -13,9 +13,11 @@ use crate::engine::link::Started;
 use crate::engine::project::Live;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
+use crate::host::mishap::{Panicked, contained, may_trip};
 use crate::host::process::{boot_id, first_child};
 use crate::keeper::message::{Word, key};
 use crate::plan::observed::{Container, Health, State};
+use crate::report::{Report, with_causes};
 use crate::runtime::cgroup;
 use crate::runtime::create::{Handles, operations};
 use crate::runtime::spec::{ContainerId, Network, Share};
@@ -49,7 +51,9 @@ impl Engine {
         if !self.begin(id, why)? {
             return Ok(false);
         }
-        if let Err(failed) = self.launch(id, streams, caller).await {
+        let launched = contained(self.launch(id, streams, caller)).await;
+        let launched = launched.unwrap_or_else(|panic| Err(self.internal("starting", id, panic).into()));
+        if let Err(failed) = launched {
             return Err(self.take_in_failure(id, failed).await?);
         }
         drop(busy);
@@ -79,14 +83,28 @@ impl Engine {
         Ok(true)
     }
 
+    /// A bug of ours in the work for a container.
+    pub(in crate::engine) fn internal(&self, doing: &str, id: &ContainerId, source: Panicked) -> Error {
+        let name = self.record(id).map_or_else(|| id.short().to_owned(), |record| record.name);
+        Error::Internal { doing: format!("{doing} container `{name}`"), source }
+    }
+
     /// Writes down that a start failed; returns why.
     async fn take_in_failure(self: &Rc<Self>, id: &ContainerId, failed: Failed) -> Result<Error, Error> {
+        let began = self.project.borrow().entries.get(id).is_some_and(|entry| {
+            entry.starting.is_some() || entry.live.as_ref().is_some_and(|live| live.process.is_some())
+        });
+        if began {
+            // It failed after its program began, or nobody knows whether it did: it is not to go on unseen.
+            let _ = self.kill(id);
+        }
         let Container { name: container, service, .. } = self.record_or_gone(id)?;
         let (code, message, error) = match failed {
             Failed::ByKeeper(source) => {
                 let about = source.attribute.as_ref().map(|name| format!("services.{service}.{name}"));
                 (source.code, source.message.clone(), Error::NotStarted { container, about, source })
             }
+            Failed::Before(error @ Error::Internal { .. }) => (125, with_causes(&error), error),
             Failed::Before(error) => (125, error.to_string(), error),
         };
         self.release_run(id).await;
@@ -111,6 +129,7 @@ impl Engine {
             Some(entry) => entry.config.clone(),
             None => return Err(Error::NoContainer { container: id.to_string() }.into()),
         };
+        may_trip("launch");
         let spec = &config.spec;
         self.bind_ports(id).await?;
         let (group, warnings) = self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
@@ -141,6 +160,7 @@ impl Engine {
             caller.warn(format!("service `{}`: {warning}", config.service.name));
         }
         self.publish_ports(id).await?;
+        may_trip("launched");
         Ok(())
     }
 
@@ -193,8 +213,23 @@ impl Engine {
         Ok(found)
     }
 
-    /// Takes in that the keeper has started a container. Runs before anything that the keeper says later.
+    /// Takes in that the keeper has started a container, whatever goes wrong meanwhile. Runs before anything that the keeper
+    /// says later.
+    pub(in crate::engine) async fn note_start(self: &Rc<Self>, id: &ContainerId, started: Started) {
+        let process = started.descriptors.get("pidfd").and_then(|process| process.try_clone().ok());
+        let Err(panic) = contained(async { self.started(id, started) }).await else { return };
+        let error = self.internal("taking in the start of", id, panic);
+        // Half known as it is, it is not to go on.
+        if let Some(process) = process {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        let message = with_causes(&error);
+        let hints = Report::from(error).hints;
+        self.not_started(id, Failure { code: 125, message, hints, attribute: None });
+    }
+
     pub(in crate::engine) fn started(self: &Rc<Self>, id: &ContainerId, mut started: Started) {
+        may_trip("started");
         let process = started.descriptors.remove("pidfd");
         for (name, key) in [
             ("in", key::stdin(&id.0)),

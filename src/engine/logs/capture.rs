@@ -11,7 +11,7 @@ use rustix::pipe::{SpliceFlags, splice};
 
 use super::index::{Chunk, RECORD, Stream, parse, repair};
 use super::{INDEX, current, file_name, older};
-use crate::host::files::{self, failed};
+use crate::host::files::{self, Kept, failed};
 
 /// How much one splice moves at most: the greatest pipe that an ordinary user may have.
 const AT_ONCE: usize = 1 << 20;
@@ -146,6 +146,8 @@ impl Open {
             let path = directory.join(name);
             // Not O_APPEND: splice(2) refuses such a file.
             let mut options = OpenOptions::new();
+            // What is no file would be waited for, or never end.
+            files::check_place(&path, Kept::File)?;
             let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
             let mut file = file.map_err(failed("open", &path))?;
             let length = file.seek(SeekFrom::End(0)).map_err(failed("read", &path))?;
@@ -195,6 +197,20 @@ mod tests {
     fn pipe() -> (std::os::fd::OwnedFd, File) {
         let (read, write) = rustix::pipe::pipe().expect("a pipe");
         (read, File::from(write))
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_log_is_refused_and_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().expect("a directory");
+        drop(Capture::open(directory.path(), Limits::default(), 1).expect("opened"));
+        let path = current(directory.path()).join(INDEX);
+        fs::remove_file(&path).expect("there");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        let error = Capture::open(directory.path(), Limits::default(), 1).expect_err("refused");
+        assert!(error.to_string().contains("is a pipe, where rcompose keeps a file"), "{error}");
+        let read = Reader::open(directory.path(), Window::default()).and_then(|mut log| log.advance());
+        assert!(read.is_err(), "and by readers");
     }
 
     #[test]

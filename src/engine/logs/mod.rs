@@ -12,8 +12,10 @@
 
 pub mod capture;
 pub mod follow;
+mod generation;
 pub mod index;
 pub mod read;
+mod tail;
 
 use std::path::{Path, PathBuf};
 

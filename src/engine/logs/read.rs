@@ -1,20 +1,13 @@
 //! Reads a container's log line by line, in the order in which the lines came, over all generations.
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::index::{Chunk, RECORD, Stream, parse};
-use super::{INDEX, current, file_name};
-use crate::host::files::{self, failed};
-
-/// Bytes read from a spool file at once.
-const PIECE: u64 = 256 << 10;
+use super::generation::{Generation, PIECE};
+use super::index::Stream;
+use crate::host::files;
 
 /// A line that is longer comes in pieces, so that a program that never ends its line cannot fill our memory.
-const LONGEST: usize = 4 << 20;
+pub(super) const LONGEST: usize = 4 << 20;
 
 /// Which lines are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,29 +59,36 @@ struct Head {
 
 /// The beginning of a line whose end has not come yet.
 #[derive(Debug, Default)]
-struct Partial {
-    text: Vec<u8>,
+pub(super) struct Partial {
+    pub(super) text: Vec<u8>,
     time_ns: i64,
     /// The beginning of this line lies before what is read: pass over it, but not over more than [`LONGEST`].
-    skip: bool,
+    pub(super) skip: bool,
     /// So much was passed over.
     skipped: usize,
+}
+
+impl Partial {
+    /// What comes first belongs to a line that begins before what is read, or not.
+    pub(super) fn skipping(skip: bool) -> Partial {
+        Partial { skip, ..Partial::default() }
+    }
 }
 
 /// Reads one container's log. At the end it can be asked again later and goes on.
 #[derive(Debug)]
 pub struct Reader {
-    container: PathBuf,
+    pub(super) container: PathBuf,
     window: Window,
-    generation: Option<Generation>,
+    pub(super) generation: Option<Generation>,
     /// The chunk being read: its stream, bytes left, and the time of its next line.
-    chunk: Option<(Stream, u64, i64)>,
-    buffer: Vec<u8>,
-    at: usize,
-    partial: [Partial; 2],
+    pub(super) chunk: Option<(Stream, u64, i64)>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) at: usize,
+    pub(super) partial: [Partial; 2],
     joined: Vec<u8>,
     /// So many lines are before the wanted ones.
-    pass_over: usize,
+    pub(super) pass_over: usize,
     head: Option<Head>,
 }
 
@@ -237,251 +237,6 @@ impl Reader {
                 },
             }
         }
-    }
-
-    /// Goes to where the last lines begin: back over chunks until they hold enough line ends, then forward once to count.
-    fn seek_tail(&mut self, tail: usize) -> Result<(), files::Error> {
-        let mut ends = Ends::default();
-        // A line end for each stream may belong to a line that begins earlier.
-        let wanted = tail.saturating_add(Stream::BOTH.len());
-        for directory in generations(&self.container)?.into_iter().rev() {
-            let Some(mut generation) = Generation::open(&directory)? else { continue };
-            let chunks: Vec<Chunk> =
-                std::iter::from_fn(|| generation.next_chunk().transpose()).collect::<Result<_, _>>()?;
-            let mut offsets = [0u64; 2];
-            for chunk in &chunks {
-                offsets[chunk.stream.number()] += chunk.length;
-            }
-            let mut first = chunks.len();
-            while first > 0 && ends.found < wanted {
-                first -= 1;
-                let chunk = chunks[first];
-                offsets[chunk.stream.number()] -= chunk.length;
-                ends.add(chunk, generation.count_line_ends(chunk, offsets[chunk.stream.number()])?);
-            }
-            generation.chunks = chunks[first..].iter().copied().collect();
-            generation.offsets = offsets;
-            for stream in Stream::BOTH {
-                self.partial[stream.number()].skip = generation.begins_inside_a_line(stream)?;
-            }
-            self.generation = Some(generation);
-            if ends.found >= wanted {
-                break;
-            }
-        }
-        let begin = self.generation.as_ref().map(Generation::again).transpose()?;
-        let skips = [self.partial[0].skip, self.partial[1].skip];
-        let mut lines = 0;
-        while self.advance()? {
-            lines += 1;
-        }
-        if tail == 0 {
-            // Lines that have begun count as old: only what begins later is shown.
-            for partial in &mut self.partial {
-                if !partial.text.is_empty() {
-                    *partial = Partial { skip: true, ..Partial::default() };
-                }
-            }
-            return Ok(());
-        }
-        let unended = self.partial.iter().filter(|partial| !partial.text.is_empty()).count();
-        self.pass_over = (lines + unended).saturating_sub(tail).min(lines);
-        self.generation = begin;
-        self.chunk = None;
-        self.buffer.clear();
-        self.at = 0;
-        self.partial = skips.map(|skip| Partial { skip, ..Partial::default() });
-        Ok(())
-    }
-}
-
-/// Line ends found going back. So much without one as makes a piece of a line counts as one.
-#[derive(Default)]
-struct Ends {
-    found: usize,
-    /// Bytes of each stream since.
-    without: [u64; 2],
-}
-
-impl Ends {
-    fn add(&mut self, chunk: Chunk, ends: usize) {
-        let without = &mut self.without[chunk.stream.number()];
-        *without = if ends == 0 { *without + chunk.length } else { 0 };
-        let pieces = *without / LONGEST as u64;
-        *without %= LONGEST as u64;
-        self.found += ends + pieces as usize;
-    }
-}
-
-/// Directories of all generations that exist, the oldest first.
-fn generations(container: &Path) -> Result<Vec<PathBuf>, files::Error> {
-    let entries = match fs::read_dir(container) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed("read", container)(error)),
-    };
-    let mut older: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let number = entry.file_name().to_str()?.strip_prefix("log.")?.parse().ok()?;
-            Some((number, entry.path()))
-        })
-        .collect();
-    older.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-    Ok(older.into_iter().map(|(_, path)| path).chain([current(container)]).collect())
-}
-
-/// One generation, open for reading.
-#[derive(Debug)]
-struct Generation {
-    directory: PathBuf,
-    streams: [File; 2],
-    /// How far each stream was read.
-    offsets: [u64; 2],
-    index: File,
-    inode: u64,
-    index_at: u64,
-    chunks: VecDeque<Chunk>,
-}
-
-impl Generation {
-    fn open(directory: &Path) -> Result<Option<Generation>, files::Error> {
-        let open = |name: &str| {
-            let path = directory.join(name);
-            match File::open(&path) {
-                Ok(file) => Ok(Some(file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(failed("read", &path)(error)),
-            }
-        };
-        // The index last: the writer makes it after the streams.
-        let (Some(index), Some(stdout), Some(stderr)) =
-            (open(INDEX)?, open(file_name(Stream::Stdout))?, open(file_name(Stream::Stderr))?)
-        else {
-            return Ok(None);
-        };
-        let inode = index.metadata().map_err(failed("read", &directory.join(INDEX)))?.ino();
-        Ok(Some(Generation {
-            directory: directory.to_owned(),
-            streams: [stdout, stderr],
-            offsets: [0; 2],
-            index,
-            inode,
-            index_at: 0,
-            chunks: VecDeque::new(),
-        }))
-    }
-
-    /// The same once more, at the same place. It stays the same when the files get other names.
-    fn again(&self) -> Result<Generation, files::Error> {
-        let copy = |file: &File| file.try_clone().map_err(failed("read", &self.directory));
-        Ok(Generation {
-            directory: self.directory.clone(),
-            streams: [copy(&self.streams[0])?, copy(&self.streams[1])?],
-            index: copy(&self.index)?,
-            chunks: self.chunks.clone(),
-            ..*self
-        })
-    }
-
-    /// The oldest that exists.
-    fn first(container: &Path) -> Result<Option<Generation>, files::Error> {
-        for directory in generations(container)? {
-            if let Some(generation) = Generation::open(&directory)? {
-                return Ok(Some(generation));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The one that follows this one, when this one was rotated away and is read to its end.
-    fn newer(&mut self, container: &Path) -> Result<Option<Generation>, files::Error> {
-        match fs::metadata(current(container).join(INDEX)) {
-            Ok(metadata) if metadata.ino() == self.inode => return Ok(None),
-            // Between two generations: the writer is about to make the next.
-            Err(_) => return Ok(None),
-            Ok(_) => {}
-        }
-        // What came between the last look at the index and the rotation.
-        if self.fill()? {
-            return Ok(None);
-        }
-        let mut found = None;
-        for directory in generations(container)?.into_iter().rev() {
-            let Some(generation) = Generation::open(&directory)? else { continue };
-            if generation.inode == self.inode {
-                break;
-            }
-            found = Some(generation);
-        }
-        Ok(found)
-    }
-
-    fn next_chunk(&mut self) -> Result<Option<Chunk>, files::Error> {
-        if self.chunks.is_empty() {
-            self.fill()?;
-        }
-        Ok(self.chunks.pop_front())
-    }
-
-    /// Reads further records; false when there are none.
-    fn fill(&mut self) -> Result<bool, files::Error> {
-        let mut bytes = vec![0; RECORD * 4096];
-        let path = || self.directory.join(INDEX);
-        let mut count = 0;
-        while count < bytes.len() {
-            match self.index.read_at(&mut bytes[count..], self.index_at + count as u64) {
-                Ok(0) => break,
-                Ok(more) => count += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed("read", &path())(error)),
-            }
-        }
-        let whole = count - count % RECORD;
-        self.chunks.extend(parse(&bytes[..whole]));
-        self.index_at += whole as u64;
-        Ok(whole > 0)
-    }
-
-    /// Reads up to `count` bytes of a stream and goes forward; 0 at its end.
-    fn read(&mut self, stream: Stream, count: u64, buffer: &mut Vec<u8>) -> Result<u64, files::Error> {
-        buffer.resize(count as usize, 0);
-        let got = self.read_at(stream, self.offsets[stream.number()], buffer)?;
-        buffer.truncate(got);
-        self.offsets[stream.number()] += got as u64;
-        Ok(got as u64)
-    }
-
-    fn read_at(&self, stream: Stream, offset: u64, buffer: &mut [u8]) -> Result<usize, files::Error> {
-        loop {
-            match self.streams[stream.number()].read_at(buffer, offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result.map_err(failed("read", &self.directory.join(file_name(stream)))),
-            }
-        }
-    }
-
-    fn count_line_ends(&self, chunk: Chunk, mut offset: u64) -> Result<usize, files::Error> {
-        let mut buffer = vec![0; chunk.length.min(PIECE) as usize];
-        let mut left = chunk.length;
-        let mut ends = 0;
-        while left > 0 {
-            let wanted = left.min(PIECE) as usize;
-            let got = self.read_at(chunk.stream, offset, &mut buffer[..wanted])?;
-            if got == 0 {
-                break;
-            }
-            ends += buffer[..got].iter().filter(|byte| **byte == b'\n').count();
-            offset += got as u64;
-            left -= got as u64;
-        }
-        Ok(ends)
-    }
-
-    fn begins_inside_a_line(&self, stream: Stream) -> Result<bool, files::Error> {
-        let Some(before) = self.offsets[stream.number()].checked_sub(1) else { return Ok(false) };
-        let mut byte = [0];
-        Ok(self.read_at(stream, before, &mut byte)? == 1 && byte[0] != b'\n')
     }
 }
 

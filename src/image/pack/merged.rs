@@ -1,6 +1,6 @@
 //! Layers over each other → one tar of what a container sees, with nothing mounted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -23,14 +23,22 @@ pub fn pack_merged(layers: &[impl AsRef<Path>], out: &mut dyn Write) -> Result<u
         }
     }
     let mut packer = Packer { out, links: Default::default(), buffer: vec![0; BUFFER], bytes: 0 };
-    packer.merged(&roots, &mut Vec::new())?;
+    packer.merged(roots)?;
     packer.finish()
 }
 
-impl Packer<'_> {
-    /// Packs what is in a directory that some layers have, the highest first.
-    fn merged(&mut self, parts: &[OwnedFd], path: &mut Vec<u8>) -> Result<(), Error> {
-        // By name, the parts that have it.
+/// A directory that some layers have, whose entries are being packed.
+struct Merged {
+    /// The highest first.
+    parts: Vec<OwnedFd>,
+    /// By name, the parts that have it.
+    names: btree_map::IntoIter<Vec<u8>, Vec<usize>>,
+    /// Of its path, with the slash at its end.
+    length: usize,
+}
+
+impl Merged {
+    fn open(parts: Vec<OwnedFd>, path: &[u8]) -> Result<Merged, Error> {
         let mut names: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         for (number, part) in parts.iter().enumerate() {
             for entry in Dir::read_from(part).map_err(|error| failed("read", path)(error.into()))? {
@@ -41,24 +49,39 @@ impl Packer<'_> {
                 }
             }
         }
-        for (name, having) in names {
-            let length = path.len();
+        Ok(Merged { parts, names: names.into_iter(), length: path.len() })
+    }
+}
+
+impl Packer<'_> {
+    /// Packs what layers look like together. Not by recursion: how deep they are decides whoever made them.
+    fn merged(&mut self, roots: Vec<OwnedFd>) -> Result<(), Error> {
+        let mut path = Vec::new();
+        let mut levels = vec![Merged::open(roots, &path)?];
+        while let Some(level) = levels.last_mut() {
+            let Some((name, having)) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
+            path.truncate(level.length);
             path.extend_from_slice(&name);
-            let result = self.highest(parts, &having, &name, path);
-            path.truncate(length);
-            result?;
+            let below = self.highest(&level.parts, &having, &name, &mut path)?;
+            if !below.is_empty() {
+                levels.push(Merged::open(below, &path)?);
+            }
         }
         Ok(())
     }
 
-    /// Packs what shows under a name: the highest, and where that is a directory, those below it too.
+    /// Packs what shows under a name: the highest. Where that is a directory, returns it and those that show through it;
+    /// its path has a slash at its end then.
     fn highest(
         &mut self,
         parts: &[OwnedFd],
         having: &[usize],
         name: &[u8],
         path: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<OwnedFd>, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut directories: Vec<OwnedFd> = Vec::new();
         for part in having.iter().map(|number| &parts[*number]) {
@@ -68,7 +91,8 @@ impl Packer<'_> {
             let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
             if kind != FileType::Directory {
                 if directories.is_empty() && !is_whiteout {
-                    return self.child(part, name, path);
+                    self.child(part, name, path)?;
+                    return Ok(directories);
                 }
                 break;
             }
@@ -78,18 +102,13 @@ impl Packer<'_> {
             if directories.is_empty() {
                 path.push(b'/');
                 self.entry(path, EntryType::Directory, &meta, &[], 0)?;
-                path.pop();
             }
             directories.push(child);
             if opaque {
                 break;
             }
         }
-        if directories.is_empty() {
-            return Ok(());
-        }
-        path.push(b'/');
-        self.merged(&directories, path)
+        Ok(directories)
     }
 }
 
@@ -121,6 +140,31 @@ mod tests {
         check(&["dir d\n file d/x 1", "file d now a file"], &["d"]);
         check(&["file d 1", "dir d\n file d/y 2"], &["d/", "d/y"]);
         check(&["dir d\n file d/x 1", "gone d", "dir d\n file d/z 1"], &["d/", "d/z"]);
+    }
+
+    #[test]
+    fn a_tree_deeper_than_the_stack_or_any_path_is_packed() {
+        let top = tempfile::tempdir().expect("a directory");
+        let mut here: OwnedFd = std::fs::File::open(top.path()).expect("there").into();
+        let mut levels = 0;
+        // As deep as this process may open files; 3000 do not fit into a path.
+        while levels < 3000
+            && levels < crate::host::limits::usual_files().unwrap_or(u64::MAX).saturating_sub(200)
+        {
+            rustix::fs::mkdirat(&here, "d", Mode::RWXU).expect("made");
+            here = openat(&here, "d", OFlags::DIRECTORY, Mode::empty()).expect("there");
+            levels += 1;
+        }
+        let (path, count) = (top.path().to_owned(), levels);
+        let work = move || {
+            let mut out = std::io::sink();
+            pack_merged(&[&path], &mut out)
+                .and_then(|_| super::super::pack(&path, false, &mut out))
+                .map(|_| count)
+        };
+        let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(work).expect("a thread");
+        assert_eq!(thread.join().expect("no overflow").expect("packed"), levels);
+        crate::host::removal::remove_tree(top.path()).expect("removed");
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub fn pack(layer: &Path, with_root: bool, out: &mut dyn Write) -> Result<u64, E
         let own = attributes(root.as_fd(), b".")?.0;
         packer.entry(b"./", EntryType::Directory, &own, &[], 0)?;
     }
-    packer.directory(&root, &mut Vec::new())?;
+    packer.tree(root)?;
     packer.finish()
 }
 
@@ -97,6 +97,30 @@ fn attributes(file: BorrowedFd<'_>, path: &[u8]) -> Result<(Meta, bool), Error> 
     unpack::read(file, &stat).map_err(failed("read the attributes of", path))
 }
 
+/// A directory whose entries are being packed.
+struct Level {
+    directory: OwnedFd,
+    names: std::vec::IntoIter<Vec<u8>>,
+    /// Of its path, with the slash at its end.
+    length: usize,
+}
+
+impl Level {
+    fn open(directory: OwnedFd, path: &[u8]) -> Result<Level, Error> {
+        let read = |error: Errno| failed("read", path)(error.into());
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(name.to_vec());
+            }
+        }
+        names.sort_unstable();
+        Ok(Level { directory, names: names.into_iter(), length: path.len() })
+    }
+}
+
 struct Packer<'a> {
     out: &'a mut dyn Write,
     /// Files with several names: the first name by device and inode.
@@ -107,29 +131,31 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Packs what is in a directory. `path` is the directory's, with a slash at its end, or empty.
-    fn directory(&mut self, directory: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Error> {
-        let read = |error: Errno| failed("read", path)(error.into());
-        let mut entries: Vec<Vec<u8>> = Vec::new();
-        for entry in Dir::read_from(directory).map_err(read)? {
-            let entry = entry.map_err(|error| failed("read", path)(error.into()))?;
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                entries.push(name.to_vec());
-            }
-        }
-        entries.sort_unstable();
-        for name in entries {
-            let length = path.len();
+    /// Packs what is in a tree. Not by recursion: how deep it is decides whoever made it.
+    fn tree(&mut self, root: OwnedFd) -> Result<(), Error> {
+        let mut path = Vec::new();
+        let mut levels = vec![Level::open(root, &path)?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
+            path.truncate(level.length);
             path.extend_from_slice(&name);
-            let result = self.child(directory, &name, path);
-            path.truncate(length);
-            result?;
+            if let Some(below) = self.child(&level.directory, &name, &mut path)? {
+                levels.push(Level::open(below, &path)?);
+            }
         }
         Ok(())
     }
 
-    fn child(&mut self, directory: &OwnedFd, name: &[u8], path: &mut Vec<u8>) -> Result<(), Error> {
+    /// Packs one entry; returns the directory if it is one, whose path has a slash at its end then.
+    fn child(
+        &mut self,
+        directory: &OwnedFd,
+        name: &[u8],
+        path: &mut Vec<u8>,
+    ) -> Result<Option<OwnedFd>, Error> {
         let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| failed("look at", path)(error.into()))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -147,27 +173,27 @@ impl Packer<'_> {
                     let mark = [path.as_slice(), b".wh..wh..opq"].concat();
                     self.whiteout(&mark)?;
                 }
-                self.directory(&child, path)
+                return Ok(Some(child));
             }
-            FileType::RegularFile => self.file(directory, name, path, &stat),
+            FileType::RegularFile => self.file(directory, name, path, &stat)?,
             FileType::Symlink => {
                 let target = readlinkat(directory, name, Vec::new())
                     .map_err(|error| failed("read link", path)(error.into()))?;
-                if self.is_another_name(&stat, path, &meta)? {
-                    return Ok(());
+                if !self.is_another_name(&stat, path, &meta)? {
+                    self.entry(path, EntryType::Symlink, &meta, target.as_bytes(), 0)?;
                 }
-                self.entry(path, EntryType::Symlink, &meta, target.as_bytes(), 0)
             }
             FileType::CharacterDevice if stat.st_rdev == 0 => {
                 let parent = path.len() - name.len();
                 let mark = [&path[..parent], b".wh.", name].concat();
-                self.whiteout(&mark)
+                self.whiteout(&mark)?;
             }
-            FileType::Fifo => self.special(path, &stat, EntryType::Fifo),
-            FileType::CharacterDevice => self.special(path, &stat, EntryType::Char),
-            FileType::BlockDevice => self.special(path, &stat, EntryType::Block),
-            FileType::Socket | FileType::Unknown => Ok(()),
+            FileType::Fifo => self.special(path, &stat, EntryType::Fifo)?,
+            FileType::CharacterDevice => self.special(path, &stat, EntryType::Char)?,
+            FileType::BlockDevice => self.special(path, &stat, EntryType::Block)?,
+            FileType::Socket | FileType::Unknown => {}
         }
+        Ok(None)
     }
 
     fn file(&mut self, directory: &OwnedFd, name: &[u8], path: &[u8], stat: &Stat) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::error::Error;
 use super::model::{Condition, Dependency, Desired, NetworkWish, Separator, Service};
 use super::places::BRIDGE;
-use super::{mounts, places, policies, process, resources, signal};
+use super::{mounts, places, policies, process, resources, signal, values};
 use crate::compose::model::{self as compose, Project};
 use crate::image::ImageConfig;
 use crate::plan::observed::Observed;
@@ -52,6 +52,8 @@ pub struct Facts {
     pub declared: Vec<String>,
     /// How containers are to be named.
     pub separator: Separator,
+    /// How many processes there may be of this user.
+    pub processes: Option<u64>,
 }
 
 /// Something in the project that has no effect here.
@@ -122,6 +124,7 @@ pub fn desired(
         separator: facts.separator,
         services,
     };
+    values::check_scale(project, &desired, facts)?;
     let order: Vec<String> =
         Graph::new(Some(&desired), &Observed::default()).order().into_iter().map(str::to_owned).collect();
     desired.services.sort_by_cached_key(|name, _| order.iter().position(|other| other == name));
@@ -142,6 +145,7 @@ impl Context<'_> {
         image_name: String,
         warnings: &mut Vec<Warning>,
     ) -> Result<Service, Error> {
+        values::check(service)?;
         let security = process::security(service, &self.project.working_dir, self.facts, warnings)?;
         if let Some(name) = service.container_name.as_deref().filter(|name| !name.is_empty()) {
             check_name(|| format!("services.{}.container_name", service.name), "a container", name)?;

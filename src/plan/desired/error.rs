@@ -144,6 +144,18 @@ pub enum Error {
         /// Those that are.
         known: &'static str,
     },
+    /// More containers than there can be.
+    #[error("service `{service}` cannot have {scale} containers")]
+    TooMany {
+        /// The service.
+        service: String,
+        /// How many it asks for.
+        scale: u32,
+        /// Where it asks: `scale` or `deploy.replicas`.
+        attribute: &'static str,
+        /// What has no more room, in a sentence.
+        of: String,
+    },
     /// An address or subnet of a network that is none.
     #[error("networks.{network}.ipam: `{text}` is not {expected}")]
     Address {
@@ -173,6 +185,7 @@ impl Error {
             Error::Refused { path, .. } | Error::Driver { path, .. } | Error::Name { path, .. } => {
                 path.clone()
             }
+            Error::TooMany { service, attribute, .. } => format!("services.{service}.{attribute}"),
             Error::WholeContainer { service, attribute } => format!("services.{service}.{attribute}"),
             Error::StartInterval { service } => format!("services.{service}.healthcheck.start_interval"),
             Error::SameTarget { service, .. } => format!("services.{service}.volumes"),
@@ -212,6 +225,7 @@ impl From<Error> for Report {
             Error::StartInterval { service } => {
                 report.hint(format!("give the healthcheck of `{service}` a `start_period`, such as `30s`"))
             }
+            Error::TooMany { of, .. } => report.cause(of),
             Error::PortsOfAnother { of, .. } => report.hint(format!("publish them at {of} instead")),
             Error::Driver { known, .. } => report.hint(format!("available: {known}")),
             _ => report,

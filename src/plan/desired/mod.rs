@@ -13,6 +13,7 @@
 //! | `mounts` | volumes, tmpfs, configs, secrets, the image's VOLUMEs | `Mount`, `VolumeUse` |
 //! | `places` | networks, network_mode, links, ports | `NetworkWish`, `PublishedPort` |
 //! | `policies` | restart, healthcheck, logging, limits, hooks | their namesakes |
+//! | `values` | numbers, ids and names that mean nothing | an error |
 //! | `resources` | top-level networks and volumes | `Network`, `Volume` |
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod resources;
 mod signal;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use convert::{Facts, ImageFacts, Warning, desired, image_name, needed_files};
 pub use error::Error;

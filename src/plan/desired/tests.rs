@@ -61,6 +61,7 @@ fn facts() -> Facts {
             ("/w/p.json".into(), b"{}".to_vec()),
         ]),
         directories: ["/w/conf.d".into()].into(),
+        processes: Some(5000),
         ..Facts::default()
     }
 }
@@ -82,8 +83,14 @@ fn try_wish(yaml: &str) -> Result<(Desired, Vec<Warning>), Error> {
     desired(&project, &images, &facts())
 }
 
+/// Why a project cannot be wished for.
 #[track_caller]
-fn wish(yaml: &str) -> Desired {
+pub(super) fn refusal(yaml: &str) -> Error {
+    try_wish(yaml).expect_err("it is refused")
+}
+
+#[track_caller]
+pub(super) fn wish(yaml: &str) -> Desired {
     let (desired, warnings) = try_wish(yaml).expect("it can be wished for");
     assert_eq!(warnings, []);
     desired
@@ -97,7 +104,7 @@ fn service(attributes: &str) -> Service {
 }
 
 #[track_caller]
-fn check_refused(attributes: &str, expected: &str) {
+pub(super) fn check_refused(attributes: &str, expected: &str) {
     let error =
         try_wish(&format!("services: {{web: {{image: x, {attributes}}}}}")).expect_err("it is refused");
     assert_eq!(error.to_string(), expected);

@@ -269,7 +269,7 @@ fn what_cannot_come_true_is_refused() {
         all(),
         "",
         "web x on=shared\nnet shared 1 external",
-        "network p_shared declared as external, but could not be found",
+        "network p_shared is external, and networks that projects share are not supported yet",
     );
     check_refused(all(), "", "web x vol=data\nvol data external", "external volume \"p_data\" not found");
     check_refused(

@@ -3,6 +3,7 @@
 mod cache;
 mod hostile;
 mod interrupted;
+mod owners;
 mod registries;
 mod reuse;
 mod steps;

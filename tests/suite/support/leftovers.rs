@@ -8,8 +8,8 @@ use nix::unistd::Pid;
 
 use super::Project;
 
-/// Processes that belong to a project's state directory: by their environment (keeper, supervisor) or their mounts
-/// (containers, whose root is an overlay of that directory).
+/// Processes that belong to a project's state directory: by the files that they have open (keeper, supervisor), their
+/// mounts (containers, whose root is an overlay of that directory) or their environment (commands).
 pub fn processes_of(project: &Project) -> Vec<(i32, String)> {
     let home = project.home();
     let marker = home.to_string_lossy().into_owned();
@@ -26,7 +26,12 @@ pub fn processes_of(project: &Project) -> Vec<(i32, String)> {
             fs::read(entry.path().join(file))
                 .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(marker.as_str()))
         };
-        if holds("environ") || holds("mountinfo") || holds("cmdline") {
+        let opens = || {
+            let open = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+            let mut files = open.filter_map(|file| fs::read_link(file.path()).ok());
+            files.any(|file| file.starts_with(&home))
+        };
+        if holds("environ") || holds("mountinfo") || holds("cmdline") || opens() {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             found.push((pid, name.trim().to_owned()));
         }

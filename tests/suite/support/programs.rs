@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const NAMES: [&str; 9] = ["sh", "cat", "sleep", "mkdir", "ln", "ls", "rm", "id", "wc"];
+const NAMES: [&str; 10] = ["sh", "cat", "sleep", "mkdir", "ln", "ls", "rm", "id", "wc", "chown"];
 
 /// Puts the programs below a directory.
 pub fn copy_to(root: &Path) {

@@ -17,9 +17,9 @@ use crate::build::error::{Error, failed};
 use crate::build::graph::{Mount, MountKind, Run};
 use crate::build::order::Network;
 use crate::build::run::container::{Container, network};
-use crate::build::run::output;
 use crate::build::run::runner::End;
 use crate::build::run::stubs::Stubs;
+use crate::build::run::{output, owners};
 use crate::build::session::Told;
 use crate::build::state::State;
 use crate::runtime::create::{self, Handles};
@@ -123,6 +123,7 @@ impl Bench<'_> {
         let mounted = self.mount(run, found, directory)?;
         let stubs = self.note_stubs(&mounted.mounts, below, directory)?;
         let (owner, single) = self.single(run, below)?;
+        let is_other = single.is_some();
         let id = random_id()?;
         let plug = match network(run, self.target) {
             Network::Default => {
@@ -152,12 +153,19 @@ impl Bench<'_> {
         let mut prepared = create::operations(&container.spec(), handles)?;
         // In one pipe, so that what it writes to both comes in the order in which it writes.
         prepared.launch.stdio.stderr = Stream::Stdout;
+        // With another id than root nothing can be given away, as on every system.
+        let owners = (session.single_id && !is_other).then(|| owners::watch(&mut prepared)).transpose();
+        let owners = owners.map_err(failed("listen to changes of owners"))?;
         let mut running = session.runner.run(prepared).map_err(failed("start a container"))?;
         if let Some(pipe) = running.output.take() {
             output::follow(pipe, told.began, &|at, text| told.print(at, text))
                 .map_err(failed("read what the step prints"))?;
         }
         let outcome = running.wait().map_err(failed("wait for the container"))?;
+        if let Some(owners) = owners {
+            // It ends with the container, and a panic of its has been told on standard error.
+            let _ = owners.join();
+        }
         for warning in outcome.warnings {
             told.print(told.began.elapsed(), format!("warning: {warning}\n"));
         }
