@@ -117,7 +117,10 @@ pub(super) struct Bind<'a> {
 }
 
 pub(super) fn bind(root: &Root, bind: &Bind<'_>) -> Result<(), Error> {
-    let name = bind.source.join(bind.below.unwrap_or_default()).display().to_string();
+    let name = match bind.below {
+        None => bind.source.display().to_string(),
+        Some(below) => bind.source.join(below).display().to_string(),
+    };
     let tree = match bind.below {
         None => copy(CWD, bind.source, bind.recursive),
         Some(below) => {

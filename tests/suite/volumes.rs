@@ -151,12 +151,12 @@ fn a_link_in_place_of_a_part_of_a_volume_leads_nowhere_else() {
     image: rootfs:/
     command: sleep 1000
     stop_grace_period: 0s
-    depends_on: {make: {condition: service_completed_successfully}}
     volumes: ['data:/v', {type: volume, source: data, target: /m, volume: {subpath: part}}]
 volumes: {data: {}}
 ";
     let project = Project::new("subpath", compose);
-    project.run(&["up", "-d"]).ok();
+    project.run(&["run", "--rm", "make"]).ok();
+    project.run(&["up", "-d", "app"]).ok();
     let replace = format!("touch /m/inside && rm -r /v/part && ln -s {} /v/part", project.path().display());
     project.run(&["exec", "-T", "app", "sh", "-c", &replace]).ok();
     let said = project.run(&["restart", "app"]).fails(1);
