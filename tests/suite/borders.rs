@@ -74,3 +74,64 @@ fn a_container_cannot_write_to_the_binary_that_runs_it() {
     assert!(project.run(&["exec", "-T", "app", "/proc/1/exe", "--version"]).ok().starts_with("rcompose"));
     project.leaves_nothing();
 }
+
+/// Looks at whoever is born, as one may who traces: what its root is, and what it has open.
+const WATCH: &str = r#"
+import os, sys
+host = sys.argv[1]
+names = ('/dev/null', 'pipe:', 'socket:', '/dev/pts/')
+print('watching', flush=True)
+coming = os.getpid() + 1
+while True:
+    for pid in range(coming, coming + 4):
+        place = f'/proc/{pid}'
+        try:
+            root = os.stat(place + '/root/')
+            links = [os.readlink(f'{place}/fd/{number}') for number in os.listdir(place + '/fd')]
+        except OSError:
+            continue
+        if f'{root.st_dev}:{root.st_ino}' == host:
+            print('the root of the host', flush=True)
+        for link in links:
+            # A program that runs has files of its own.
+            if link.startswith(('net:', 'mnt:', 'anon_inode:')) or len(links) > 5:
+                print('a descriptor of others:', link, flush=True)
+        print('seen', flush=True)
+        coming = pid + 1
+"#;
+
+#[test]
+fn who_traces_in_a_container_finds_no_way_out_in_what_is_born_there() {
+    if !needs(&[Capability::UserNamespaces, Capability::Python]) {
+        return;
+    }
+    let root = std::fs::metadata("/").expect("there");
+    let compose = format!(
+        "services:\n  watch:\n    image: rootfs:/\n    cap_add: [SYS_PTRACE]\n    stop_grace_period: 0s\n    \
+         volumes: [./watch.py:/watch.py:ro]\n    command: [python3, /watch.py, '{}:{}']\n  guest:\n    \
+         image: rootfs:/\n    profiles: [later]\n    pid: service:watch\n    stop_grace_period: 0s\n    \
+         command: 'true'\n",
+        root.dev(),
+        root.ino()
+    );
+    let project = Project::new("tracer", &compose);
+    project.write("watch.py", WATCH);
+    project.run(&["up", "-d"]).ok();
+    soon("it watches", || project.logs("watch").contains("watching"));
+    let (mut execs, mut seen) = (0, 0);
+    soon("enough have been seen", || {
+        for _ in 0..10 {
+            project.run(&["exec", "-T", "watch", "true"]).ok();
+            // Its first process is born beside the others.
+            project.run(&["run", "-T", "--rm", "guest"]).ok();
+        }
+        execs += 10;
+        seen = project.logs("watch").matches("seen").count();
+        seen >= 20 && execs >= 30
+    });
+    let said = project.logs("watch");
+    let found: Vec<&str> =
+        said.lines().filter(|line| line.contains("the host") || line.contains("others")).collect();
+    assert!(found.is_empty(), "{} of {seen}: {found:?}", found.len());
+    project.leaves_nothing();
+}

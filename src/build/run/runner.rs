@@ -153,7 +153,7 @@ impl Running {
             (Some(refused), _) => refused,
             (None, Word::Exited { code }) => End::Exited(code),
             (None, Word::Signalled { signal }) => End::Signalled(signal),
-            (None, Word::Begun { .. } | Word::Failed { .. }) => return Err(io::ErrorKind::InvalidData.into()),
+            (None, Word::Begun | Word::Failed { .. }) => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(Outcome { warnings, end })
     }
