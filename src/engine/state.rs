@@ -58,7 +58,7 @@ impl Config {
     /// What of this machine's files is mounted in it, volumes and all.
     pub fn binds(&self) -> Vec<PathBuf> {
         let bind = |mount: &Mount| match &mount.source {
-            MountSource::Bind { path, .. } => Some(path.clone()),
+            MountSource::Bind { path, .. } | MountSource::Volume { path, .. } => Some(path.clone()),
             _ => None,
         };
         self.spec.mounts.iter().filter_map(bind).collect()

@@ -146,7 +146,7 @@ fn explained(project: &Project, store: &Store, mut report: Report, needs: &[&Nee
     report
 }
 
-/// Says that an image is here, but for another platform.
+/// Says that an image is here, if need be for another platform.
 fn other_platforms(store: &Store, reference: &Reference, wanted: &Platform) -> Option<String> {
     let name = reference.to_string();
     let images = store.list().ok()?;
@@ -155,9 +155,12 @@ fn other_platforms(store: &Store, reference: &Reference, wanted: &Platform) -> O
         .filter(|image| image.names.contains(&name))
         .map(|image| image.config.platform().to_string())
         .collect();
+    let familiar = reference.familiar();
+    if here.contains(&wanted.to_string()) {
+        return Some(format!("`{familiar}` is here as it was last fetched: `up --pull missing` takes that"));
+    }
     let here: Vec<String> = here.into_iter().collect();
     (!here.is_empty()).then(|| {
-        let familiar = reference.familiar();
         let here = here.join(", ");
         format!("`{familiar}` is here for {here}, not for {wanted}; `platform:` of the service says which")
     })

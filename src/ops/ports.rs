@@ -109,6 +109,11 @@ fn refused(paths: &Paths, error: Error, service: &str, number: u32, bound: &[Bou
         return published(paths, address, protocol, service).unwrap_or_else(|| for_service(error, service));
     };
     let port = format!("port `{address}/{}` of the host", protocol.name());
+    if rival.service == service && rival.number == number {
+        return Report::new(Exit::PortBusy, format!("service `{service}` publishes {port} twice"))
+            .about(format!("services.{service}.ports"))
+            .hint("leave one of the two out, or give it another host port");
+    }
     if rival.service == service {
         let message = format!("{port} would be in use by two containers of service `{service}`");
         return Report::new(Exit::PortBusy, message)

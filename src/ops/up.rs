@@ -178,8 +178,8 @@ fn check_names(session: &Session<'_>, desired: &Desired, plan: &Plan) -> Result<
                 format!("the container name \"{name}\" is already in use by project `{}`", other.project),
             );
             return Err(report.about(format!("services.{service}.container_name")).hint(format!(
-                "choose another name, or remove that container: `rcompose -p {} rm`",
-                other.project
+                "choose another name, or remove that container: `rcompose -p {} rm -sf {}`",
+                other.project, other.container.service
             )));
         }
     }

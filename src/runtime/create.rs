@@ -326,6 +326,7 @@ fn is_own(name: &str, spec: &ContainerSpec) -> bool {
 fn bind_file(path: &Path, target: &str) -> Operation {
     Operation::Bind {
         source: path.to_owned(),
+        below: None,
         target: target.to_owned(),
         read_only: false,
         recursive: false,
@@ -338,6 +339,7 @@ fn user_mount(mount: &Mount, spec: &ContainerSpec) -> Operation {
     match &mount.source {
         MountSource::Bind { path, propagation, non_recursive } => Operation::Bind {
             source: path.clone(),
+            below: None,
             target,
             read_only: mount.read_only,
             recursive: !non_recursive,
@@ -347,8 +349,17 @@ fn user_mount(mount: &Mount, spec: &ContainerSpec) -> Operation {
                 _ => Propagation::Private,
             },
         },
+        MountSource::Volume { path, subpath } => Operation::Bind {
+            source: path.clone(),
+            below: subpath.clone(),
+            target,
+            read_only: mount.read_only,
+            recursive: true,
+            propagation: Propagation::Private,
+        },
         MountSource::File { path } => Operation::Bind {
             source: path.clone(),
+            below: None,
             target,
             read_only: mount.read_only,
             recursive: false,

@@ -175,6 +175,7 @@ impl Error {
             | Error::UnknownGroup { .. }
             | Error::NoId { .. }
             | Error::Unmapped { .. } => Some("user"),
+            Error::Kinds { .. } => Some("volumes"),
             Error::UnknownCapability { .. } => Some("cap_add"),
             Error::UnknownLimit { .. } => Some("ulimits"),
             Error::SysctlOfHost { .. } => Some("sysctls"),
@@ -205,6 +206,9 @@ impl Error {
             {
                 one("inside another container, start that one with `--security-opt systempaths=unconfined`")
             }
+            Error::Kinds { source_kind: "directory", .. } => one(
+                "where the source of a bind is missing, `up` makes a directory there: put your file in its place",
+            ),
             Error::Kinds { .. } => one("check that the source exists and is what the target is"),
             Error::UnknownUser { .. } | Error::UnknownGroup { .. } => {
                 one("use a number, or a name that the image has")

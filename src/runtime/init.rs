@@ -203,10 +203,11 @@ impl Child {
                 devices::dev(self.root()?, &shm, *queues)
             }
             Operation::Device { source, target } => mounts::device(self.root()?, source, target),
-            Operation::Bind { source, target, read_only, recursive, propagation } => mounts::bind(
+            Operation::Bind { source, below, target, read_only, recursive, propagation } => mounts::bind(
                 self.root()?,
                 &Bind {
                     source,
+                    below: below.as_deref(),
                     target,
                     read_only: *read_only,
                     recursive: *recursive,

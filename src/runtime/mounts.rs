@@ -17,6 +17,7 @@ use super::devices::host_node;
 use super::error::{Error, failed};
 use super::operations::{MountAttribute, Propagation};
 use super::target::{Kind, Purpose, Root, is_proc};
+use crate::sys::fs::open_in_root;
 use crate::sys::mount::{Attributes, Reach, set_attributes};
 
 /// Files of /proc that may be mounted over: what lxcfs and its like replace. Anything else there could fake what the
@@ -108,6 +109,7 @@ fn place(root: &Root, target: &str, kind: Kind) -> Result<OwnedFd, Error> {
 /// A bind mount, in the words of [`super::operations::Operation::Bind`].
 pub(super) struct Bind<'a> {
     pub source: &'a Path,
+    pub below: Option<&'a str>,
     pub target: &'a str,
     pub read_only: bool,
     pub recursive: bool,
@@ -115,8 +117,21 @@ pub(super) struct Bind<'a> {
 }
 
 pub(super) fn bind(root: &Root, bind: &Bind<'_>) -> Result<(), Error> {
-    let name = bind.source.display().to_string();
-    let tree = copy(CWD, bind.source, bind.recursive).map_err(failed("mount", name.clone()))?;
+    let name = match bind.below {
+        None => bind.source.display().to_string(),
+        Some(below) => bind.source.join(below).display().to_string(),
+    };
+    let tree = match bind.below {
+        None => copy(CWD, bind.source, bind.recursive),
+        Some(below) => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let source = rustix::fs::open(bind.source, flags | OFlags::DIRECTORY, Mode::empty());
+            let source = source.map_err(failed("open", bind.source.display().to_string()))?;
+            let found = open_in_root(source, below.as_bytes(), flags, Mode::empty());
+            copy(found.map_err(failed("open", name.clone()))?, Path::new(""), bind.recursive)
+        }
+    }
+    .map_err(failed("mount", name.clone()))?;
     let kind = Kind::of(&tree).map_err(failed("look at", name.clone()))?;
     let on = if bind.read_only { Attributes::READ_ONLY } else { Attributes::default() };
     let propagation = match bind.propagation {

@@ -175,6 +175,8 @@ pub enum Operation {
     Bind {
         /// On the host.
         source: PathBuf,
+        /// Below that, for somebody whose root it is: links lead nowhere else.
+        below: Option<String>,
         /// Inside.
         target: String,
         /// Nothing may be written.
@@ -401,10 +403,11 @@ impl fmt::Display for Operation {
             }
             Operation::Dev { shm, queues } => write!(f, "/dev shm {shm:?} queues {queues:?}"),
             Operation::Device { source, target } => write!(f, "device {} at {target}", source.display()),
-            Operation::Bind { source, target, read_only, recursive, propagation } => write!(
+            Operation::Bind { source, below, target, read_only, recursive, propagation } => write!(
                 f,
-                "bind {} at {target}{}{} {propagation:?}",
+                "bind {}{} at {target}{}{} {propagation:?}",
                 source.display(),
+                below.as_ref().map(|below| format!(" within: {below}")).unwrap_or_default(),
                 writability(!read_only),
                 if *recursive { "" } else { " alone" },
             ),

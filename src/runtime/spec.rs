@@ -129,6 +129,13 @@ pub enum MountSource {
         /// Bind only this mount, not those below it.
         non_recursive: bool,
     },
+    /// A volume, or what is below it.
+    Volume {
+        /// Its directory on the host.
+        path: PathBuf,
+        /// Below that, as a path. Containers write to volumes: it is followed at each start, and never out of the volume.
+        subpath: Option<String>,
+    },
     /// A file made by us (config, secret, hosts …): bound from the container's directory.
     File {
         /// Absolute path on the host.

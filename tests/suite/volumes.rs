@@ -139,3 +139,35 @@ fn a_volume_that_is_a_directory_of_the_machine_leaves_it() {
     );
     assert_eq!(std::fs::read(directory.join("file")).expect("still there"), b"mine");
 }
+
+#[test]
+fn a_link_in_place_of_a_part_of_a_volume_leads_nowhere_else() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = "services:
+  make: {image: 'rootfs:/', command: mkdir -p /v/part, volumes: ['data:/v']}
+  app:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    volumes: ['data:/v', {type: volume, source: data, target: /m, volume: {subpath: part}}]
+volumes: {data: {}}
+";
+    let project = Project::new("subpath", compose);
+    project.run(&["run", "--rm", "make"]).ok();
+    project.run(&["up", "-d", "app"]).ok();
+    let replace = format!("touch /m/inside && rm -r /v/part && ln -s {} /v/part", project.path().display());
+    project.run(&["exec", "-T", "app", "sh", "-c", &replace]).ok();
+    let said = project.run(&["restart", "app"]).fails(1);
+    assert!(said.contains("/part`"), "{said}");
+    // A link that leads elsewhere in the volume is followed.
+    project
+        .run(&["run", "--rm", "--no-deps", "make", "sh", "-c", "mkdir /v/other && ln -sfn /other /v/part"])
+        .ok();
+    project.run(&["start", "app"]).ok();
+    project.run(&["exec", "-T", "app", "sh", "-c", "touch /m/there && ls /v/other"]).ok();
+    assert_eq!(project.run(&["exec", "-T", "app", "ls", "/v/other"]).ok(), "there\n");
+    assert!(!project.path().join("there").exists());
+    project.leaves_nothing();
+}

@@ -181,6 +181,13 @@ impl Planner<'_> {
                     sources.targets.insert(name.clone(), Arc::new(slot));
                     continue;
                 }
+                Origin::Named(name) => {
+                    // Nobody may have asked for it, and whoever copies from it waits for it.
+                    if let Some(Place::Target(other)) = target.contexts.get(name) {
+                        self.target(*other)?;
+                    }
+                    continue;
+                }
                 _ => continue,
             };
             if let Some(other) = self.sibling(target, &name) {

@@ -14,7 +14,7 @@ use crate::host::files;
 use crate::network::spec::Attachment;
 use crate::plan::desired::Service;
 use crate::plan::observed::{Container, Health, State};
-use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource, Network};
+use crate::runtime::spec::{ContainerId, ContainerSpec, Network};
 
 /// What is to be made.
 #[derive(Debug)]
@@ -73,10 +73,7 @@ impl Engine {
         resolve_host_gateway(&mut spec, self.gateway_of(&attachments));
         self.give_names(&mut spec, &attachments);
         let volumes = self.prepare_volumes(making, &spec).await?;
-        for (target, path, read_only) in volumes.mounts {
-            let source = MountSource::Bind { path, propagation: None, non_recursive: false };
-            spec.mounts.push(Mount { target, source, read_only });
-        }
+        spec.mounts.extend(volumes.mounts);
         self.bind_sources(making, &spec.mounts)?;
         // Parents before children, whatever the order in the file.
         spec.mounts.sort_by_key(|mount| PathBuf::from(&mount.target).components().count());

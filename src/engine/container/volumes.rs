@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use rustix::fs::{Mode, OFlags};
+
 use super::complete::replica_or_first;
 use super::create::Making;
 use crate::engine::bytes::random_hex;
@@ -11,13 +13,14 @@ use crate::engine::{Engine, Error};
 use crate::host::files::failed;
 use crate::plan::desired::VolumeUse;
 use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
+use crate::sys::fs::open_in_root;
 use crate::volume::{self, spec::VolumeSpec};
 
 /// What a container mounts of volumes.
 #[derive(Debug, Default)]
 pub(super) struct Volumes {
-    /// Target, path on the host, read-only.
-    pub mounts: Vec<(String, PathBuf, bool)>,
+    /// The mounts.
+    pub mounts: Vec<Mount>,
     /// Names of anonymous volumes by target.
     pub anonymous: BTreeMap<String, String>,
     /// Names of the others.
@@ -26,16 +29,13 @@ pub(super) struct Volumes {
     pub uses: Vec<ContainerId>,
 }
 
-/// A directory or file of a volume, which must be there. Links that a container has put into it lead nowhere else.
-fn below(volume: &Path, subpath: &str) -> Result<PathBuf, Error> {
-    let path = volume.join(subpath);
-    let wrap = || failed("bind", &path);
-    let found = path.canonicalize().map_err(wrap())?;
-    let volume = volume.canonicalize().map_err(wrap())?;
-    match found.starts_with(&volume) {
-        true => Ok(found),
-        false => Err(wrap()(std::io::Error::other("it leads out of the volume")).into()),
-    }
+/// Insists that a directory or file of a volume is there. Links that a container has put into it lead nowhere else.
+fn find_below(volume: &Path, subpath: &str) -> Result<(), Error> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(volume, flags | OFlags::DIRECTORY, Mode::empty());
+    let root = root.map_err(|errno| failed("open", volume)(errno.into()))?;
+    let found = open_in_root(root, subpath.as_bytes(), flags, Mode::empty());
+    found.map(drop).map_err(|error| failed("bind", &volume.join(subpath))(error).into())
 }
 
 impl Engine {
@@ -62,7 +62,8 @@ impl Engine {
                 }
             };
             let path = self.prepare_volume(wish, &name, spec).await?;
-            found.mounts.push((wish.target.clone(), path, wish.read_only));
+            let source = MountSource::Volume { path, subpath: wish.subpath.clone() };
+            found.mounts.push(Mount { target: wish.target.clone(), source, read_only: wish.read_only });
         }
         for from in &making.service.volumes_from {
             self.mount_volumes_of(making, &from.source, from.read_only, &mut found)?;
@@ -100,10 +101,10 @@ impl Engine {
             if !layers.is_empty() {
                 volume::populate(&paths, &volume, &layers, Path::new(&target))?;
             }
-            Ok::<_, Error>(match subpath {
-                Some(subpath) => below(&path, &subpath)?,
-                None => path,
-            })
+            if let Some(subpath) = subpath {
+                find_below(&path, &subpath)?;
+            }
+            Ok::<_, Error>(path)
         });
         work.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
@@ -129,9 +130,10 @@ impl Engine {
         };
         let other = project.entries.get(&other.ok_or_else(missing)?.id).ok_or_else(missing)?;
         for mount in &other.config.spec.mounts {
-            let taken = found.mounts.iter().any(|(target, ..)| *target == mount.target);
-            if let (MountSource::Bind { path, .. }, false) = (&mount.source, taken) {
-                found.mounts.push((mount.target.clone(), path.clone(), mount.read_only || read_only));
+            let taken = found.mounts.iter().any(|other| other.target == mount.target);
+            let shared = matches!(mount.source, MountSource::Bind { .. } | MountSource::Volume { .. });
+            if shared && !taken {
+                found.mounts.push(Mount { read_only: mount.read_only || read_only, ..mount.clone() });
             }
         }
         found.uses.push(other.record.id.clone());

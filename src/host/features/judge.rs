@@ -27,7 +27,6 @@ pub fn judge(seen: &Observations) -> Vec<Feature> {
         }
     }
     features.push(ports(seen));
-    features.push(ping(seen));
     features.push(exit_statuses(&seen.release));
     if seen.ends_at_logout {
         features.push(
@@ -217,15 +216,6 @@ fn ports(seen: &Observations) -> Feature {
                 .mend("as an administrator, run `sysctl -w net.ipv4.ip_unprivileged_port_start=80`")
         }
     }
-}
-
-fn ping(seen: &Observations) -> Feature {
-    if seen.may_ping || seen.user.1 == 0 {
-        return Feature::present("ping", "allowed");
-    }
-    Feature::present("ping", "`net.ipv4.ping_group_range` leaves this user out")
-        .lacking(State::Limited, "containers cannot ping the world")
-        .mend("as an administrator, run `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`")
 }
 
 /// PIDFD_GET_INFO tells how a process ended that was another's child: Linux 6.15.

@@ -23,8 +23,6 @@ pub struct Observations {
     pub trials: Result<Trials, Report>,
     /// `net.ipv4.ip_unprivileged_port_start`.
     pub first_free_port: Option<u32>,
-    /// `net.ipv4.ping_group_range`, and whether it holds the user's group.
-    pub may_ping: bool,
     /// Whether systemd ends the user's processes with the last session, which lingering prevents.
     pub ends_at_logout: bool,
 }
@@ -35,10 +33,6 @@ pub fn observe(paths: &Paths, own: Command) -> Result<Observations, userns::Erro
     let facts = Facts::read()?;
     let mapping = Mapping::of(&facts);
     let setting = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).ok();
-    let range = setting("net/ipv4/ping_group_range").unwrap_or_default();
-    let mut ends = range.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
-    let may_ping =
-        matches!((ends.next(), ends.next()), (Some(low), Some(high)) if (low..=high).contains(&facts.gid));
     let systemd = fs::exists("/run/systemd/system").unwrap_or(false);
     let lingers = fs::exists(format!("/var/lib/systemd/linger/{}", facts.user)).unwrap_or(false);
     Ok(Observations {
@@ -46,7 +40,6 @@ pub fn observe(paths: &Paths, own: Command) -> Result<Observations, userns::Erro
         trials: try_inside(paths, &mapping, own).map_err(Report::from),
         first_free_port: setting("net/ipv4/ip_unprivileged_port_start")
             .and_then(|text| text.trim().parse().ok()),
-        may_ping,
         ends_at_logout: systemd && !lingers && facts.uid != 0,
         user: (facts.user, facts.uid),
         mapping,

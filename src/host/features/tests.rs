@@ -19,7 +19,6 @@ fn good() -> Observations {
             .map(|trial| (trial, 0))
             .into()),
         first_free_port: Some(0),
-        may_ping: true,
         ends_at_logout: false,
     }
 }
@@ -49,10 +48,9 @@ fn each_lack_is_named_with_its_effect_and_mend() {
         ],
     );
     check(
-        Observations { first_free_port: Some(1024), may_ping: false, ends_at_logout: true, ..good() },
+        Observations { first_free_port: Some(1024), ends_at_logout: true, ..good() },
         &[
             ("host ports", Limited, "from 1024 on"),
-            ("ping", Limited, "`net.ipv4.ping_group_range` leaves this user out"),
             ("after logout", Limited, "systemd ends this user's processes"),
         ],
     );

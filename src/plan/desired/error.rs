@@ -21,14 +21,14 @@ pub enum Error {
         expected: &'static str,
     },
     /// A capability that does not exist.
-    #[error("services.{service}.{attribute}: {source}")]
+    #[error("services.{service}.{attribute}: {unknown}")]
     Capability {
         /// The service.
         service: String,
         /// `cap_add` or `cap_drop`.
         attribute: &'static str,
         /// Which.
-        source: caps::Unknown,
+        unknown: caps::Unknown,
     },
     /// Neither the image nor the service says what to run.
     #[error("service `{service}` has no command, and its image `{image}` has none either")]

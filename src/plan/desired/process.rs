@@ -99,7 +99,7 @@ fn environment(service: &Service, image: &ImageFacts) -> Vec<String> {
 
 fn capabilities(service: &Service) -> Result<Vec<String>, Error> {
     let unknown = |attribute: &'static str| {
-        move |source| Error::Capability { service: service.name.clone(), attribute, source }
+        move |unknown| Error::Capability { service: service.name.clone(), attribute, unknown }
     };
     let none: [&str; 0] = [];
     caps::resolve(&none, &service.cap_drop, false).map_err(unknown("cap_drop"))?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::support::Project;
+use super::super::support::{Capability, Project, needs};
 use super::{ONE, with_programs};
 
 #[test]
@@ -17,6 +17,25 @@ fn what_a_step_writes_to_both_streams_comes_in_order() {
         .filter(|word| ["one", "two", "three", "four"].contains(word))
         .collect();
     assert_eq!(words, ["one", "two", "three", "four"], "{said}");
+}
+
+#[test]
+fn a_service_that_another_one_copies_from_is_built_for_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = "services:
+  one:
+    image: t-one:1
+    build:
+      context: .
+      additional_contexts: {it: 'service:two'}
+      dockerfile_inline: \"FROM scratch\\nCOPY --from=it /compose.yaml /taken\\n\"
+  two: {image: 't-two:1', build: {context: ., dockerfile_inline: \"FROM scratch\\nCOPY compose.yaml /\\n\"}}
+";
+    let project = Project::new("copiesfrom", compose);
+    let said = project.run(&["build", "one"]).ok_stderr();
+    assert!(said.contains("t-one:1"), "{said}");
 }
 
 #[test]
