@@ -11,7 +11,7 @@
 //!
 //! A log with a greatest size is a row of generations, `log`, `log.1`, `log.2` …: a full one is followed by the next,
 //! wherever in a line that is (the index of the next says so), and the oldest go. What somebody follows goes only when it
-//! was read; [`place`] has the rules.
+//! was read; `place.rs` has the rules.
 
 pub mod capture;
 pub mod follow;
