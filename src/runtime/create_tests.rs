@@ -129,11 +129,13 @@ fn what_is_shared_is_joined_and_not_made() {
             "-new [Mount, Pid, Ipc, Uts] born in None",
             "-join network #0",
             "-loopback up",
+            "-/proc New",
             "-/dev shm New(1024) queues New",
             "-sysctl net.ipv4.ip_unprivileged_port_start=0",
             "-sysctl net.ipv4.ping_group_range=0 65536",
             "+new [Mount, Uts] born in Some(1)",
             "+join [Network, Ipc] of process #1",
+            "+/proc Of(1)",
             "+/dev shm Of(1) queues New",
         ],
     );

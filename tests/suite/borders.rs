@@ -83,7 +83,8 @@ names = ('/dev/null', 'pipe:', 'socket:', '/dev/pts/')
 print('watching', flush=True)
 coming = os.getpid() + 1
 while True:
-    for pid in range(coming, coming + 4):
+    # Far enough for the numbers of those that it misses.
+    for pid in range(coming, coming + 64):
         place = f'/proc/{pid}'
         try:
             root = os.stat(place + '/root/')
