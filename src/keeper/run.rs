@@ -22,6 +22,7 @@ use super::channel::{self, Channel};
 use super::error::{Error, failed};
 use super::journal::Journal;
 use super::message::{Exit, Kind, Notice, Running, Word, key};
+use super::underway;
 use crate::host::limits;
 use crate::host::process::Identity;
 use crate::runtime::launch::{Begun, Unread, begin};
@@ -58,6 +59,7 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&signals, flags).map_err(failed("make a signalfd"))?;
     let mut keeper = Keeper {
+        directory: config.journal.parent().map(PathBuf::from).unwrap_or_default(),
         journal: Journal::open(&config.journal)?,
         store: config.store.into_iter().collect(),
         starting: BTreeMap::new(),
@@ -131,6 +133,8 @@ struct Supervisor {
 }
 
 struct Keeper {
+    /// Where the journal is, and what starts are marked at.
+    directory: PathBuf,
     journal: Journal,
     store: BTreeMap<String, OwnedFd>,
     /// By pid.
@@ -491,6 +495,8 @@ impl Keeper {
             return self.tell(&failed("it is running already".into()), Vec::new());
         }
         let unread = if kind == Kind::Container { Unread::Waits } else { Unread::Breaks };
+        // An exec goes with its container. Ours is closed when this returns, the child's by exec.
+        let _mark = (kind == Kind::Container).then(|| underway::mark(&self.directory));
         let Begun { pid, status, ends } = match begin(launch, descriptors, unread, &self.files) {
             Ok(begun) => begun,
             Err(error) => return self.tell(&failed(format!("cannot fork: {error}")), Vec::new()),
