@@ -28,18 +28,13 @@ pub fn call(
     talk(session, connect(session, project)?, request, descriptors)
 }
 
-/// The same where without a supervisor there is nothing to do: nothing runs. After its keeper has died something may, and
-/// another one looks after it.
+/// The same where without a supervisor there is nothing to do: nothing runs.
 pub fn call_if_there(
     session: &Session<'_>,
     project: &str,
     request: Request,
 ) -> Result<Option<Reply>, Report> {
-    let client = match connect_if_there(session, project)? {
-        None if spawn::has_lost_its_keeper(session.paths, project) => connect(session, project)?,
-        None => return Ok(None),
-        Some(client) => client,
-    };
+    let Some(client) = connect_if_there(session, project)? else { return Ok(None) };
     talk(session, client, request, Vec::new()).map(Some)
 }
 

@@ -267,12 +267,6 @@ pub fn keeper(paths: &Paths, project: &str) -> Option<Identity> {
     record.filter(Identity::is_alive)
 }
 
-/// Returns whether the keeper of a project has died: one that leaves takes its record and its socket along.
-pub fn has_lost_its_keeper(paths: &Paths, project: &str) -> bool {
-    let left = paths.keeper_record(project).exists() || paths.control_socket(project).exists();
-    left && keeper(paths, project).is_none()
-}
-
 /// Returns the user with whose last session a project's processes end, if systemd will end them.
 pub fn ends_at_logout_of(paths: &Paths, project: &str) -> Option<String> {
     let keeper = keeper(paths, project)?;

@@ -277,24 +277,3 @@ services:
         project.leaves_nothing();
     }
 }
-
-#[test]
-fn stop_and_kill_reach_what_has_outlived_both() {
-    if !needs(&[Capability::UserNamespaces]) {
-        return;
-    }
-    let text = r#"
-services:
-  one: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
-"#;
-    let project = Project::new("outlived", text);
-    for verb in ["stop", "kill"] {
-        project.run(&["up", "-d"]).ok();
-        soon("both are dead", || kill_ours(&project, &["rc-keeper", "rc-supervisor"]) == 0);
-        assert_eq!(project.field("one", "State"), "running");
-        project.run(&[verb]).ok();
-        soon("it has ended", || project.field("one", "State") == "exited");
-        assert!(!processes_of(&project).iter().any(|(_, name)| name == "sleep"), "{verb}");
-    }
-    project.leaves_nothing();
-}
