@@ -62,7 +62,11 @@ pub fn ensure_all(
         let present = match need.policy {
             PullPolicy::Always if matches!(need.wanted.source, Source::Registry(_)) => None,
             PullPolicy::OlderThan(age) if is_older(&store, &need.wanted, age)? => None,
-            _ => image::resolve(&store, &need.wanted.source, &need.wanted.platform)?,
+            _ => image::resolve(&store, &need.wanted.source, &need.wanted.platform).map_err(|error| {
+                Report::from(error)
+                    .cause(format!("service `{}` has `image: {}`", need.service, need.text))
+                    .about(format!("services.{}.image", need.service))
+            })?,
         };
         match (present, need.policy) {
             // Somebody may remove it until it is held; then it is missing.

@@ -272,3 +272,21 @@ fn what_a_container_cannot_start_with_is_shown_where_it_stands() {
         project.leaves_nothing();
     }
 }
+
+#[test]
+fn what_is_missing_beside_the_file_is_shown_where_it_is_named() {
+    let cases = [
+        ("build: ./nonesuch", "3:12", "the build context of service `web` is not there"),
+        ("build: {context: ., dockerfile: other}", "3:37", "the Dockerfile of service `web` is not there"),
+        ("build: .", "3:12", "the Dockerfile of service `web` is not there"),
+        ("image: 'rootfs:/nonesuch'", "3:12", "cannot be used as a root file system"),
+        ("image: 'oci:nonesuch:x'", "3:12", "nonesuch"),
+    ];
+    for (attribute, place, message) in cases {
+        refused(
+            "missing",
+            &format!("services:\n  web:\n    {attribute}\n"),
+            &[&format!("compose.yaml:{place}"), message],
+        );
+    }
+}

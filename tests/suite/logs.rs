@@ -272,3 +272,44 @@ fn who_is_attached_to_is_told_behind_what_is_told_of_their_making_and_before_the
     assert_eq!(said.matches("Attaching to").count(), 1, "{said}");
     project.leaves_nothing();
 }
+
+#[test]
+fn a_small_log_of_a_fast_writer_has_its_last_lines_and_followers_have_all() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let cases = [
+        (3_000, "max-size: 10k", 10 << 10),
+        (20_000, "max-size: 10k, max-file: '1'", 10 << 10),
+        (20_000, "max-size: 10k, max-file: '3'", 30 << 10),
+        (300_000, "max-size: 1m", 1 << 20),
+    ];
+    for (count, options, most) in cases {
+        let project = Project::new(
+            "small",
+            &format!(
+                r#"
+services:
+  s: {{image: "rootfs:/", command: seq 1 {count}, logging: {{driver: json-file, options: {{{options}}}}}}}
+"#
+            ),
+        );
+        let wanted: Vec<String> = (1..=count).map(|number: u32| number.to_string()).collect();
+        project.run(&["up", "-d"]).ok();
+        soon("it has ended", || project.field("s", "State") == "exited");
+        let check = |when: &str| {
+            let log = project.logs("s");
+            let lines: Vec<&str> = log.lines().collect();
+            assert!(log.len() <= most && log.len() > most / 3, "{options} {when}: {} bytes", log.len());
+            assert_eq!(lines, wanted[wanted.len() - lines.len()..], "{options} {when}");
+        };
+        check("alone");
+        project.run(&["down"]).ok();
+        let shown = project.run(&["up", "--no-color", "--no-log-prefix"]).ok();
+        let shown: Vec<&str> = shown.lines().filter(|line| line.parse::<u32>().is_ok()).collect();
+        assert_eq!(shown.len(), wanted.len(), "{options}: the foreground");
+        assert_eq!(shown, wanted, "{options}: the foreground");
+        check("after the foreground");
+        project.leaves_nothing();
+    }
+}

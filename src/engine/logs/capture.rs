@@ -1,7 +1,8 @@
 //! Moves a container's output into its spool files. One [`Capture`] a container, used by its output tasks in turn.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,32 +11,57 @@ use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
 use super::index::{Chunk, RECORD, Stream, parse, repair};
-use super::{INDEX, current, file_name, older};
+use super::place::{self, Wait};
+use super::{INDEX, file_name};
 use crate::host::files::{self, Kept, failed};
 
 /// How much one splice moves at most: the greatest pipe that an ordinary user may have.
 const AT_ONCE: usize = 1 << 20;
 
+/// So much of a log that is followed may wait for its readers, beyond its size.
+const WAITING: u64 = 64 << 20;
+
 /// When a log is rotated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// A generation ends at this many bytes; `None` is never.
+    /// A file of the log ends at this many bytes; `None` is never.
     pub max_size: Option<u64>,
-    /// How many generations are kept, the current one included; `None` is one.
+    /// How many of them are kept, the current one included; `None` is one.
     pub max_files: Option<u32>,
+}
+
+impl Limits {
+    /// How long a generation gets, and how many are kept. A log of one file is kept in two halves: when one is full the
+    /// other still has what came before.
+    fn generations(self) -> (u64, usize) {
+        match (self.max_size, self.max_files.unwrap_or(1)) {
+            (None, _) => (u64::MAX, 1),
+            (Some(size), 0 | 1) => ((size / 2).max(1), 2),
+            (Some(size), files) => (size.max(1), files as usize),
+        }
+    }
 }
 
 /// The spool files of a container, open for writing.
 #[derive(Debug)]
 pub struct Capture {
     container: PathBuf,
-    limits: Limits,
+    /// So long gets a generation.
+    length: u64,
+    /// So many are kept.
+    count: usize,
+    /// Those that are there before the open one, the oldest first.
+    earlier: VecDeque<u64>,
+    /// Those that wait for their readers, the oldest first.
+    waiting: VecDeque<u64>,
     open: Open,
 }
 
 /// One generation.
 #[derive(Debug)]
 struct Open {
+    number: u64,
+    directory: PathBuf,
     streams: [File; 2],
     index: File,
     /// Bytes in both streams.
@@ -58,8 +84,11 @@ pub enum Moved {
 impl Capture {
     /// Opens the spool of a container, makes it where it is missing and repairs it after a crash.
     pub fn open(container: &Path, limits: Limits, now_ns: i64) -> Result<Capture, files::Error> {
-        let open = Open::at(&current(container), now_ns)?;
-        Ok(Capture { container: container.to_owned(), limits, open })
+        let place::Numbers { kept, beyond } = place::numbers(container)?;
+        let mut earlier = VecDeque::from(kept);
+        let open = Open::at(container, earlier.pop_back().unwrap_or(0), now_ns)?;
+        let (length, count) = limits.generations();
+        Ok(Capture { container: container.to_owned(), length, count, earlier, waiting: beyond.into(), open })
     }
 
     /// Moves what is in a pipe at this moment, one splice.
@@ -71,9 +100,14 @@ impl Capture {
         pipe: BorrowedFd<'_>,
         now_ns: i64,
     ) -> Result<Moved, files::Error> {
-        let path = || current(&self.container).join(file_name(stream));
+        // Only before bytes that are there: the last ones must stay, and a pipe that is empty rotates nothing.
+        if self.room() == 0 && rustix::io::ioctl_fionread(pipe).is_ok_and(|ready| ready > 0) {
+            self.rotate(now_ns)?;
+        }
+        let path = || self.open.directory.join(file_name(stream));
         let file = self.open.streams[stream.number()].as_fd();
-        match splice(pipe, None, file, None, AT_ONCE, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+        let most = self.room().clamp(1, AT_ONCE as u64) as usize;
+        match splice(pipe, None, file, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
             Ok(0) => Ok(Moved::End),
             Ok(count) => {
                 self.record(stream, count, now_ns)?;
@@ -85,10 +119,24 @@ impl Capture {
     }
 
     /// Writes bytes that were read from a terminal, which cannot be spliced.
-    pub fn write(&mut self, stream: Stream, bytes: &[u8], now_ns: i64) -> Result<(), files::Error> {
-        let path = current(&self.container).join(file_name(stream));
-        self.open.streams[stream.number()].write_all(bytes).map_err(failed("write", &path))?;
-        self.record(stream, bytes.len(), now_ns)
+    pub fn write(&mut self, stream: Stream, mut bytes: &[u8], now_ns: i64) -> Result<(), files::Error> {
+        while !bytes.is_empty() {
+            if self.room() == 0 {
+                self.rotate(now_ns)?;
+            }
+            let (now, later) =
+                bytes.split_at(bytes.len().min(usize::try_from(self.room()).unwrap_or(usize::MAX)));
+            let path = self.open.directory.join(file_name(stream));
+            self.open.streams[stream.number()].write_all(now).map_err(failed("write", &path))?;
+            self.record(stream, now.len(), now_ns)?;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// So much the open generation may still take.
+    fn room(&self) -> u64 {
+        self.length.saturating_sub(self.open.total)
     }
 
     fn record(&mut self, stream: Stream, count: usize, now_ns: i64) -> Result<(), files::Error> {
@@ -96,52 +144,57 @@ impl Capture {
         open.last_ns = now_ns.max(open.last_ns + 1);
         open.total += count as u64;
         let chunk = Chunk { time_ns: open.last_ns, stream, length: count as u64 };
-        let path = current(&self.container).join(INDEX);
-        open.index.write_all(&chunk.encode()).map_err(failed("write", &path))?;
-        match self.limits.max_size {
-            Some(limit) if self.open.total >= limit => self.rotate(now_ns),
-            _ => Ok(()),
-        }
+        let path = open.directory.join(INDEX);
+        open.index.write_all(&chunk.encode()).map_err(failed("write", &path))
     }
 
-    /// Begins a new generation. Killed in between, at worst a number is missing, which readers do not mind.
+    /// Begins a new generation, and lets go of those that are too many. Killed in between, at worst there is one more
+    /// than wanted until the next time.
     fn rotate(&mut self, now_ns: i64) -> Result<(), files::Error> {
-        let keep = self.limits.max_files.unwrap_or(1).max(1);
-        let last = older(&self.container, keep - 1);
-        if keep == 1 {
-            // The only generation makes room; its readers hold it open until they have read it.
-            let gone = older(&self.container, 1);
-            rename(&current(&self.container), &gone)?;
-            remove(&gone)?;
-        } else {
-            remove(&last)?;
-            for generation in (1..keep - 1).rev() {
-                rename(&older(&self.container, generation), &older(&self.container, generation + 1))?;
-            }
-            rename(&current(&self.container), &older(&self.container, 1))?;
+        let next = Open::at(&self.container, self.open.number + 1, now_ns.max(self.open.last_ns))?;
+        self.earlier.push_back(self.open.number);
+        self.open = next;
+        while self.earlier.len() >= self.count {
+            let Some(number) = self.earlier.pop_front() else { break };
+            place::put_aside(&self.container, number)?;
+            self.waiting.push_back(number);
         }
-        self.open = Open::at(&current(&self.container), now_ns)?;
+        while let Some(number) = self.waiting.front() {
+            let is_much = (self.waiting.len() as u64).saturating_mul(self.length) > WAITING.max(self.length);
+            let wait = if is_much { Wait::Nobody } else { Wait::Followers };
+            if !place::remove(&self.container, &place::beyond(&self.container, *number), wait)? {
+                break;
+            }
+            self.waiting.pop_front();
+        }
         Ok(())
     }
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), files::Error> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("rename", from)(error)),
-        _ => Ok(()),
+/// Whether a stream of a generation ends inside a line.
+fn ends_inside_a_line(directory: &Path, stream: Stream) -> Result<bool, files::Error> {
+    let path = directory.join(file_name(stream));
+    let wrap = || failed("read", &path);
+    let mut file = match files::open_regular(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        file => file.map_err(wrap())?,
+    };
+    if file.seek(SeekFrom::End(0)).map_err(wrap())? == 0 {
+        // Nothing came: as it began.
+        let begin = parse(&files::read(&directory.join(INDEX))?)
+            .any(|chunk| chunk.stream == stream && chunk.length == 0);
+        return Ok(begin);
     }
-}
-
-fn remove(directory: &Path) -> Result<(), files::Error> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", directory)(error)),
-        _ => Ok(()),
-    }
+    file.seek(SeekFrom::End(-1)).map_err(wrap())?;
+    let mut last = [0];
+    file.read_exact(&mut last).map_err(wrap())?;
+    Ok(last != *b"\n")
 }
 
 impl Open {
-    fn at(directory: &Path, now_ns: i64) -> Result<Open, files::Error> {
-        files::make_private_dir(directory)?;
+    fn at(container: &Path, number: u64, now_ns: i64) -> Result<Open, files::Error> {
+        let directory = place::kept(container, number);
+        files::make_private_dir(&directory)?;
         let open = |name: &str| {
             let path = directory.join(name);
             // Not O_APPEND: splice(2) refuses such a file.
@@ -176,13 +229,26 @@ impl Open {
                 last_ns = chunk.time_ns;
             }
         }
-        Ok(Open { streams: [stdout, stderr], index, total, last_ns })
+        if let (0, Some(before)) = (index_length + total, number.checked_sub(1)) {
+            // It is the last of the earlier ones, which stays as long as this one is empty.
+            let before = place::kept(container, before);
+            for stream in Stream::BOTH {
+                if ends_inside_a_line(&before, stream)? {
+                    let chunk = Chunk { time_ns: now_ns, stream, length: 0 };
+                    index.write_all(&chunk.encode()).map_err(failed("write", &path))?;
+                    last_ns = now_ns;
+                }
+            }
+        }
+        Ok(Open { number, directory, streams: [stdout, stderr], index, total, last_ns })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use crate::engine::logs::read::{Reader, Window};
 
     fn lines(container: &Path) -> Vec<String> {
@@ -204,7 +270,7 @@ mod tests {
         use rustix::fs::{CWD, FileType, Mode, mknodat};
         let directory = tempfile::tempdir().expect("a directory");
         drop(Capture::open(directory.path(), Limits::default(), 1).expect("opened"));
-        let path = current(directory.path()).join(INDEX);
+        let path = place::kept(directory.path(), 0).join(INDEX);
         fs::remove_file(&path).expect("there");
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
         let error = Capture::open(directory.path(), Limits::default(), 1).expect_err("refused");
@@ -234,19 +300,94 @@ mod tests {
         assert_eq!(lines(directory.path()), ["one", "two", "three", "four"]);
     }
 
-    #[test]
-    fn generations_beyond_the_limit_go_and_the_rest_reads_as_one() {
+    /// Writes numbered lines by a pipe that always holds much, as a fast program does; returns what is read and kept.
+    fn fast(limits: Limits, count: u32, follow: bool) -> (Vec<String>, Vec<String>, Vec<u64>) {
         let directory = tempfile::tempdir().expect("a directory");
-        let limits = Limits { max_size: Some(20), max_files: Some(3) };
-        let mut capture = Capture::open(directory.path(), limits, 1).expect("opened");
-        for number in 0..20 {
-            let text = format!("line {number}\nha");
-            capture.write(Stream::Stdout, text.as_bytes(), 10 + number).expect("written");
+        let container = directory.path().join("c");
+        files::make_private_dir(&container).expect("made");
+        let announced = follow.then(|| place::announce(directory.path()).expect("announced"));
+        let mut capture = Capture::open(&container, limits, 1).expect("opened");
+        let text: String = (1..=count).map(|number| format!("{number}\n")).collect();
+        let (read, mut write) = pipe();
+        let mut followed = Vec::new();
+        let mut follower: Option<Reader> = None;
+        for (turn, part) in text.as_bytes().chunks(60_000).enumerate() {
+            write.write_all(part).expect("written");
+            while let Moved::Bytes(_) = capture.splice(Stream::Stdout, read.as_fd(), 5).expect("moved") {}
+            // It comes late and reads seldom.
+            if follow && turn % 3 == 1 {
+                let open = || Reader::of_a_later_one(&container, Window::default()).expect("a reader");
+                let reader = follower.get_or_insert_with(open);
+                while let Some(line) = reader.next_line().expect("a line") {
+                    followed.push(String::from_utf8_lossy(line.text).into_owned());
+                }
+            }
         }
-        let found = lines(directory.path());
-        assert!(found.len() < 10 && found.len() > 3, "{found:?}");
-        assert_eq!(found[found.len() - 2..], ["haline 18".to_owned(), "haline 19".to_owned()]);
-        let older: Vec<bool> = (1..5).map(|n| older(directory.path(), n).exists()).collect();
-        assert_eq!(older, [true, true, false, false]);
+        if let Some(reader) = &mut follower {
+            while let Some(line) = reader.next_line().expect("a line") {
+                followed.push(String::from_utf8_lossy(line.text).into_owned());
+            }
+        }
+        drop((follower, announced));
+        place::sweep(&container);
+        assert_eq!(place::numbers(&container).expect("listed").beyond, [0; 0], "what was read is gone");
+        let lengths =
+            place::numbers(&container).expect("listed").kept.into_iter().map(|number| {
+                fs::metadata(place::kept(&container, number).join("stdout")).expect("there").len()
+            });
+        (lines(&container), followed, lengths.collect())
+    }
+
+    #[test]
+    fn a_fast_writer_leaves_its_last_lines_whole_and_no_more_than_the_limit() {
+        let all = |count: u32| (1..=count).map(|number| number.to_string()).collect::<Vec<_>>();
+        for (max_size, max_files, count) in [
+            (10 << 10, None, 3000),
+            (10 << 10, None, 20_000),
+            (10 << 10, Some(1), 20_000),
+            (10 << 10, Some(3), 20_000),
+            (1 << 20, None, 300_000),
+            (7, Some(1), 500),
+            (1, None, 50),
+        ] {
+            let limits = Limits { max_size: Some(max_size), max_files };
+            let most = max_size * u64::from(max_files.unwrap_or(1));
+            for follow in [false, true] {
+                let (kept, followed, lengths) = fast(limits, count, follow);
+                let sum: u64 = lengths.iter().sum();
+                assert!(sum <= most.max(2), "{limits:?}: {lengths:?}");
+                assert!(sum >= (most / 3).min(1), "{limits:?}: {lengths:?}");
+                if max_size > 100 {
+                    let bytes: usize = kept.iter().map(|line| line.len() + 1).sum();
+                    assert!(bytes as u64 + 10 > most / 2, "{limits:?}: {bytes} bytes");
+                }
+                let wanted = all(count);
+                assert_eq!(kept, wanted[wanted.len() - kept.len()..], "{limits:?}");
+                if follow && count > 20_000 {
+                    assert_eq!(followed, wanted, "{limits:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_goes_on_over_generations_and_supervisors_and_its_rest_alone_is_not_shown() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let limits = Limits { max_size: Some(8), max_files: Some(2) };
+        let mut follower = Reader::open(directory.path(), Window::default()).expect("a reader");
+        for (number, text) in ["a\nlong ", "long ", "long ", "long ", "line\nb\n"].iter().enumerate() {
+            let mut capture = Capture::open(directory.path(), limits, 1).expect("opened");
+            capture.write(Stream::Stdout, text.as_bytes(), 10 + number as i64).expect("written");
+            if number == 0 {
+                assert_eq!(follower.next_line().expect("read").expect("a line").text, b"a");
+            }
+        }
+        let line = follower.next_line().expect("read").expect("a line");
+        assert_eq!(line.text, b"long long long long line");
+        assert_eq!(follower.next_line().expect("read").expect("a line").text, b"b");
+        assert_eq!(lines(directory.path()), ["b"]);
+        let window = Window { tail: Some(5), ..Window::default() };
+        let mut tail = Reader::open(directory.path(), window).expect("a reader");
+        assert_eq!(tail.next_line().expect("read").expect("a line").text, b"b");
     }
 }

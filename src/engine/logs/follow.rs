@@ -1,7 +1,7 @@
 //! The logs of several containers as one stream, by time, followed as they grow.
 
 use std::collections::BTreeMap;
-use std::fs::DirEntry;
+use std::fs::{DirEntry, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::read::{Line, Reader, Window};
-use super::{INDEX, current};
+use super::{INDEX, place};
 use crate::engine::state::Store;
 use crate::host::files::{self, failed};
 use crate::plan::observed::{Container, State};
@@ -28,6 +28,8 @@ pub struct Follow {
     sources: BTreeMap<ContainerId, Source>,
     /// `None` when only what is there now is wanted.
     watch: Option<OwnedFd>,
+    /// Tells writers that somebody will read what comes.
+    announced: Option<File>,
 }
 
 struct Source {
@@ -40,7 +42,8 @@ struct Source {
 impl Follow {
     /// Opens the logs. With `follow`, [`Follow::wait`] tells when there may be more.
     pub fn open(store: Store, filter: Filter, window: Window, follow: bool) -> Result<Follow, files::Error> {
-        let mut logs = Follow { store, filter, window, sources: BTreeMap::new(), watch: None };
+        let mut logs =
+            Follow { store, filter, window, sources: BTreeMap::new(), watch: None, announced: None };
         if follow {
             let directory = logs.store.paths().containers(logs.store.project());
             // Before the first look, so that nothing falls between look and watch.
@@ -48,6 +51,7 @@ impl Follow {
             let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
                 .map_err(|error| failed("watch", &directory)(error.into()))?;
             logs.watch = Some(watch);
+            logs.announced = Some(place::announce(&directory)?);
             logs.watch(&directory, WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR)?;
         }
         logs.look(true)?;
@@ -179,8 +183,9 @@ impl Follow {
             for entry in entries(&directory)? {
                 let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
                 self.watch(&entry.path(), kinds)?;
-                self.watch(&current(&entry.path()), WatchFlags::CREATE | WatchFlags::ONLYDIR)?;
-                self.watch(&current(&entry.path()).join(INDEX), WatchFlags::MODIFY)?;
+                let newest = place::newest(&entry.path())?;
+                self.watch(&newest, WatchFlags::CREATE | WatchFlags::ONLYDIR)?;
+                self.watch(&newest.join(INDEX), WatchFlags::MODIFY)?;
             }
         }
         for source in self.sources.values_mut() {
@@ -197,14 +202,26 @@ impl Follow {
                 Some(source) => source.container = container,
                 None => {
                     // What came later than the command is shown whole.
-                    let window = if first { self.window } else { Window { tail: None, ..self.window } };
-                    let reader = Reader::open(&self.store.directory(&container.id), window)?;
+                    let open = if first { Reader::open } else { Reader::of_a_later_one };
+                    let reader = open(&self.store.directory(&container.id), self.window)?;
                     let id = container.id.clone();
                     self.sources.insert(id, Source { container, reader, ready: false });
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        // What has waited for this follower alone is of no use now.
+        if self.announced.take().is_some() {
+            self.sources.clear();
+            for entry in entries(&self.directory()).unwrap_or_default() {
+                place::sweep(&entry.path());
+            }
+        }
     }
 }
 

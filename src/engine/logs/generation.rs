@@ -1,51 +1,45 @@
 //! One generation of a log on disk: its index and two streams, followed as they are written and rotated away.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::index::{Chunk, RECORD, Stream, parse};
-use super::{INDEX, current, file_name};
+use super::{INDEX, file_name, place};
 use crate::host::files::{self, failed};
 
 /// Bytes read from a spool file at once.
 pub(super) const PIECE: u64 = 256 << 10;
 
-/// Directories of all generations that exist, the oldest first.
-pub(super) fn generations(container: &Path) -> Result<Vec<PathBuf>, files::Error> {
-    let entries = match fs::read_dir(container) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed("read", container)(error)),
-    };
-    let mut older: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let number = entry.file_name().to_str()?.strip_prefix("log.")?.parse().ok()?;
-            Some((number, entry.path()))
-        })
-        .collect();
-    older.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-    Ok(older.into_iter().map(|(_, path)| path).chain([current(container)]).collect())
-}
-
 /// One generation, open for reading.
 #[derive(Debug)]
 pub(super) struct Generation {
     directory: PathBuf,
+    pub(super) number: u64,
     streams: [File; 2],
     /// How far each stream was read.
     pub(super) offsets: [u64; 2],
+    /// Locked: what comes from here on is not removed before it was read.
     index: File,
-    inode: u64,
     index_at: u64,
     pub(super) chunks: VecDeque<Chunk>,
 }
 
 impl Generation {
-    pub(super) fn open(directory: &Path) -> Result<Option<Generation>, files::Error> {
+    /// Opens a generation of the log, or one that waits for its readers.
+    pub(super) fn open(container: &Path, number: u64) -> Result<Option<Generation>, files::Error> {
+        // In this order: it may be put aside in between, but never comes back.
+        for directory in [place::kept(container, number), place::beyond(container, number)] {
+            if let Some(generation) = Generation::at(&directory, number)? {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+
+    fn at(directory: &Path, number: u64) -> Result<Option<Generation>, files::Error> {
         let open = |name: &str| {
             let path = directory.join(name);
             match files::open_regular(&path) {
@@ -60,13 +54,15 @@ impl Generation {
         else {
             return Ok(None);
         };
-        let inode = index.metadata().map_err(failed("read", &directory.join(INDEX)))?.ino();
+        if !place::hold(&index) {
+            return Ok(None);
+        }
         Ok(Some(Generation {
             directory: directory.to_owned(),
+            number,
             streams: [stdout, stderr],
             offsets: [0; 2],
             index,
-            inode,
             index_at: 0,
             chunks: VecDeque::new(),
         }))
@@ -84,37 +80,42 @@ impl Generation {
         })
     }
 
-    /// The oldest that exists.
-    pub(super) fn first(container: &Path) -> Result<Option<Generation>, files::Error> {
-        for directory in generations(container)? {
-            if let Some(generation) = Generation::open(&directory)? {
+    /// The oldest of the log; with `all`, of what waits for its readers too.
+    pub(super) fn first(container: &Path, all: bool) -> Result<Option<Generation>, files::Error> {
+        let place::Numbers { kept, beyond } = place::numbers(container)?;
+        let beyond = beyond.into_iter().filter(|_| all);
+        for number in beyond.chain(kept) {
+            if let Some(generation) = Generation::open(container, number)? {
                 return Ok(Some(generation));
             }
         }
         Ok(None)
     }
 
-    /// The one that follows this one, when this one was rotated away and is read to its end.
-    pub(super) fn newer(&mut self, container: &Path) -> Result<Option<Generation>, files::Error> {
-        match fs::metadata(current(container).join(INDEX)) {
-            Ok(metadata) if metadata.ino() == self.inode => return Ok(None),
-            // Between two generations: the writer is about to make the next.
-            Err(_) => return Ok(None),
-            Ok(_) => {}
-        }
-        // What came between the last look at the index and the rotation.
-        if self.fill()? {
-            return Ok(None);
-        }
-        let mut found = None;
-        for directory in generations(container)?.into_iter().rev() {
-            let Some(generation) = Generation::open(&directory)? else { continue };
-            if generation.inode == self.inode {
-                break;
+    /// What follows when the records that were read are used up.
+    pub(super) fn next(&mut self, container: &Path) -> Result<Next, files::Error> {
+        let mut newer = Generation::open(container, self.number + 1)?;
+        let is_there = |directory: PathBuf| directory.exists();
+        if newer.is_none()
+            && !is_there(place::kept(container, self.number))
+            && !is_there(place::beyond(container, self.number))
+        {
+            // This reader was so slow that even its own generation is gone.
+            let later = place::numbers(container)?.kept.into_iter().filter(|number| *number > self.number);
+            for number in later {
+                newer = Generation::open(container, number)?;
+                if newer.is_some() {
+                    break;
+                }
             }
-            found = Some(generation);
         }
-        Ok(found)
+        let Some(newer) = newer else { return Ok(Next::Nothing) };
+        // Nothing is written to this one any more; what came between the last look and the rotation.
+        if self.fill()? {
+            return Ok(Next::Chunks);
+        }
+        let is_whole = newer.number == self.number + 1;
+        Ok(Next::Generation { newer, is_whole })
     }
 
     pub(super) fn next_chunk(&mut self) -> Result<Option<Chunk>, files::Error> {
@@ -183,9 +184,27 @@ impl Generation {
         Ok(ends)
     }
 
-    pub(super) fn begins_inside_a_line(&self, stream: Stream) -> Result<bool, files::Error> {
-        let Some(before) = self.offsets[stream.number()].checked_sub(1) else { return Ok(false) };
+    /// Whether what is read next, with `chunks` before it, belongs to a line that began earlier.
+    pub(super) fn begins_inside_a_line(
+        &self,
+        stream: Stream,
+        chunks: &[Chunk],
+    ) -> Result<bool, files::Error> {
+        let Some(before) = self.offsets[stream.number()].checked_sub(1) else {
+            return Ok(chunks.iter().any(|chunk| chunk.stream == stream && chunk.goes_on_inside_a_line()));
+        };
         let mut byte = [0];
         Ok(self.read_at(stream, before, &mut byte)? == 1 && byte[0] != b'\n')
     }
+}
+
+/// What a reader goes on with at the end of a generation.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Further records of the same.
+    Chunks,
+    /// The next one; not `is_whole` when what was between the two is lost to this reader.
+    Generation { newer: Generation, is_whole: bool },
+    /// Nothing yet.
+    Nothing,
 }

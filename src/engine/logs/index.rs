@@ -1,7 +1,8 @@
 //! The index beside the spool files: in which order and when their bytes came.
 //!
 //! A record is 16 bytes, little endian: nanoseconds since the Unix epoch (i64), then the length shifted left by one with
-//! the stream in the lowest bit (u64). Records are in the order of arrival, so their position is their sequence number.
+//! the stream in the lowest bit (u64). Records are in the order of arrival, so their position is their sequence number. A length of 0, only
+//! at the beginning, says that the stream goes on inside a line of an earlier generation.
 
 /// Where a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// No bytes, but the word that those which follow continue a line.
+    pub fn goes_on_inside_a_line(self) -> bool {
+        self.length == 0
+    }
+
     /// Returns the record of this chunk.
     pub fn encode(self) -> [u8; RECORD] {
         let mut record = [0; RECORD];

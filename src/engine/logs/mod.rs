@@ -7,31 +7,23 @@
 //!
 //! The supervisor moves bytes with splice(2), so a byte leaves the pipe exactly when it is in the file: killed at any
 //! instant, it loses and doubles nothing. Only the record in the index can be missing then; [`index::repair`] makes it
-//! from the length of the file. When a log has a greatest size the whole directory `log` is renamed to `log.1` (and
-//! `log.1` to `log.2` …), which is one atomic step. Readers need nobody: `logs` reads these files and waits by inotify.
+//! from the length of the file. Readers need nobody: `logs` reads these files and waits by inotify.
+//!
+//! A log with a greatest size is a row of generations, `log`, `log.1`, `log.2` …: a full one is followed by the next,
+//! wherever in a line that is (the index of the next says so), and the oldest go. What somebody follows goes only when it
+//! was read; `place.rs` has the rules.
 
 pub mod capture;
 pub mod follow;
 mod generation;
 pub mod index;
+mod place;
 pub mod read;
 mod tail;
-
-use std::path::{Path, PathBuf};
 
 pub use follow::{Filter, Follow};
 pub use index::Stream;
 pub use read::{Line, Reader, Window};
-
-/// The directory of the newest generation.
-pub(crate) fn current(container: &Path) -> PathBuf {
-    container.join("log")
-}
-
-/// The directory of an older generation, counted from 1.
-pub(crate) fn older(container: &Path, generation: u32) -> PathBuf {
-    container.join(format!("log.{generation}"))
-}
 
 /// Name of a stream's file in a generation.
 pub(crate) fn file_name(stream: Stream) -> &'static str {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::generation::{Generation, PIECE};
+use super::generation::{Generation, Next, PIECE};
 use super::index::Stream;
+use super::place;
 use crate::host::files;
 
 /// A line that is longer comes in pieces, so that a program that never ends its line cannot fill our memory.
@@ -81,6 +82,8 @@ pub struct Reader {
     pub(super) container: PathBuf,
     window: Window,
     pub(super) generation: Option<Generation>,
+    /// Nothing before the next chunk was read: what it continues is unknown.
+    is_fresh: bool,
     /// The chunk being read: its stream, bytes left, and the time of its next line.
     pub(super) chunk: Option<(Stream, u64, i64)>,
     pub(super) buffer: Vec<u8>,
@@ -99,6 +102,7 @@ impl Reader {
             container: container.to_owned(),
             window,
             generation: None,
+            is_fresh: true,
             chunk: None,
             buffer: Vec::new(),
             at: 0,
@@ -107,9 +111,19 @@ impl Reader {
             pass_over: 0,
             head: None,
         };
-        if let Some(tail) = window.tail {
-            reader.seek_tail(tail)?;
+        // What is there stays from now on until it was read.
+        match window.tail {
+            Some(tail) => reader.seek_tail(tail)?,
+            None => reader.generation = Generation::first(container, false)?,
         }
+        Ok(reader)
+    }
+
+    /// Opens the log of a container that did not exist when its reader began to follow: what is beyond the log's size
+    /// already has waited for this.
+    pub fn of_a_later_one(container: &Path, window: Window) -> Result<Reader, files::Error> {
+        let mut reader = Reader::open(container, Window { tail: None, ..window })?;
+        reader.generation = Generation::first(container, true)?;
         Ok(reader)
     }
 
@@ -215,7 +229,7 @@ impl Reader {
     fn load(&mut self) -> Result<bool, files::Error> {
         loop {
             if self.generation.is_none() {
-                self.generation = Generation::first(&self.container)?;
+                self.generation = Generation::first(&self.container, true)?;
             }
             let Some(generation) = &mut self.generation else { return Ok(false) };
             match &mut self.chunk {
@@ -229,13 +243,41 @@ impl Reader {
                     }
                 }
                 _ => match generation.next_chunk()? {
-                    Some(chunk) => self.chunk = Some((chunk.stream, chunk.length, chunk.time_ns)),
-                    None => match generation.newer(&self.container)? {
-                        Some(newer) => self.generation = Some(newer),
-                        None => return Ok(false),
+                    Some(chunk) if chunk.goes_on_inside_a_line() => {
+                        if self.is_fresh {
+                            self.partial[chunk.stream.number()] = Partial::skipping(true);
+                        }
+                    }
+                    Some(chunk) => {
+                        self.is_fresh = false;
+                        self.chunk = Some((chunk.stream, chunk.length, chunk.time_ns));
+                    }
+                    None => match generation.next(&self.container)? {
+                        Next::Chunks => {}
+                        Next::Generation { newer, is_whole } => self.go_on(newer, is_whole),
+                        Next::Nothing => return Ok(false),
                     },
                 },
             }
+        }
+    }
+}
+
+impl Reader {
+    /// Goes on in the next generation, and lets go of this one.
+    fn go_on(&mut self, newer: Generation, is_whole: bool) {
+        let left = self.generation.replace(newer);
+        if !is_whole {
+            self.is_fresh = true;
+            self.partial = Default::default();
+        }
+        if let Some(left) = left
+            && place::beyond(&self.container, left.number).exists()
+        {
+            let directory = place::beyond(&self.container, left.number);
+            drop(left);
+            // Who may not remove it leaves it to the writer.
+            let _ = place::remove(&self.container, &directory, place::Wait::Readers);
         }
     }
 }

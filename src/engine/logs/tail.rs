@@ -1,7 +1,8 @@
 //! Finds where the last lines of a log begin.
 
-use super::generation::{Generation, generations};
+use super::generation::Generation;
 use super::index::{Chunk, Stream};
+use super::place;
 use super::read::{LONGEST, Partial, Reader};
 use crate::host::files;
 
@@ -11,8 +12,8 @@ impl Reader {
         let mut ends = Ends::default();
         // A line end for each stream may belong to a line that begins earlier.
         let wanted = tail.saturating_add(Stream::BOTH.len());
-        for directory in generations(&self.container)?.into_iter().rev() {
-            let Some(mut generation) = Generation::open(&directory)? else { continue };
+        for number in place::numbers(&self.container)?.kept.into_iter().rev() {
+            let Some(mut generation) = Generation::open(&self.container, number)? else { continue };
             let chunks: Vec<Chunk> =
                 std::iter::from_fn(|| generation.next_chunk().transpose()).collect::<Result<_, _>>()?;
             let mut offsets = [0u64; 2];
@@ -29,7 +30,7 @@ impl Reader {
             generation.chunks = chunks[first..].iter().copied().collect();
             generation.offsets = offsets;
             for stream in Stream::BOTH {
-                self.partial[stream.number()].skip = generation.begins_inside_a_line(stream)?;
+                self.partial[stream.number()].skip = generation.begins_inside_a_line(stream, &chunks)?;
             }
             self.generation = Some(generation);
             if ends.found >= wanted {

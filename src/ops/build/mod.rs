@@ -15,6 +15,7 @@ mod target;
 mod worker;
 
 use super::Session;
+use super::desired::placed;
 use super::project::Project;
 use super::{images, registry};
 pub use crate::build::order::Secret;
@@ -93,7 +94,7 @@ pub fn order(session: &Session<'_>, project: &Project, options: &Options) -> Res
     for service in &buildable {
         let is_wanted = wanted.contains(&service.name);
         let target = target::of_service(session, project, service, &names, &options.overrides);
-        match target {
+        match target.map_err(|report| placed(project, report)) {
             Ok(target) => targets.push(Target { wanted: is_wanted, ..target }),
             Err(report) if is_wanted => return Err(report),
             // What nobody asked for may be wrong; whoever needs it is told.

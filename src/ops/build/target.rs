@@ -43,6 +43,7 @@ pub fn of_service(
     let about = |report: Report| report.cause(format!("service `{}`, `build`", service.name));
     refuse(session, service, build)?;
     let context = place(&build.context).map_err(about)?;
+    look(service, build, &context)?;
     let mut tags = vec![full_name(&super::image_of(project, service)?)?];
     for tag in &build.tags {
         let tag = full_name(tag)?;
@@ -84,6 +85,38 @@ pub fn of_service(
         cache_to: caches(session, project, service, ("cache_to", &build.cache_to), exchange::to)?,
         refused: None,
     })
+}
+
+/// Insists that a context of this machine and its recipe are there.
+fn look(service: &Service, build: &Build, context: &Context) -> Result<(), Report> {
+    let Context::Directory(directory) = context else { return Ok(()) };
+    let missing = |what: &str, path: &Path, attribute: &str| {
+        let name = &service.name;
+        Report::new(Exit::Build, format!("{what} of service `{name}` is not there: {}", path.display()))
+            .about(format!("services.{name}.build.{attribute}"))
+    };
+    if !directory.is_dir() {
+        return Err(missing("the build context", directory, "context")
+            .hint("paths are relative to the Compose file: make that directory, or name another"));
+    }
+    let path = match dockerfile(build, context) {
+        Dockerfile::InContext(name) => directory.join(name),
+        Dockerfile::File(path) => path,
+        Dockerfile::Text { .. } => return Ok(()),
+    };
+    match path.exists() {
+        true => Ok(()),
+        // The usual name is written nowhere.
+        false => Err(missing(
+            "the Dockerfile",
+            &path,
+            match build.dockerfile.as_deref() {
+                None | Some("" | "Dockerfile") => "context",
+                Some(_) => "dockerfile",
+            },
+        )
+        .hint("write one there, or name another in `build.dockerfile`")),
+    }
 }
 
 /// Says what cannot be had.
