@@ -126,10 +126,8 @@ pub enum Error {
         /// Its name.
         container: String,
     },
-    /// It has no record, and cannot be ended.
-    #[error(
-        "container `{container}` has no record that says what it is, and its process {pid} cannot be ended"
-    )]
+    /// No record says that it runs, and it cannot be ended.
+    #[error("no record says that container `{container}` runs, and its process {pid} cannot be ended")]
     Stray {
         /// Its id.
         container: String,

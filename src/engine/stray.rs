@@ -19,33 +19,41 @@ use crate::host::files::failed;
 use crate::host::paths::Paths;
 use crate::host::process::Identity;
 use crate::plan::observed::State;
-use crate::runtime::spec::{ContainerId, UserNamespace};
+use crate::runtime::spec::{ContainerId, ContainerSpec, UserNamespace};
 
 /// Finds a process of a container that has outlived its keeper and supervisor, of any project, whose user namespace the next
 /// keeper has to enter: from a new one nobody could signal, enter or so much as see those who have other ids than the user
 /// (kill(2), ptrace(2)).
-pub fn survivor(paths: &Paths, project: &str) -> Option<Identity> {
-    let recorded = state::projects(paths).unwrap_or_default().into_iter().find_map(|project| {
+pub fn survivor(paths: &Paths) -> Option<Identity> {
+    state::projects(paths).unwrap_or_default().into_iter().find_map(|project| {
         let store = Store::new(paths.clone(), &project);
-        let containers = store.containers().unwrap_or_default();
-        containers.into_iter().find_map(|container| {
-            let State::Running { pid, start_time, boot_id, .. } = container.state else { return None };
-            let process = Identity { pid, start_time, boot_id };
-            let spec = process.is_alive().then(|| store.config(&container.id).ok().flatten())??.spec;
+        let ids = store.ids().unwrap_or_default();
+        ids.iter().find_map(|id| {
+            let (process, spec) = recorded(&store, id)?;
             // One that is nested in the user's would not do.
             (spec.user_namespace == UserNamespace::Outer).then_some(process)
         })
-    });
-    recorded.or_else(|| {
-        // What no record tells of is looked for only where there is something without a record.
-        let store = Store::new(paths.clone(), project);
-        let mut ids = store.ids().ok()?;
-        ids.retain(|id| !matches!((store.container(id), store.config(id)), (Ok(Some(_)), Ok(Some(_)))));
-        match store.damage().is_empty() && ids.is_empty() {
-            true => None,
-            false => find(project, &store.ids().ok()?).ok()?.into_iter().next().map(|(_, process)| process),
-        }
     })
+}
+
+/// Ends whatever runs of a project and is not recorded as running: its keeper has died between a start and the word of it.
+/// Nothing does when this returns. For when no keeper lives and none is started, and nothing is under way
+/// ([`crate::keeper::underway`]); outside the user namespace of containers, or in it.
+pub fn end_unrecorded(paths: &Paths, project: &str) -> Result<(), Error> {
+    let store = Store::new(paths.clone(), project);
+    let mut ids = store.ids()?;
+    ids.retain(|id| recorded(&store, id).is_none());
+    end(project, &ids)
+}
+
+/// The main process of a container, if it lives and its records say so and what it is.
+fn recorded(store: &Store, id: &ContainerId) -> Option<(Identity, ContainerSpec)> {
+    let State::Running { pid, start_time, boot_id, .. } = store.container(id).ok()??.state else {
+        return None;
+    };
+    let process = Identity { pid, start_time, boot_id };
+    let config = process.is_alive().then(|| store.config(id).ok().flatten())??;
+    Some((process, config.spec))
 }
 
 /// How long a process may take to end after SIGKILL.

@@ -12,6 +12,7 @@ mod error;
 pub mod journal;
 pub mod message;
 mod run;
+pub mod underway;
 
 pub use channel::Client;
 pub use error::Error;

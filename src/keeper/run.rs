@@ -22,6 +22,7 @@ use super::channel::{self, Channel};
 use super::error::{Error, failed};
 use super::journal::Journal;
 use super::message::{Exit, Kind, Notice, Running, Word, key};
+use super::underway;
 use crate::host::limits;
 use crate::host::process::Identity;
 use crate::runtime::launch::{Begun, Unread, begin};
@@ -59,6 +60,7 @@ pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&signals, flags).map_err(failed("make a signalfd"))?;
     let mut keeper = Keeper {
+        directory: config.journal.parent().map(PathBuf::from).unwrap_or_default(),
         journal: Journal::open(&config.journal)?,
         store: config.store.into_iter().collect(),
         starting: BTreeMap::new(),
@@ -135,6 +137,8 @@ struct Supervisor {
 }
 
 struct Keeper {
+    /// Where the journal is, and what starts are marked at.
+    directory: PathBuf,
     journal: Journal,
     store: BTreeMap<String, OwnedFd>,
     /// By pid.
@@ -512,7 +516,7 @@ impl Keeper {
         self.tell(&Notice::Processes { processes }, Vec::new());
     }
 
-    fn start(&mut self, id: String, kind: Kind, launch: &Launch, descriptors: Vec<OwnedFd>) {
+    fn start(&mut self, id: String, kind: Kind, launch: &Launch, mut descriptors: Vec<OwnedFd>) {
         let failed =
             |message: String| Notice::StartFailed { id: id.clone(), failure: Failure::new(125, message) };
         let busy = self.running.values().any(|running| running.id == id)
@@ -522,6 +526,10 @@ impl Keeper {
             return self.tell(&failed("it is running already".into()), Vec::new());
         }
         let unread = if kind == Kind::Container { Unread::Waits } else { Unread::Breaks };
+        if kind == Kind::Container {
+            // The child has it until its program begins. An exec goes with its container.
+            descriptors.extend(underway::mark(&self.directory).map(OwnedFd::from));
+        }
         let Begun { pid, birth, status, ends } = match begin(launch, descriptors, unread, &self.files) {
             Ok(begun) => begun,
             Err(error) => return self.tell(&failed(format!("cannot fork: {error}")), Vec::new()),

@@ -175,6 +175,7 @@ fn listen_anew(engine: &Rc<Engine>, paths: &Paths, project: &str) -> Option<Unix
 /// starts a supervisor of its own, so this one has nothing more to do.
 fn succeed(paths: &Paths, project: &str, descriptors: Vec<(String, OwnedFd)>) -> Result<(), Error> {
     let failed = |source| Error::Succeed { project: project.to_owned(), source: Box::new(source) };
+    spawn::end_strays(paths, project).map_err(failed)?;
     // We are in the namespace already, so nothing is mapped.
     let mapping = Facts::read().map(|facts| Mapping::of(&facts));
     let mapping = mapping.map_err(|error| failed(spawn::Error::File(error)))?;

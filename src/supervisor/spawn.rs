@@ -14,12 +14,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{keep, lost, socket};
 use crate::api::client::{self, Client};
-use crate::engine::stray;
+use crate::engine::{self, stray};
 use crate::host::files::{self, Durability, Kept, failed};
 use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
 use crate::host::process::Identity;
 use crate::host::userns::{self, Facts, Fresh, Mapping, Program, Target};
+use crate::keeper::underway;
 use crate::report::{Exit, Report, with_causes};
 use crate::runtime::cgroup::{self, systemd};
 
@@ -58,6 +59,17 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// What an earlier keeper has started cannot be looked for, or not ended.
+    #[error(transparent)]
+    Stray(#[from] engine::Error),
+    /// What an earlier keeper has forked hangs.
+    #[error(
+        "a container of project `{project}` was being started when its keeper died, and has not begun yet"
+    )]
+    Underway {
+        /// The project.
+        project: String,
+    },
     /// The two live, but do not make their socket again.
     #[error("the keeper of project `{project}` (process {pid}) lives, but its control socket is gone")]
     Silent {
@@ -93,6 +105,10 @@ impl From<Error> for Report {
         match error {
             Error::Namespace(error) => error.into(),
             Error::Client(error) => error.into(),
+            Error::Stray(error) => error.into(),
+            Error::Underway { .. } => {
+                Report::from_error(Exit::Failure, &error).hint("it waits for this host: try again later")
+            }
             Error::Unanswered { ref said, ref source, .. } => {
                 let mut report = Report::new(Exit::Failure, error.to_string()).cause(source.to_string());
                 report.causes.extend(said.iter().cloned());
@@ -318,22 +334,31 @@ fn try_start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     for file in [paths.keeper_record(project), paths.journal(project), paths.keeper_log(project)] {
         files::check_place(&file, Kept::File)?;
     }
+    end_strays(paths, project)?;
     let path = paths.control_socket(project);
     files::check_place(&path, Kept::Socket)?;
     let listener = socket::listen(&path).map_err(|source| Error::Socket { path, source })?;
     // From before the look for a namespace until the record says where it is: two would make two.
     let _namespace_lock = Lock::take(&paths.userns_lock(), Mode::Exclusive, who)?;
     let target = match userns::find(paths)? {
-        Target::New => orphaned(paths, project).map_or(Target::New, Target::Living),
+        Target::New => orphaned(paths).map_or(Target::New, Target::Living),
         found => found,
     };
     let mapping = Mapping::of(&Facts::read()?);
     start_keeper(paths, project, &target, &mapping, vec![(keep::CONTROL.to_owned(), listener.into())])
 }
 
+/// Ends what a keeper that has died was about to tell of: a next one would start it a second time.
+pub(super) fn end_strays(paths: &Paths, project: &str) -> Result<(), Error> {
+    if !underway::wait(&paths.project(project), ANSWERS) {
+        return Err(Error::Underway { project: project.to_owned() });
+    }
+    Ok(stray::end_unrecorded(paths, project)?)
+}
+
 /// The user namespace of containers whose keepers have all died.
-fn orphaned(paths: &Paths, project: &str) -> Option<OwnedFd> {
-    let survivor = stray::survivor(paths, project)?;
+fn orphaned(paths: &Paths) -> Option<OwnedFd> {
+    let survivor = stray::survivor(paths)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace = openat(survivor.directory()?, "ns/user", flags, FileMode::empty()).ok()?;
     let (own, found) = (stat("/proc/self/ns/user").ok()?, fstat(&namespace).ok()?);

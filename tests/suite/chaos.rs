@@ -237,3 +237,43 @@ services:
         project.leaves_nothing();
     }
 }
+
+/// Has containers started that nobody records as running: amid an `up` the supervisor is stopped, while the keeper goes on
+/// with what it was told, and then both are killed.
+fn start_unrecorded(project: &Project, pause: Duration) {
+    let mut up = project.start(&["up", "-d"]);
+    soon("something is started", || {
+        let ours = processes_of(project);
+        let supervisor = ours.iter().find(|(_, name)| name == "rc-supervisor");
+        let begun = ours.iter().any(|(_, name)| name == "sleep");
+        // It may be dead or done by now.
+        let stopped = supervisor.filter(|_| begun).map(|(pid, _)| kill(Pid::from_raw(*pid), Signal::SIGSTOP));
+        stopped.is_some()
+    });
+    std::thread::sleep(pause);
+    soon("both are dead", || kill_ours(project, &["rc-keeper", "rc-supervisor"]) == 0);
+    up.wait().expect("ended");
+}
+
+#[test]
+fn containers_whose_start_nobody_has_written_down_are_neither_left_nor_doubled() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let text = r#"
+services:
+  many: {image: "rootfs:/", command: sleep 1000, scale: 6, stop_grace_period: 0s}
+"#;
+    let project = Project::new("unrecorded", text);
+    let sleeps = || processes_of(&project).into_iter().filter(|(_, name)| name == "sleep").count();
+    for round in 0..10 {
+        start_unrecorded(&project, Duration::from_millis(3 * round));
+        if round % 2 == 0 {
+            project.run(&["up", "-d"]).ok();
+            assert_eq!(sleeps(), 6, "round {round}");
+        }
+        project.run(&["down", "-v"]).ok();
+        assert_eq!(sleeps(), 0, "round {round}");
+        project.leaves_nothing();
+    }
+}
