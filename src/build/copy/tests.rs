@@ -292,10 +292,10 @@ fn only_what_has_changed_is_copied_again() {
     let found = ["d/same", "d/other", "touched", "mode", "etc/job"].map(shared);
     assert_eq!(found, [true, false, false, false, false]);
     // Another owner or mode is another file; times later than the epoch are not those of the context.
-    let private = How { mode: Some(Change::To(0o400)), ..How::default() };
+    let private = How { mode: Some(Change::To(0o700)), ..How::default() };
     let previous = Previous::open(first.path(), placed.clone(), None).expect("opened");
     let (third, _) = copy_again(context.path(), &private, Some(previous));
-    assert_eq!(std::fs::metadata(third.path().join("d/same")).expect("there").mode() & 0o777, 0o400);
+    assert_eq!(std::fs::metadata(third.path().join("d/same")).expect("there").mode() & 0o777, 0o700);
     let previous = Previous::open(first.path(), placed, Some(1)).expect("opened");
     let (fourth, _) = copy_again(context.path(), &how, Some(previous));
     let inode = |root: &Path| std::fs::metadata(root.join("d/same")).expect("there").ino();
