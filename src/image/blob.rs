@@ -296,6 +296,36 @@ impl Partial {
     }
 }
 
+/// A blob as something to write to, which keeps the store's own error.
+pub struct BlobWriter<'a> {
+    blob: &'a mut Partial,
+    /// Why the first write that failed did; what [`Write`] returns is a sign only.
+    pub failed: Option<Error>,
+}
+
+impl<'a> BlobWriter<'a> {
+    /// Writes to a blob.
+    pub fn new(blob: &'a mut Partial) -> BlobWriter<'a> {
+        BlobWriter { blob, failed: None }
+    }
+}
+
+impl Write for BlobWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.blob.write(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Drop for Partial {
     fn drop(&mut self) {
         // Without a digest nobody can go on with it; with one, the file stays for the next attempt. After `finish`

@@ -48,7 +48,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use archive::{Platforms, load, load_layout};
-pub use blob::{Begun, Blobs, Partial};
+pub use blob::{Begun, BlobWriter, Blobs, Partial};
 pub use config::{Healthcheck, History, ImageConfig};
 pub use error::{Error, not_had};
 pub use layers::measure;

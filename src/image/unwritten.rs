@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::blob::{Begun, Partial};
+use super::blob::{Begun, BlobWriter};
 use super::error::Error;
 use super::incoming::Layer;
 use super::pack::{self, pack, shows_root};
@@ -141,11 +141,11 @@ impl Store {
     fn write_tar(&self, blob: &Digest, layer: &Path, record: &Record) -> Result<(), Error> {
         let Begun::Missing(mut partial) = self.blobs.begin(blob, record.size)? else { return Ok(()) };
         partial.restart()?;
-        let mut sink = io::BufWriter::with_capacity(BUFFER, Sink { partial: &mut partial, failed: None });
+        let mut sink = io::BufWriter::with_capacity(BUFFER, BlobWriter::new(&mut partial));
         let packed = pack(layer, record.root, &mut sink);
         let flushed = sink.flush();
         // What `flush` could not write is in the store's own error.
-        if let (Sink { failed: Some(error), .. }, _) = sink.into_parts() {
+        if let (BlobWriter { failed: Some(error), .. }, _) = sink.into_parts() {
             return Err(error);
         }
         let unreadable = |source| Error::Unreadable { layer: layer.to_owned(), source };
@@ -168,28 +168,6 @@ impl Store {
             let sum = sum.into_inner().ok().filter(|_| packed.is_ok());
             sum.is_some_and(|sum| Digest::from_hash(&sum.hash.finalize()) == *blob)
         })
-    }
-}
-
-/// A blob as something to write to, which keeps the store's own error.
-struct Sink<'a> {
-    partial: &'a mut Partial,
-    failed: Option<Error>,
-}
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.partial.write(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => {
-                self.failed.get_or_insert(error);
-                Err(io::ErrorKind::Other.into())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

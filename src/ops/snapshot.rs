@@ -319,36 +319,14 @@ fn layer(store: &Store, lease: &Lease, files: &Files) -> Result<Digest, Report> 
         false => (empty.path(), Some(empty.path())),
     };
     limits::raise_open_files();
-    let mut buffered = BufWriter::with_capacity(BUFFER, Sink { blob: &mut blob, failed: None });
+    let mut buffered = BufWriter::with_capacity(BUFFER, image::BlobWriter::new(&mut blob));
     let packed = shows_root(upper, below).and_then(|root| pack(upper, root, &mut buffered));
     let sink = buffered.into_inner().map_err(|error| Report::from_error(Exit::Failure, error.error()));
-    if let Ok(Sink { failed: Some(error), .. }) = sink {
+    if let Ok(image::BlobWriter { failed: Some(error), .. }) = sink {
         return Err(error.into());
     }
     packed.map_err(|error| Report::from_error(Exit::Failure, &error))?;
     Ok(blob.seal(lease)?.0)
-}
-
-/// A blob as something to write to, which keeps the store's own error.
-struct Sink<'a> {
-    blob: &'a mut image::Partial,
-    failed: Option<image::Error>,
-}
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.blob.write(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => {
-                self.failed.get_or_insert(error);
-                Err(io::ErrorKind::Other.into())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
