@@ -104,7 +104,7 @@ pub fn making(paths: &Paths) -> Result<Vec<String>, Report> {
         let store = state::Store::new(paths.clone(), &project);
         // Directories first: a container that is made in between has its record by then.
         let directories = store.ids().map_err(report)?.len();
-        let lives = || store.keeper().ok().flatten().is_some_and(|keeper| keeper.is_alive());
+        let lives = || store.keeper().ok().flatten().is_some_and(|keeper| keeper.runs());
         if directories > store.containers().map_err(report)?.len() && lives() {
             found.push(project);
         }

@@ -34,7 +34,7 @@ pub fn observe(
         containers.extend(judge(store, container, &endings)?);
     }
     let mut networks = store.networks()?;
-    let keeper = store.keeper()?.is_some_and(|keeper| keeper.is_alive());
+    let keeper = store.keeper()?.is_some_and(|keeper| keeper.runs());
     for network in networks.values_mut() {
         // A network lives as long as a keeper holds its namespace.
         network.alive &= keeper;

@@ -44,6 +44,12 @@ impl Identity {
     pub fn is_alive(&self) -> bool {
         self.directory().is_some()
     }
+
+    /// Returns whether it does anything yet: of a zombie only the exit status is left, until its parent takes it.
+    pub fn runs(&self) -> bool {
+        let Some(directory) = self.directory() else { return false };
+        stat(&directory).is_ok_and(|stat| !matches!(parse_state(&stat), None | Some('Z' | 'X')))
+    }
 }
 
 /// Sets what `ps` shows as this process's command line: one of ours with one thread, which has read its arguments.
@@ -71,15 +77,25 @@ fn proc_directory(pid: i32) -> io::Result<OwnedFd> {
 }
 
 fn start_time(directory: &OwnedFd) -> io::Result<u64> {
+    parse_start_time(&stat(directory)?).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Reads proc_pid_stat(5).
+fn stat(directory: &OwnedFd) -> io::Result<String> {
     let mut stat = String::new();
     File::from(openat(directory, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
         .read_to_string(&mut stat)?;
-    parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    Ok(stat)
 }
 
 /// Takes field 22; the name in field 2 may hold spaces and parentheses, so fields count from the last `)`.
 fn parse_start_time(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Takes field 3.
+fn parse_state(stat: &str) -> Option<char> {
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 #[cfg(test)]
@@ -104,6 +120,22 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 99 1 2";
         assert_eq!(parse_start_time(stat), Some(12345));
         assert_eq!(parse_start_time("7 (a S"), None);
+        assert_eq!((parse_state(stat), parse_state("7 (a S")), (Some('S'), None));
+    }
+
+    #[test]
+    fn a_zombie_is_there_and_does_not_run() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
+        let identity = Identity::of(child.id() as i32).expect("there");
+        assert!(identity.is_alive() && identity.runs());
+        child.kill().expect("killed");
+        // WNOWAIT: it has died, and is left as it is.
+        let pid = rustix::process::Pid::from_child(&child);
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).expect("ours");
+        assert!(identity.is_alive() && !identity.runs());
+        child.wait().expect("reaped");
+        assert!(!identity.is_alive() && !identity.runs());
     }
 
     #[test]

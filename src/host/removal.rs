@@ -40,7 +40,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 /// Opens a directory, also one that forbids it: overlayfs leaves `work/work` with mode 000.
-fn open(at: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
+pub(super) fn open(at: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&at, name, flags, Mode::empty()) {
         Err(Errno::ACCESS) => {

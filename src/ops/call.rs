@@ -28,13 +28,14 @@ pub fn call(
     talk(session, connect(session, project)?, request, descriptors)
 }
 
-/// The same where without a supervisor there is nothing to do: nothing runs.
+/// The same where there is nothing to do if nothing runs. Containers that have outlived their supervisor do.
 pub fn call_if_there(
     session: &Session<'_>,
     project: &str,
     request: Request,
 ) -> Result<Option<Reply>, Report> {
-    let Some(client) = connect_if_there(session, project)? else { return Ok(None) };
+    let client = spawn::connect_to_what_runs(session.paths, project, session.who)?;
+    let Some(client) = client else { return Ok(None) };
     talk(session, client, request, Vec::new()).map(Some)
 }
 

@@ -17,7 +17,7 @@ use super::observed::Container;
 use super::project::Found as Project;
 use super::status;
 use crate::api::message::{Files, Reply, Request};
-use crate::host::tree::{self, Found, Job, Modes, Owners};
+use crate::host::tree::{self, Found, Job, Modes, Owners, Place};
 use crate::progress::{Progress, State};
 use crate::report::{Exit, Report};
 
@@ -142,7 +142,7 @@ impl Copy<'_> {
         let (source, directory, name) = match from {
             Side::Here(source) => {
                 let (host, content) = content_alone(source);
-                let kind = tree::find(Path::new(host), self.options.follow).map_err(report)?;
+                let kind = tree::find(&Place::Here, Path::new(host), self.options.follow).map_err(report)?;
                 let what = Source { kind, name: base_name(host), content };
                 let (directory, name) = what.place(source, path, there, "/")?;
                 (Some(host), directory, name)
@@ -160,7 +160,8 @@ impl Copy<'_> {
             }
             let (read, write) = io::pipe().map_err(broken)?;
             let (source, follow) = (source.unwrap_or_default().to_owned(), self.options.follow);
-            let packing = thread::spawn(move || tree::pack(Path::new(&source), &name, follow, write));
+            let packing =
+                thread::spawn(move || tree::pack(&Place::Here, Path::new(&source), &name, follow, write));
             let unpacked = self.perform(unpack, Some(read.into()), None);
             let packed = joined(packing);
             // When the far side gave up, that our pipe broke is no news.
@@ -182,7 +183,7 @@ impl Copy<'_> {
             let out = io::stdout().as_fd().try_clone_to_owned().map_err(broken)?;
             return self.perform(Job::Pack { path: path.to_owned(), name, follow }, None, Some(out));
         };
-        let there = tree::find(Path::new(target), true).map_err(report)?;
+        let there = tree::find(&Place::Here, Path::new(target), true).map_err(report)?;
         let (directory, name) = what.place(&shown, target, there, ".")?;
         self.told(&format!("{shown} to {target}"), || {
             let (read, write) = io::pipe().map_err(broken)?;
@@ -190,12 +191,18 @@ impl Copy<'_> {
                 true => (Owners::OfStream, Modes::All),
                 false => (Owners::Own, Modes::Harmless),
             };
-            let unpacking = thread::spawn(move || tree::unpack(Path::new(&directory), owners, modes, read));
+            let unpack = move || tree::unpack(&Place::Here, Path::new(&directory), owners, modes, read);
+            let unpacking = thread::spawn(unpack);
             let pack = Job::Pack { path: path.to_owned(), name, follow };
             let packed = self.perform(pack, None, Some(write.into()));
             let unpacked = joined(unpacking).map_err(report);
             // Ours first: that the far side met a closed pipe follows from it.
-            unpacked.and(packed)
+            let remark = unpacked?;
+            packed?;
+            if let Some(remark) = remark {
+                self.session.ears.warning(&remark.to_string());
+            }
+            Ok(())
         })
     }
 
@@ -218,10 +225,10 @@ impl Copy<'_> {
         ];
         let files = Files { container: self.container.name.clone(), job };
         let reply = call(self.session, &self.project.name, Request::Files(files), streams)?;
+        let mut why = String::new();
+        // What cannot be read is not told.
+        let _ = said.read_to_string(&mut why);
         let Reply::Exited { code: 0 } = reply else {
-            let mut why = String::new();
-            // What cannot be read is not told.
-            let _ = said.read_to_string(&mut why);
             let (message, cause) = why.split_once(": ").unwrap_or((&why, "it ended before it was done"));
             return Err(Report::new(
                 Exit::Failure,
@@ -229,6 +236,9 @@ impl Copy<'_> {
             )
             .cause(cause));
         };
+        if !why.is_empty() {
+            self.session.ears.warning(&format!("{why} in container {}", self.container.name));
+        }
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! A process that copies files of a container and is no program of it: it stands in the container's root and in none of
-//! its other namespaces, so nobody in there sees it.
+//! its other namespaces, so nobody in there sees it, unless the container sees the host's processes.
 
 use std::error::Error as _;
 use std::os::fd::OwnedFd;
@@ -48,12 +48,16 @@ pub(super) fn copy(job: &Job) -> Result<(), Error> {
     // To the keeper that is what exec is: no failure came before. And nobody's pipe is held open by us.
     close_all_from(3).map_err(failed("close", "inherited descriptors"))?;
     reset_signals();
+    // Nobody is left to be told if this fails.
+    let say = |text: String| _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     let code = match job.perform() {
-        Ok(()) => 0,
+        Ok(remark) => {
+            remark.into_iter().for_each(|remark| say(remark.to_string()));
+            0
+        }
         Err(error) => {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            // Nobody is left to be told if this fails.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{error}{cause}").as_bytes());
+            say(format!("{error}{cause}"));
             1
         }
     };

@@ -18,7 +18,7 @@ use crate::engine::{self, stray};
 use crate::host::files::{self, Durability, Kept, failed};
 use crate::host::lock::{self, Lock, Mode};
 use crate::host::paths::Paths;
-use crate::host::process::Identity;
+use crate::host::process::{Identity, boot_id};
 use crate::host::userns::{self, Facts, Fresh, Mapping, Program, Target};
 use crate::keeper::underway;
 use crate::report::{Exit, Report, with_causes};
@@ -160,15 +160,47 @@ fn clear(paths: &Paths, project: &str, lock: Lock) {
     drop(lock);
 }
 
+/// Connects to what looks after the project's containers, if anything of it runs: where both processes have died without
+/// a farewell, containers go on, and the two are started again. `None` where nothing runs.
+pub fn connect_to_what_runs(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Error> {
+    let found = connect(paths, project, who)?;
+    if found.is_some() || !died(paths, project) {
+        return Ok(found);
+    }
+    let lock = lock_project(paths, project, who)?;
+    // They may have been about to leave, and have left by now.
+    let found = find(paths, project, who)?;
+    if found.is_some() || died(paths, project) {
+        return found.map_or_else(|| start_and_reach(paths, project, who), Ok).map(Some);
+    }
+    clear(paths, project, lock);
+    Ok(None)
+}
+
+/// Whether something is left of a keeper that has not taken leave: who does removes its socket and its record.
+fn died(paths: &Paths, project: &str) -> bool {
+    match files::read_record::<Identity>(&paths.keeper_record(project), FORMAT) {
+        // What ran before the machine was started runs no more.
+        Ok(Some(keeper)) => boot_id().is_ok_and(|boot| boot == keeper.boot_id),
+        Ok(None) => paths.control_socket(project).exists(),
+        Err(_) => true,
+    }
+}
+
 /// Connects to the project's supervisor, and starts the two processes where there are none.
 pub fn ensure(paths: &Paths, project: &str, who: &str) -> Result<Client, Error> {
     if let Some(client) = reach(paths, project, who)? {
         return Ok(client);
     }
     let _lock = lock_project(paths, project, who)?;
-    if let Some(client) = find(paths, project, who)? {
-        return Ok(client);
+    match find(paths, project, who)? {
+        Some(client) => Ok(client),
+        None => start_and_reach(paths, project, who),
     }
+}
+
+/// Starts the two processes and connects. The caller holds the project's lock.
+fn start_and_reach(paths: &Paths, project: &str, who: &str) -> Result<Client, Error> {
     start(paths, project, who)?;
     match reach(paths, project, who)? {
         Some(client) => Ok(client),
@@ -253,7 +285,7 @@ pub fn wait_for_end(keeper: &Identity, patience: Duration) {
 fn open_process(process: &Identity) -> Option<OwnedFd> {
     let opened = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
     // After opening: the number may be another's by now.
-    process.is_alive().then_some(opened)
+    process.runs().then_some(opened)
 }
 
 fn has_ended_within(process: &OwnedFd, patience: Duration) -> bool {
@@ -264,7 +296,7 @@ fn has_ended_within(process: &OwnedFd, patience: Duration) -> bool {
 /// Returns who keeps a project, if somebody does.
 pub fn keeper(paths: &Paths, project: &str) -> Option<Identity> {
     let record = files::read_record::<Identity>(&paths.keeper_record(project), FORMAT).ok()?;
-    record.filter(Identity::is_alive)
+    record.filter(Identity::runs)
 }
 
 /// Returns the user with whose last session a project's processes end, if systemd will end them.

@@ -20,6 +20,13 @@ pub fn open_in_root(directory: impl AsFd, path: &[u8], flags: OFlags, mode: Mode
     open_how(directory, path, flags, mode, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
+/// Opens what `path` names below `directory`. Symbolic links are followed as long as they stay below it.
+///
+/// `EXDEV` when the path or a link would leave the directory, `ELOOP` for a magic link of /proc.
+pub fn open_contained(directory: impl AsFd, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    open_how(directory, path, flags, mode, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+}
+
 fn open_how(
     directory: impl AsFd,
     path: &[u8],

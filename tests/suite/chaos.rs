@@ -238,6 +238,44 @@ services:
     }
 }
 
+#[test]
+fn stop_and_kill_reach_what_has_outlived_both() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let text = r#"
+services:
+  a: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+  b: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+"#;
+    let project = Project::new("outlived", text);
+    let sleeps = || processes_of(&project).into_iter().filter(|(_, name)| name == "sleep").count();
+    let orphan = || {
+        project.run(&["up", "-d"]).ok();
+        assert_eq!(sleeps(), 2);
+        soon("both are dead", || kill_ours(&project, &["rc-keeper", "rc-supervisor"]) == 0);
+    };
+    for (command, left) in [
+        (&["stop"][..], 0),
+        (&["stop", "a"], 1),
+        (&["kill"], 0),
+        (&["kill", "-s", "KILL", "b"], 1),
+        (&["rm", "-sf"], 0),
+    ] {
+        orphan();
+        project.run(command).ok();
+        soon("what was named has ended", || sleeps() == left);
+    }
+    orphan();
+    let stats = project.run(&["stats", "--no-stream"]).ok();
+    assert!(stats.contains("-a-1") && stats.contains("-b-1"), "{stats}");
+    orphan();
+    let mut waiting = project.start(&["wait", "a"]);
+    project.run(&["stop"]).ok();
+    waiting.wait().expect("ended");
+    project.leaves_nothing();
+}
+
 /// Has containers started that nobody records as running: amid an `up` the supervisor is stopped, while the keeper goes on
 /// with what it was told, and then both are killed.
 fn start_unrecorded(project: &Project, pause: Duration) {

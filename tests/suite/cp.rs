@@ -164,3 +164,37 @@ fn a_copy_that_waits_ends_with_its_command() {
     project.leaves_nothing();
     drop(read);
 }
+
+#[test]
+fn a_container_that_sees_the_host_leads_no_copy_there() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose =
+        "services: {a: {image: 'rootfs:/', command: sleep 1000, pid: host, stop_grace_period: 0s}}\n";
+    let project = Project::new("cppid", compose);
+    project.run(&["up", "-d"]).ok();
+    project.write("secret", "of the host");
+    project.write("new", "from outside");
+    // The keeper is in the user namespace of who copies, and in no container.
+    let record = project.home().join("state/projects").join(project.name()).join("keeper.json");
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(record).expect("a record")).expect("one of ours");
+    let keeper = record["pid"].as_i64().or(record["content"]["pid"].as_i64()).expect("a process");
+    let out = format!("/proc/{keeper}/root{}", project.path().display());
+    let link = format!("ln -s {out} /tmp/out && ln -s {out}/secret /tmp/file");
+    project.run(&["exec", "-T", "a", "sh", "-c", &link]).ok();
+    for (from, to) in [
+        ("new", "a:/tmp/out"),
+        ("new", "a:/tmp/out/"),
+        ("new", "a:/tmp/out/made"),
+        ("a:/tmp/out/secret", "got"),
+        (&format!("a:{out}/secret"), "got"),
+    ] {
+        let ended = project.run(&["cp", from, to]);
+        assert_ne!(ended.code, Some(0), "{from} {to}: {}", ended.stderr);
+    }
+    assert_ne!(project.run(&["cp", "-L", "a:/tmp/file", "got"]).code, Some(0));
+    assert!(!project.path().join("got").exists() && !project.path().join("made").exists());
+    project.leaves_nothing();
+}
