@@ -1,7 +1,10 @@
 //! From a project and its images to the complete wish: looks up what the pure half in `plan` needs to know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::FileType;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use super::Session;
 use super::images::image_of;
@@ -41,6 +44,7 @@ pub fn desired(
     let (wish, warnings) =
         desired::desired(chosen, &known, &facts).map_err(|error| placed_error(chosen, error))?;
     check_binds(chosen, &wish)?;
+    check_devices(chosen, &wish)?;
     if session.strict {
         let refusals = warnings.iter().map(|warning| {
             let report = Report::new(Exit::File, warning.to_string());
@@ -78,6 +82,55 @@ fn check_binds(project: &Project, wish: &Desired) -> Result<(), Report> {
             .hint("make it, or set `create_host_path: true` to have a directory made"));
     }
     Ok(())
+}
+
+/// Refuses a device that is not there, or is none, before anything is made.
+fn check_devices(project: &Project, wish: &Desired) -> Result<(), Report> {
+    for service in wish.services.values() {
+        for (index, device) in service.spec.devices.iter().enumerate() {
+            let Err(refusal) = device_is_there(Path::new(&device.source)) else { continue };
+            let message = format!("service `{}` asks for the device `{}`", service.name, device.source);
+            let report = Report::new(Exit::File, message).cause(refusal);
+            let place = format!("services.{}.devices.{index}.source", service.name);
+            return Err(placed(project, report.about(place)).hint(
+                "give the path that the device has on this machine, `/dev/…`; files and directories are for `volumes`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A device node, or a directory of them such as `/dev/dri`; else why it is none.
+fn device_is_there(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("`{shown}` does not exist on this machine"),
+        _ => format!("`{shown}` cannot be looked at: {error}"),
+    })?;
+    if is_node(metadata.file_type()) {
+        return Ok(());
+    }
+    if !metadata.is_dir() {
+        return Err(format!("`{shown}` is no device"));
+    }
+    match holds_a_node(path, 3) {
+        true => Ok(()),
+        false => Err(format!("`{shown}` is a directory without devices")),
+    }
+}
+
+/// Whether there are devices in a directory, or not so far below it (`/dev/bus/usb/001/002`).
+fn holds_a_node(directory: &Path, levels: u32) -> bool {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => levels > 1 && holds_a_node(&path, levels - 1),
+        Ok(metadata) => is_node(metadata.file_type()),
+        Err(_) => false,
+    })
+}
+
+fn is_node(kind: FileType) -> bool {
+    kind.is_char_device() || kind.is_block_device()
 }
 
 /// Shows where in the files the cause of an error stands, and the other errors of the same project.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::desired::{Error, Warning};
+use super::desired::{Error, Warning, sends_elsewhere};
 use crate::compose::model::Project;
 
 /// What is done about an attribute that is not honoured.
@@ -48,8 +48,16 @@ const OPTION: Entry = named("networks.*.driver_opts", "of the bridge's options o
 const MODE: Entry = named("services.*.deploy.mode", "on one machine every service is `replicated`");
 const IPAM_OPTIONS: Entry = named("networks.*.ipam.options", "addresses are given out by ourselves");
 
-/// Found in the model itself rather than in what it prints: by value, or because they are not printed.
-const BY_HAND: [Entry; 5] = [REFRESH, IPV4, OPTION, MODE, IPAM_OPTIONS];
+const LOG_DRIVER: Entry = named(
+    "services.*.logging.driver",
+    "lines are kept on this machine as `json-file` does, and `rcompose logs` shows them; they are not sent elsewhere",
+);
+const LOG_OPTIONS: Entry =
+    named("services.*.logging.options", "of those of `json-file` and `local` only the sizes are known");
+
+/// Found in the model itself rather than in what it prints: by value, or because they are not printed. Options of logs are
+/// named where they are read.
+const BY_HAND: [Entry; 7] = [REFRESH, IPV4, OPTION, MODE, IPAM_OPTIONS, LOG_DRIVER, LOG_OPTIONS];
 
 /// All of them.
 pub const TABLE: &[Entry] = &[
@@ -58,6 +66,8 @@ pub const TABLE: &[Entry] = &[
     OPTION,
     MODE,
     IPAM_OPTIONS,
+    LOG_DRIVER,
+    LOG_OPTIONS,
     refused("services.*.provider", "services of other programs are not known yet"),
     refused("services.*.pre_start", "containers before a service are not known yet"),
     refused("services.*.gpus", "GPUs cannot be handed out yet"),
@@ -131,6 +141,10 @@ pub fn used(project: &Project) -> Vec<(String, Entry)> {
     for (name, service) in &project.services {
         if service.pull_refresh_after.is_some() {
             found.push((format!("services.{name}.pull_refresh_after"), REFRESH));
+        }
+        let driver = service.logging.as_ref().and_then(|logging| logging.driver.as_deref());
+        if driver.is_some_and(sends_elsewhere) {
+            found.push((format!("services.{name}.logging.driver"), LOG_DRIVER));
         }
         let mode = service.deploy.as_ref().and_then(|deploy| deploy.mode.as_deref());
         if mode.is_some_and(|mode| !matches!(mode, "" | "replicated")) {

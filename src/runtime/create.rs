@@ -298,33 +298,12 @@ fn sysctls(spec: &ContainerSpec, host: &Host, operations: &mut Vec<Operation>) -
         }
     }
     for (name, value) in &spec.sysctls {
-        if !is_own(name, spec) {
+        if !spec.namespaces.owns(name) {
             return Err(Error::SysctlOfHost { name: name.clone() });
         }
         operations.push(Operation::Sysctl { name: name.clone(), value: value.clone(), optional: false });
     }
     Ok(())
-}
-
-/// Whether a parameter belongs to a namespace that is not the host's. Root in a container with the identity map owns
-/// the host's files in /proc/sys, so nothing else stands between this key and the machine.
-fn is_own(name: &str, spec: &ContainerSpec) -> bool {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    if name.contains("..") || name.contains('/') {
-        return false;
-    }
-    (name.starts_with("net.") && spec.namespaces.network != Network::Host)
-        || ((IPC.contains(&name) || name.starts_with("fs.mqueue.")) && spec.namespaces.ipc != Share::Host)
-        || (matches!(name, "kernel.domainname" | "kernel.hostname") && spec.namespaces.uts != Share::Host)
 }
 
 fn bind_file(path: &Path, target: &str) -> Operation {

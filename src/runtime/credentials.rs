@@ -162,6 +162,9 @@ fn set_groups(who: &Credentials, user: &User, warnings: &mut Vec<String>) -> Res
     }
 }
 
+/// What we were doing when a resource limit was refused.
+pub(super) const LIMIT: &str = "limit";
+
 /// Sets a resource limit; returns a warning where the host's hard limit is lower and was taken instead.
 pub(super) fn limit(name: &str, soft: u64, hard: u64) -> Result<Option<String>, Error> {
     let resource = resource(name).ok_or_else(|| Error::UnknownLimit { name: name.to_owned() })?;
@@ -172,10 +175,10 @@ pub(super) fn limit(name: &str, soft: u64, hard: u64) -> Result<Option<String>, 
         Err(Errno::PERM) => {
             let ceiling = getrlimit(resource).maximum.unwrap_or(u64::MAX);
             let limits = Rlimit { current: value(soft.min(ceiling)), maximum: value(hard.min(ceiling)) };
-            setrlimit(resource, limits).map_err(failed("limit", name))?;
+            setrlimit(resource, limits).map_err(failed(LIMIT, name))?;
             Ok(Some(format!("`ulimits: {name}` is {ceiling}, not {hard}: that is this host's hard limit")))
         }
-        Err(error) => Err(failed("limit", name)(error)),
+        Err(error) => Err(failed(LIMIT, name)(error)),
     }
 }
 

@@ -179,6 +179,10 @@ impl Error {
             Error::UnknownCapability { .. } => Some("cap_add"),
             Error::UnknownLimit { .. } => Some("ulimits"),
             Error::SysctlOfHost { .. } => Some("sysctls"),
+            Error::System { what, .. } if what.starts_with("/proc/sys/") => Some("sysctls"),
+            Error::System { doing: super::devices::BIND_DEVICE, .. } => Some("devices"),
+            Error::System { doing: super::credentials::LIMIT, .. } => Some("ulimits"),
+            Error::Mount { file_system: "tmpfs", .. } => Some("tmpfs"),
             Error::System { doing: super::program::CHANGE_DIRECTORY, .. } => Some("working_dir"),
             Error::NoCommand
             | Error::ProgramNotInPath { .. }

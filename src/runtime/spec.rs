@@ -230,6 +230,31 @@ pub struct Namespaces {
     pub cgroup: Share,
 }
 
+/// Kernel parameters of an IPC namespace, beside `fs.mqueue.*` (ipc_namespaces(7)).
+const OF_IPC: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+impl Namespaces {
+    /// Whether a kernel parameter belongs to a namespace that is not the host's. Root in a container with the identity map
+    /// owns the host's files in /proc/sys, so nothing else stands between this key and the machine.
+    pub fn owns(&self, sysctl: &str) -> bool {
+        if sysctl.contains("..") || sysctl.contains('/') {
+            return false;
+        }
+        (sysctl.starts_with("net.") && self.network != Network::Host)
+            || ((OF_IPC.contains(&sysctl) || sysctl.starts_with("fs.mqueue.")) && self.ipc != Share::Host)
+            || (matches!(sysctl, "kernel.domainname" | "kernel.hostname") && self.uts != Share::Host)
+    }
+}
+
 /// The network namespace of a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -290,3 +290,64 @@ fn what_is_missing_beside_the_file_is_shown_where_it_is_named() {
         );
     }
 }
+
+/// What fits its attribute's type and means nothing: found before anything is made, and shown at its very place.
+#[test]
+fn values_that_mean_nothing_are_shown_where_they_stand() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    // After `services: {web: {image: 'rootfs:/', command: sleep 9,`, on a line of its own.
+    let cases = [
+        ("devices: [/dev/null, /dev/nonesuch]", "2:22", "`/dev/nonesuch` does not exist on this machine"),
+        ("devices: [/etc/passwd]", "2:11", "`/etc/passwd` is no device"),
+        ("devices: [/etc]", "2:11", "`/etc` is a directory without devices"),
+        ("devices: ['/dev/null:x']", "2:11", "an absolute path in the container"),
+        ("dns: 999.1.1.1", "2:6", "the IP address of a name server"),
+        ("dns_search: [a, 'b c']", "2:17", "a domain"),
+        ("environment: {A: a, 'B=C': x}", "2:28", "the name of a variable"),
+        ("environment: [A=a, '=x']", "2:1", "the name of a variable"),
+        ("expose: ['80', '70000']", "2:16", "a port from 1 to 65535"),
+        ("ports: [{target: 80, published: 1-}]", "2:33", "a port, or a range of ports"),
+        ("sysctls: {vm.swappiness: 1}", "2:26", "a kernel parameter of the container's own"),
+        (
+            "ulimits: {core: 1, nofile: {soft: 9, hard: 8}}",
+            "2:20",
+            "a soft limit up to the hard one, which is 8",
+        ),
+        ("tmpfs: ['/a', '/b:nonesuch=1']", "2:15", "a path with options of a tmpfs"),
+        ("working_dir: a", "2:14", "an absolute path in the container"),
+        ("stop_grace_period: -1s", "2:20", "a time from 0 on"),
+        ("mac_address: '03:00:00:00:00:01'", "2:14", "the link address of one interface"),
+        ("networks: {n: {interface_name: a/b}}", "2:32", "the name of an interface"),
+        ("networks: {n: {ipv4_address: 10.8.0.9}}", "2:30", "an address of `10.9.8.0/24`"),
+        ("mem_limit: 512", "2:12", "the least is `6m`"),
+    ];
+    let networks = "networks: {n: {ipam: {config: [{subnet: 10.9.8.0/24}]}}}\n";
+    let refused = |compose: &str, place: &str, message: &str| {
+        let project = Project::new("values", compose);
+        let said = project.run(&["up", "-d"]).fails(1);
+        assert!(
+            said.contains(&format!("compose.yaml:{place}\n")) && said.contains(message),
+            "{compose}{said}"
+        );
+        assert_eq!(said.matches("error:").count(), 1, "{said}");
+        assert!(!project.home().join("state/projects").join(project.name()).exists(), "{compose}");
+    };
+    for (attribute, place, message) in cases {
+        let head = "services: {web: {image: 'rootfs:/', command: sleep 9,\n";
+        refused(&format!("{head}{attribute}}}}}\n{networks}"), place, message);
+    }
+    for (subnets, place, message) in [
+        (["127.5.0.0/24", "10.9.9.0/24"], "3:41", "`127.0.0.0/8` is every host's loopback"),
+        (["239.0.0.0/24", "10.9.9.0/24"], "3:41", "`224.0.0.0/4` is for multicast"),
+        (["10.9.9.0/24", "10.9.0.0/16"], "4:24", "overlaps with `10.9.9.0/24` of network `a`"),
+    ] {
+        let [a, b] = subnets;
+        let compose = format!(
+            "services: {{web: {{image: 'rootfs:/', command: sleep 9,\n  networks: [a, b]}}}}\n\
+             networks: {{a: {{ipam: {{config: [{{subnet: {a}}}]}}}},\n            b: {{ipam: {{config: [{{subnet: {b}}}]}}}}}}\n"
+        );
+        refused(&compose, place, message);
+    }
+}

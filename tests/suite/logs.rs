@@ -313,3 +313,32 @@ services:
         project.leaves_nothing();
     }
 }
+
+#[test]
+fn a_log_that_would_be_sent_elsewhere_is_kept_here_and_that_is_said() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = "\
+services:
+  s:
+    image: rootfs:/
+    command: echo kept
+    logging:
+      driver: syslog
+      options: {syslog-address: 'udp://127.0.0.1:514', tag: x}
+";
+    let project = Project::new("elsewhere", compose);
+    let said = project.run(&["up", "-d"]).ok_stderr();
+    let warning = "services.s.logging.driver has no effect: ";
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
+    assert!(said.contains("(compose.yaml:6:15)"), "{said}");
+    project.run(&["wait", "s"]).ok();
+    assert_eq!(project.logs("s"), "kept\n");
+    let refused = project.run(&["--strict", "up", "-d"]).fails(1);
+    assert!(refused.contains("compose.yaml:6:15"), "{refused}");
+    project
+        .write("compose.yaml", "services: {s: {image: 'rootfs:/', command: x, logging: {driver: sylog}}}\n");
+    let refused = project.run(&["up", "-d"]).fails(1);
+    assert!(refused.contains("compose.yaml:1:65") && refused.contains("did you mean `syslog`?"), "{refused}");
+}

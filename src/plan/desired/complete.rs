@@ -129,6 +129,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("networks.*.driver_opts", "networks: {net: {driver_opts: {a: b}}}"),
     ("networks.*.gw_priority", "networks: {default: {gw_priority: 5}, net: {}}"),
     ("networks.*.interface_name", "networks: {net: {interface_name: lan0}}"),
+    // It is refused: the base's network has no subnet.
     ("networks.*.ipv4_address", "networks: {net: {ipv4_address: 10.1.0.5}}"),
     ("networks.*.ipv6_address", "networks: {net: {ipv6_address: '::5'}}"),
     ("networks.*.link_local_ips", "networks: {net: {link_local_ips: [169.254.0.5]}}"),

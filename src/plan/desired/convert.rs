@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::error::Error;
 use super::model::{Condition, Dependency, Desired, NetworkWish, Separator, Service};
 use super::places::BRIDGE;
-use super::{mounts, places, policies, process, resources, signal, values};
+use super::{addresses, logging, mounts, names, places, policies, process, resources, signal, values};
 use crate::compose::model::{self as compose, Project};
 use crate::image::ImageConfig;
 use crate::plan::observed::Observed;
@@ -125,6 +125,7 @@ pub fn desired(
         services,
     };
     values::check_scale(project, &desired, facts)?;
+    addresses::check_given(project, &desired)?;
     let order: Vec<String> =
         Graph::new(Some(&desired), &Observed::default()).order().into_iter().map(str::to_owned).collect();
     desired.services.sort_by_cached_key(|name, _| order.iter().position(|other| other == name));
@@ -146,6 +147,7 @@ impl Context<'_> {
         warnings: &mut Vec<Warning>,
     ) -> Result<Service, Error> {
         values::check(service)?;
+        names::check(service)?;
         let security = process::security(service, &self.project.working_dir, self.facts, warnings)?;
         if let Some(name) = service.container_name.as_deref().filter(|name| !name.is_empty()) {
             check_name(|| format!("services.{}.container_name", service.name), "a container", name)?;
@@ -177,7 +179,7 @@ impl Context<'_> {
             restart: policies::restart(service)?,
             healthcheck: policies::healthcheck(service, image)?,
             hooks: policies::hooks(service),
-            logging: policies::logging(service, warnings)?,
+            logging: logging::logging(service, warnings)?,
             attach: service.attach.unwrap_or(true),
             fingerprint: String::new(),
         };
@@ -231,7 +233,8 @@ impl Context<'_> {
             devices: service
                 .devices
                 .iter()
-                .map(|device| device_of(service, device))
+                .enumerate()
+                .map(|(index, device)| device_of(service, index, device))
                 .collect::<Result<_, _>>()?,
             privileged: service.privileged,
             masked_paths: paths(&runtime::MASKED),
@@ -315,12 +318,15 @@ impl Context<'_> {
         let all = self.project.networks.iter().map(|(key, network)| (key.as_str(), network));
         // One that the project itself calls `bridge` is found first.
         let mut found = IndexMap::new();
+        let mut keys = Vec::new();
         for (key, network) in all.chain([(BRIDGE, &bridge)]) {
             if used.contains(network.name.as_str()) && !found.contains_key(&network.name) {
                 check_name(|| format!("networks.{key}.name"), "a network", &network.name)?;
                 found.insert(network.name.clone(), resources::network(key, network, self)?);
+                keys.push(key);
             }
         }
+        addresses::check_overlaps(keys.into_iter().zip(found.values()))?;
         Ok(found)
     }
 
@@ -414,12 +420,7 @@ fn host_or_private(
     match text {
         None | Some("" | "private") => Ok(runtime::Share::Private),
         Some("host") => Ok(runtime::Share::Host),
-        Some(text) => Err(Error::Value {
-            service: service.name.clone(),
-            attribute,
-            text: text.to_owned(),
-            expected: "host or private",
-        }),
+        Some(text) => Err(Error::value(service, attribute, text, "host or private")),
     }
 }
 
@@ -430,12 +431,8 @@ fn stop_signal(service: &compose::Service, image: &ImageFacts) -> Result<i32, Er
         .or(image.config.stop_signal.as_deref())
         .filter(|text| !text.is_empty());
     let text = text.unwrap_or("SIGTERM");
-    signal::parse(text).ok_or_else(|| Error::Value {
-        service: service.name.clone(),
-        attribute: "stop_signal",
-        text: text.to_owned(),
-        expected: "the name or number of a signal",
-    })
+    signal::parse(text)
+        .ok_or_else(|| Error::value(service, "stop_signal", text, "the name or number of a signal"))
 }
 
 /// Refuses a name by which nothing can be made, before anything is.
@@ -450,23 +447,28 @@ fn check_name(path: impl Fn() -> String, what: &'static str, name: &str) -> Resu
     Err(Error::Name { path: path(), what, name: shown })
 }
 
-fn device_of(service: &compose::Service, device: &compose::DeviceMapping) -> Result<runtime::Device, Error> {
-    let bad = |text: &str, expected| Error::Value {
-        service: service.name.clone(),
-        attribute: "devices",
-        text: text.to_owned(),
-        expected,
+fn device_of(
+    service: &compose::Service,
+    index: usize,
+    device: &compose::DeviceMapping,
+) -> Result<runtime::Device, Error> {
+    let bad = |attribute: &str, text: &str, expected| {
+        Error::value(service, format!("devices.{index}.{attribute}"), text, expected)
     };
     if !device.source.starts_with('/') {
-        return Err(bad(&device.source, "the path of a device (CDI names are not known here)"));
+        let expected = "the path of a device, such as /dev/ttyUSB0 (CDI names are not known here)";
+        return Err(bad("source", &device.source, expected));
     }
     let permissions = device.permissions.as_deref().filter(|text| !text.is_empty()).unwrap_or("rwm");
     if permissions.chars().any(|letter| !"rwm".contains(letter)) {
-        return Err(bad(permissions, "a combination of r, w and m"));
+        return Err(bad("permissions", permissions, "a combination of r, w and m"));
     }
     let target = device.target.as_deref().filter(|text| !text.is_empty()).unwrap_or(&device.source);
+    if !target.starts_with('/') {
+        return Err(bad("target", target, "an absolute path in the container"));
+    }
     if mounts::clean(target) == "/" {
-        return Err(mounts::whole(service, "devices".to_owned()));
+        return Err(mounts::whole(service, format!("devices.{index}.target")));
     }
     Ok(runtime::Device {
         source: device.source.clone(),

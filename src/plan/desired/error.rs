@@ -1,7 +1,13 @@
 //! What in a project cannot be made true here, whatever there is. Each names the service and the user's own text.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use ipnet::Ipv4Net;
+
+use crate::compose::model::Service;
 use crate::report::{Exit, Report};
 use crate::runtime::caps;
 
@@ -13,12 +19,12 @@ pub enum Error {
     Value {
         /// The service.
         service: String,
-        /// The attribute, as a path below the service.
-        attribute: &'static str,
-        /// What stands there.
+        /// The attribute, as a path below the service: `ports.0.target`.
+        attribute: String,
+        /// What stands there, on one line.
         text: String,
         /// What should.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// A capability that does not exist.
     #[error("services.{service}.{attribute}: {unknown}")]
@@ -141,6 +147,8 @@ pub enum Error {
         path: String,
         /// Its name.
         driver: String,
+        /// The one that was probably meant.
+        meant: Option<&'static str>,
         /// Those that are.
         known: &'static str,
     },
@@ -156,25 +164,88 @@ pub enum Error {
         /// What has no more room, in a sentence.
         of: String,
     },
-    /// An address or subnet of a network that is none.
-    #[error("networks.{network}.ipam: `{text}` is not {expected}")]
-    Address {
+    /// A value of a network that is none.
+    #[error("networks.{network}.{attribute}: `{text}` is not {expected}")]
+    OfNetwork {
         /// The network's key.
         network: String,
+        /// The attribute, as a path below the network: `ipam.config.0.subnet`.
+        attribute: String,
         /// What stands there.
         text: String,
         /// What should.
         expected: &'static str,
     },
+    /// Two networks of the project have addresses in common.
+    #[error("subnet `{subnet}` of network `{network}` overlaps with `{other_subnet}` of network `{other}`")]
+    Overlap {
+        /// The network's key.
+        network: String,
+        /// Its subnet.
+        subnet: Ipv4Net,
+        /// The other's key.
+        other: String,
+        /// The other's subnet.
+        other_subnet: Ipv4Net,
+    },
+    /// An address is asked for on a network whose addresses nobody knows beforehand.
+    #[error(
+        "service `{service}` asks for address `{address}` on network `{network}`, which has no `subnet` of its own"
+    )]
+    NoSubnet {
+        /// The service.
+        service: String,
+        /// The network's key.
+        network: String,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// Two containers would have one address.
+    #[error("address `{address}` of network `{network}` is asked for by {both}")]
+    SameAddress {
+        /// The service.
+        service: String,
+        /// The network's key.
+        network: String,
+        /// The address.
+        address: Ipv4Addr,
+        /// `services `a` and `b``, or `2 containers of service `a``.
+        both: String,
+    },
 }
 
 impl Error {
+    /// A value of a service that fits its attribute's type and means nothing. It is shown on one line, whatever it is.
+    pub(super) fn value(
+        service: &Service,
+        attribute: impl Into<String>,
+        text: impl fmt::Display,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> Error {
+        let mut text = text.to_string();
+        if text.chars().any(char::is_control) {
+            text = text.escape_default().to_string();
+        }
+        let service = service.name.clone();
+        Error::Value { service, attribute: attribute.into(), text, expected: expected.into() }
+    }
+
+    /// A value of a network that means nothing.
+    pub(super) fn of_network(
+        key: &str,
+        attribute: impl Into<String>,
+        text: &str,
+        expected: &'static str,
+    ) -> Error {
+        let (network, text) = (key.to_owned(), text.to_owned());
+        Error::OfNetwork { network, attribute: attribute.into(), text, expected }
+    }
+
     /// Returns the path of what is wrong in the project, so that its place in the files can be shown.
     pub fn path(&self) -> Option<String> {
         Some(match self {
-            Error::Value { service, attribute, .. } | Error::Capability { service, attribute, .. } => {
-                format!("services.{service}.{attribute}")
-            }
+            Error::Value { service, attribute, .. } => format!("services.{service}.{attribute}"),
+            Error::Capability { service, attribute, .. } => format!("services.{service}.{attribute}"),
             Error::NoCommand { service, .. } => format!("services.{service}"),
             Error::NoImage { service, .. } => format!("services.{service}.image"),
             Error::Undefined { service, kind, name } => format!("services.{service}.{kind}s.{name}"),
@@ -190,7 +261,11 @@ impl Error {
             Error::StartInterval { service } => format!("services.{service}.healthcheck.start_interval"),
             Error::SameTarget { service, .. } => format!("services.{service}.volumes"),
             Error::PortsOfAnother { service, .. } => format!("services.{service}.ports"),
-            Error::Address { network, .. } => format!("networks.{network}.ipam"),
+            Error::OfNetwork { network, attribute, .. } => format!("networks.{network}.{attribute}"),
+            Error::Overlap { network, .. } => format!("networks.{network}.ipam.config"),
+            Error::NoSubnet { service, network, .. } | Error::SameAddress { service, network, .. } => {
+                format!("services.{service}.networks.{network}.ipv4_address")
+            }
         })
     }
 
@@ -227,7 +302,17 @@ impl From<Error> for Report {
             }
             Error::TooMany { of, .. } => report.cause(of),
             Error::PortsOfAnother { of, .. } => report.hint(format!("publish them at {of} instead")),
+            Error::Driver { meant: Some(meant), .. } => report.hint(format!("did you mean `{meant}`?")),
             Error::Driver { known, .. } => report.hint(format!("available: {known}")),
+            Error::Overlap { other, .. } => report
+                .hint(format!("give it a subnet outside of that of `{other}`, or leave it out: a free one is found")),
+            Error::NoSubnet { network, .. } => report.hint(format!(
+                "give `{network}` a subnet with the address in it, `ipam: {{config: [{{subnet: …}}]}}`, or leave the \
+                 address out: services find each other by name"
+            )),
+            Error::SameAddress { .. } => {
+                report.hint("give each an address of its own, or leave it out: services find each other by name")
+            }
             _ => report,
         }
     }

@@ -29,20 +29,20 @@ pub(super) fn mounts(
 ) -> Result<Mounts, Error> {
     let mut found = Mounts { volumes_from: volumes_from(service)?, ..Mounts::default() };
     for (index, volume) in service.volumes.iter().enumerate() {
-        mount_volume(service, volume, context, &mut found, warnings)?;
+        mount_volume(service, index, volume, context, &mut found, warnings)?;
         let last = found.mounts.iter().map(|mount| &mount.target);
         check_target(last.chain(found.volumes.iter().map(|used| &used.target)), || {
             whole(service, format!("volumes.{index}.target"))
         })?;
     }
     for (index, text) in service.tmpfs.iter().enumerate() {
-        let mount = tmpfs(service, text)?;
+        let mount = tmpfs(service, index, text)?;
         check_target([&mount.target], || whole(service, format!("tmpfs.{index}")))?;
         found.mounts.push(mount);
     }
     for (kind, references) in [(&CONFIG, &service.configs), (&SECRET, &service.secrets)] {
         for (index, reference) in references.iter().enumerate() {
-            let mount = file(service, reference, kind, context)?;
+            let mount = file(service, index, reference, kind, context)?;
             let place = || whole(service, format!("{}.{index}.target", kind.attribute));
             check_target([&mount.target], place)?;
             found.mounts.push(mount);
@@ -111,35 +111,37 @@ fn inherited_targets(
 
 /// `service[:ro]` or `container:name[:ro]`.
 fn volumes_from(service: &Service) -> Result<Vec<VolumesFrom>, Error> {
-    let parse = |text: &String| {
+    let parse = |(index, text): (usize, &String)| {
         let (container, rest) =
             text.strip_prefix("container:").map_or((false, text.as_str()), |rest| (true, rest));
         let (name, read_only) = match rest.split_once(':') {
             None | Some((_, "rw")) => (rest.split(':').next().unwrap_or_default(), false),
             Some((name, "ro")) => (name, true),
             Some(_) => {
-                return Err(Error::Value {
-                    service: service.name.clone(),
-                    attribute: "volumes_from",
-                    text: text.clone(),
-                    expected: "a service or `container:NAME`, with `:ro` or `:rw` after it if wanted",
-                });
+                return Err(Error::value(
+                    service,
+                    format!("volumes_from.{index}"),
+                    text,
+                    "a service or `container:NAME`, with `:ro` or `:rw` after it if wanted",
+                ));
             }
         };
         let source = if container { format!("container:{name}") } else { name.to_owned() };
         Ok(VolumesFrom { source, read_only })
     };
-    service.volumes_from.iter().map(parse).collect()
+    service.volumes_from.iter().enumerate().map(parse).collect()
 }
 
 fn mount_volume(
     service: &Service,
+    index: usize,
     volume: &ServiceVolume,
     context: &Context<'_>,
     found: &mut Mounts,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Error> {
-    let target = absolute(service, "volumes", volume.target.as_deref().unwrap_or_default())?;
+    let target =
+        absolute(service, format!("volumes.{index}.target"), volume.target.as_deref().unwrap_or_default())?;
     let read_only = volume.read_only;
     match volume.kind {
         VolumeType::Bind => {
@@ -150,7 +152,7 @@ fn mount_volume(
             }
             if options.recursive.as_deref() == Some("writable") {
                 warnings.push(Warning {
-                    path: format!("services.{}.volumes.bind.recursive", service.name),
+                    path: format!("services.{}.volumes.{index}.bind.recursive", service.name),
                     reason: "what is mounted below a read-only bind is read-only too".to_owned(),
                 });
             }
@@ -161,12 +163,12 @@ fn mount_volume(
         VolumeType::Volume => {
             let options = volume.volume.clone().unwrap_or_default();
             if let Some(subpath) = options.subpath.as_deref().filter(|subpath| !stays_within(subpath)) {
-                return Err(Error::Value {
-                    service: service.name.clone(),
-                    attribute: "volumes",
-                    text: subpath.to_owned(),
-                    expected: "a `subpath`: a path below the volume, without `..`",
-                });
+                return Err(Error::value(
+                    service,
+                    format!("volumes.{index}.volume.subpath"),
+                    subpath,
+                    "a `subpath`: a path below the volume, without `..`",
+                ));
             }
             let name = match volume.source.as_deref().filter(|source| !source.is_empty()) {
                 Some(key) => Some(context.volume_name(service, key)?),
@@ -194,7 +196,7 @@ fn mount_volume(
         VolumeType::Image | VolumeType::Cluster | VolumeType::Npipe => {
             return Err(Error::Refused {
                 more: Vec::new(),
-                path: format!("services.{}.volumes", service.name),
+                path: format!("services.{}.volumes.{index}.type", service.name),
                 reason: match volume.kind {
                     VolumeType::Image => "images cannot be mounted as volumes yet",
                     VolumeType::Cluster => "only a cluster has volumes of type `cluster`",
@@ -206,16 +208,18 @@ fn mount_volume(
     Ok(())
 }
 
+/// Words of a tmpfs that are handed to the kernel as they are (tmpfs(5)).
+const PARAMETERS: [&str; 4] = ["nr_blocks", "nr_inodes", "huge", "mpol"];
+
+/// Words that say how it is mounted (mount(8)).
+const FLAGS: [&str; 8] = ["ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev"];
+
 /// `path[:options]`, options as in fstab(5) with size, mode, uid and gid.
-fn tmpfs(service: &Service, text: &str) -> Result<Mount, Error> {
-    let bad = |expected| Error::Value {
-        service: service.name.clone(),
-        attribute: "tmpfs",
-        text: text.to_owned(),
-        expected,
-    };
+fn tmpfs(service: &Service, index: usize, text: &str) -> Result<Mount, Error> {
+    let attribute = format!("tmpfs.{index}");
+    let bad = |expected| Error::value(service, &attribute, text, expected);
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
-    let target = absolute(service, "tmpfs", path)?;
+    let target = absolute(service, attribute.clone(), path)?;
     let (mut size, mut mode, mut uid, mut gid, mut others) = (None, None, None, None, Vec::new());
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
@@ -230,7 +234,15 @@ fn tmpfs(service: &Service, text: &str) -> Result<Mount, Error> {
             }
             Some(("uid", value)) => uid = Some(value.parse().map_err(|_| bad("a path with a numeric uid"))?),
             Some(("gid", value)) => gid = Some(value.parse().map_err(|_| bad("a path with a numeric gid"))?),
-            _ => others.push(option.to_owned()),
+            Some((name, _)) if PARAMETERS.contains(&name) => others.push(option.to_owned()),
+            None if option == "defaults" => {}
+            None if FLAGS.contains(&option) => others.push(option.to_owned()),
+            _ => {
+                return Err(bad(
+                    "a path with options of a tmpfs: size, mode, uid, gid, nr_blocks, nr_inodes, ro, rw, exec, noexec, \
+                     suid, nosuid, dev, nodev",
+                ));
+            }
         }
     }
     let read_only = others.iter().any(|option| option == "ro");
@@ -258,6 +270,7 @@ pub(super) struct Source<'a> {
 
 fn file(
     service: &Service,
+    index: usize,
     reference: &FileReference,
     kind: &Kind,
     context: &Context<'_>,
@@ -288,15 +301,18 @@ fn file(
         true => clean(asked),
         false => clean(&format!("{}{asked}", kind.directory)),
     };
-    let owner = |text: &Option<String>| match text.as_deref().filter(|text| !text.is_empty()) {
-        None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| Error::Value {
-            service: service.name.clone(),
-            attribute: kind.attribute,
-            text: text.to_owned(),
-            expected: "a numeric uid or gid",
-        }),
+    let owner = |attribute: &str, text: &Option<String>| {
+        let text = text.as_deref().filter(|text| !text.is_empty());
+        let attribute = || format!("{}.{index}.{attribute}", kind.attribute);
+        let bad = |text| Error::value(service, attribute(), text, "a numeric uid or gid");
+        text.map(|text| text.parse().map_err(|_| bad(text))).transpose()
     };
+    let mode = reference.mode.unwrap_or(FileMode(0o444)).0;
+    if mode > 0o7777 {
+        let text = format!("0{mode:o}");
+        let expected = "permission bits: at most 07777, written in octal such as 0440";
+        return Err(Error::value(service, format!("{}.{index}.mode", kind.attribute), text, expected));
+    }
     let bytes = match source {
         Source { external: true, .. } => {
             return Err(Error::ExternalFile { kind: kind.name, name: name.clone() });
@@ -318,22 +334,17 @@ fn file(
     };
     let source = MountSource::Secret {
         content: base64::engine::general_purpose::STANDARD.encode(bytes),
-        uid: owner(&reference.uid)?,
-        gid: owner(&reference.gid)?,
-        mode: reference.mode.unwrap_or(FileMode(0o444)).0,
+        uid: owner("uid", &reference.uid)?,
+        gid: owner("gid", &reference.gid)?,
+        mode,
     };
     Ok(Mount { target, source, read_only: true })
 }
 
-fn absolute(service: &Service, attribute: &'static str, path: &str) -> Result<String, Error> {
+fn absolute(service: &Service, attribute: String, path: &str) -> Result<String, Error> {
     match path.starts_with('/') {
         true => Ok(clean(path)),
-        false => Err(Error::Value {
-            service: service.name.clone(),
-            attribute,
-            text: path.to_owned(),
-            expected: "an absolute path in the container",
-        }),
+        false => Err(Error::value(service, attribute, path, "an absolute path in the container")),
     }
 }
 

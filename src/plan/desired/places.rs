@@ -13,6 +13,8 @@ use crate::network::spec::{Protocol, PublishedPort};
 pub(super) const BRIDGE: &str = "bridge";
 
 pub(super) fn network(service: &Service, context: &Context<'_>) -> Result<NetworkWish, Error> {
+    let mac = service.mac_address.as_deref().filter(|text| !text.is_empty());
+    let mac = mac.map(|text| parse_mac(service, "mac_address".to_owned(), text)).transpose()?;
     match service.network_mode.as_deref() {
         Some("none") => Ok(NetworkWish::None),
         Some("host") => Ok(NetworkWish::Host),
@@ -26,21 +28,21 @@ pub(super) fn network(service: &Service, context: &Context<'_>) -> Result<Networ
                 Vec::new(),
             )?]))
         }
-        None | Some("" | "default") => places(service, context).map(NetworkWish::Networks),
+        None | Some("" | "default") => places(service, mac, context).map(NetworkWish::Networks),
         Some(mode) => match mode.split_once(':') {
             Some(("service", name)) => Ok(NetworkWish::Service(context.service(service, name)?)),
             Some(("container", name)) => Ok(NetworkWish::Container(name.to_owned())),
-            _ => Err(Error::Value {
-                service: service.name.clone(),
-                attribute: "network_mode",
-                text: mode.to_owned(),
-                expected: "none, host, bridge, service:NAME or container:NAME",
-            }),
+            _ => Err(Error::value(
+                service,
+                "network_mode",
+                mode,
+                "none, host, bridge, service:NAME or container:NAME",
+            )),
         },
     }
 }
 
-fn places(service: &Service, context: &Context<'_>) -> Result<Vec<NetworkUse>, Error> {
+fn places(service: &Service, mac: Option<[u8; 6]>, context: &Context<'_>) -> Result<Vec<NetworkUse>, Error> {
     let mut keys: Vec<(&String, ServiceNetwork)> =
         service.networks.iter().map(|(key, place)| (key, place.clone().unwrap_or_default())).collect();
     // Interfaces come in this order: the highest priority first, then by name.
@@ -61,8 +63,8 @@ fn places(service: &Service, context: &Context<'_>) -> Result<Vec<NetworkUse>, E
         place.default_route = Some(&place.network) == gateway.as_ref();
     }
     // An address that the service asks for as a whole is that of its first interface.
-    if let (Some(first), Some(mac)) = (places.first_mut(), service.mac_address.as_deref()) {
-        first.mac.get_or_insert(parse_mac(service, mac)?);
+    if let (Some(first), Some(mac)) = (places.first_mut(), mac) {
+        first.mac.get_or_insert(mac);
     }
     Ok(places)
 }
@@ -76,16 +78,13 @@ fn place_on(
 ) -> Result<NetworkUse, Error> {
     let ipv4_address = match place.ipv4_address.as_deref().filter(|text| !text.is_empty()) {
         None => None,
-        Some(text) => Some(text.parse::<Ipv4Addr>().map_err(|_| Error::Value {
-            service: service.name.clone(),
-            attribute: "networks.ipv4_address",
-            text: text.to_owned(),
-            expected: "an IPv4 address",
+        Some(text) => Some(text.parse::<Ipv4Addr>().map_err(|_| {
+            Error::value(service, format!("networks.{key}.ipv4_address"), text, "an IPv4 address")
         })?),
     };
     let mac = match place.mac_address.as_deref().filter(|text| !text.is_empty()) {
         None => None,
-        Some(text) => Some(parse_mac(service, text)?),
+        Some(text) => Some(parse_mac(service, format!("networks.{key}.mac_address"), text)?),
     };
     let mut aliases = place.aliases.clone();
     aliases.extend(links);
@@ -95,17 +94,21 @@ fn place_on(
     Ok(NetworkUse { network, aliases, ipv4_address, mac, interface, default_route })
 }
 
-fn parse_mac(service: &Service, text: &str) -> Result<[u8; 6], Error> {
+fn parse_mac(service: &Service, attribute: String, text: &str) -> Result<[u8; 6], Error> {
     let bytes: Option<Vec<u8>> = text
         .split([':', '-'])
         .map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2))
         .collect();
-    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| Error::Value {
-        service: service.name.clone(),
-        attribute: "mac_address",
-        text: text.to_owned(),
-        expected: "a link address such as 02:42:ac:11:00:02",
-    })
+    match bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok()) {
+        None => Err(Error::value(service, attribute, text, "a link address such as 02:42:ac:11:00:02")),
+        // The lowest bit of the first byte says that it is a group's (IEEE 802).
+        Some(address) if address == [0; 6] || address[0] & 1 == 1 => {
+            let expected =
+                "the link address of one interface: the second digit must be even, and not all may be 0";
+            Err(Error::value(service, attribute, text, expected))
+        }
+        Some(address) => Ok(address),
+    }
 }
 
 /// A namespace that may be the host's or another's: `pid` or `ipc`.
@@ -126,12 +129,7 @@ pub(super) fn share(
         Some(text) => match text.split_once(':') {
             Some(("service", name)) => Ok(ShareWish::Service(context.service(service, name)?)),
             Some(("container", name)) => Ok(ShareWish::Container(name.to_owned())),
-            _ => Err(Error::Value {
-                service: service.name.clone(),
-                attribute,
-                text: text.to_owned(),
-                expected: "host, private, service:NAME or container:NAME",
-            }),
+            _ => Err(Error::value(service, attribute, text, "host, private, service:NAME or container:NAME")),
         },
     }
 }
@@ -147,7 +145,8 @@ pub(super) fn ports(
     }
     let of = match network {
         NetworkWish::Networks(_) => {
-            return service.ports.iter().map(|port| published(service, port)).collect();
+            let ports = service.ports.iter().enumerate();
+            return ports.map(|(index, port)| published(service, index, port)).collect();
         }
         NetworkWish::Host | NetworkWish::None => {
             let mode = service.network_mode.as_deref().unwrap_or_default();
@@ -163,27 +162,24 @@ pub(super) fn ports(
     Err(Error::PortsOfAnother { service: service.name.clone(), of })
 }
 
-fn published(service: &Service, port: &PortMapping) -> Result<PublishedPort, Error> {
-    let bad = |attribute, text: &str, expected| Error::Value {
-        service: service.name.clone(),
-        attribute,
-        text: text.to_owned(),
-        expected,
+fn published(service: &Service, index: usize, port: &PortMapping) -> Result<PublishedPort, Error> {
+    let bad = |attribute: &str, text: &str, expected| {
+        Error::value(service, format!("ports.{index}.{attribute}"), text, expected)
     };
     let host_ip = match port.host_ip.as_deref().filter(|text| !text.is_empty()) {
         None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Some(text) => text
             .trim_matches(['[', ']'])
             .parse()
-            .map_err(|_| bad("ports.host_ip", text, "an address of this machine"))?,
+            .map_err(|_| bad("host_ip", text, "an address of this machine"))?,
     };
     let (host_port, host_port_end) = match port.published.as_deref().filter(|text| !text.is_empty()) {
         None | Some("0") => (0, 0),
         Some(text) => {
             let range = port.host_ports().filter(|range| range.start() <= range.end());
-            range.map(|range| (*range.start(), *range.end())).ok_or_else(|| {
-                bad("ports.published", text, "a port, or a range of ports such as 8000-8010")
-            })?
+            range
+                .map(|range| (*range.start(), *range.end()))
+                .ok_or_else(|| bad("published", text, "a port, or a range of ports such as 8000-8010"))?
         }
     };
     let target = u16::try_from(port.target).ok().filter(|target| *target > 0);
@@ -192,11 +188,11 @@ fn published(service: &Service, port: &PortMapping) -> Result<PublishedPort, Err
         host_port,
         host_port_end,
         container_port: target
-            .ok_or_else(|| bad("ports.target", &port.target.to_string(), "a port from 1 to 65535"))?,
+            .ok_or_else(|| bad("target", &port.target.to_string(), "a port from 1 to 65535"))?,
         protocol: match port.protocol.as_str() {
             "" | "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
-            other => return Err(bad("ports.protocol", other, "tcp or udp")),
+            other => return Err(bad("protocol", other, "tcp or udp")),
         },
     })
 }

@@ -1,8 +1,8 @@
-//! What is done about a container while it runs and when it ends: restarts, probes, hooks, logs, limits.
+//! What is done about a container while it runs and when it ends: restarts, probes, hooks, limits.
 
-use super::convert::{ImageFacts, Warning};
+use super::convert::ImageFacts;
 use super::error::Error;
-use super::model::{Healthcheck, Hook, Hooks, Logging, RestartPolicy};
+use super::model::{Healthcheck, Hook, Hooks, RestartPolicy};
 use crate::compose::model::{self as compose, ByteSize, Service};
 use crate::runtime::spec::Limits;
 
@@ -13,11 +13,13 @@ const START_INTERVAL_MS: u64 = 5_000;
 const RETRIES: u32 = 3;
 
 pub(super) fn restart(service: &Service) -> Result<RestartPolicy, Error> {
-    let unknown = |attribute, text: &str| Error::Value {
-        service: service.name.clone(),
-        attribute,
-        text: text.to_owned(),
-        expected: "a restart policy: no, always, unless-stopped, on-failure or on-failure:NUMBER",
+    let unknown = |attribute, text: &str| {
+        Error::value(
+            service,
+            attribute,
+            text,
+            "a restart policy: no, always, unless-stopped, on-failure or on-failure:NUMBER",
+        )
     };
     if let Some(text) = service.restart.as_deref() {
         let (name, count) = text.split_once(':').map_or((text, None), |(name, count)| (name, Some(count)));
@@ -42,12 +44,9 @@ pub(super) fn restart(service: &Service) -> Result<RestartPolicy, Error> {
         "none" => Ok(RestartPolicy::No),
         "on-failure" => Ok(RestartPolicy::OnFailure(attempts)),
         "any" | "" => Ok(RestartPolicy::Always),
-        other => Err(Error::Value {
-            service: service.name.clone(),
-            attribute: "deploy.restart_policy.condition",
-            text: other.to_owned(),
-            expected: "none, on-failure or any",
-        }),
+        other => {
+            Err(Error::value(service, "deploy.restart_policy.condition", other, "none, on-failure or any"))
+        }
     }
 }
 
@@ -67,12 +66,7 @@ pub(super) fn healthcheck(service: &Service, image: &ImageFacts) -> Result<Optio
             argv
         }
         Some((other, _)) => {
-            return Err(Error::Value {
-                service: service.name.clone(),
-                attribute: "healthcheck.test",
-                text: other.to_owned(),
-                expected: "CMD, CMD-SHELL or NONE",
-            });
+            return Err(Error::value(service, "healthcheck.test", other, "CMD, CMD-SHELL or NONE"));
         }
     };
     if argv.is_empty() {
@@ -127,48 +121,6 @@ pub(super) fn hooks(service: &Service) -> Hooks {
         post_start: service.post_start.iter().map(hook).collect(),
         pre_stop: service.pre_stop.iter().map(hook).collect(),
     }
-}
-
-pub(super) fn logging(service: &Service, warnings: &mut Vec<Warning>) -> Result<Logging, Error> {
-    let Some(logging) = &service.logging else {
-        return Ok(Logging { keep: true, max_size: None, max_file: None });
-    };
-    let path = || format!("services.{}.logging", service.name);
-    let keep = match logging.driver.as_deref().unwrap_or("") {
-        "none" => false,
-        "" | "json-file" | "local" => true,
-        driver => {
-            return Err(Error::Driver {
-                path: path(),
-                driver: driver.to_owned(),
-                known: "json-file, local, none",
-            });
-        }
-    };
-    let bad = |text: &str, expected| Error::Value {
-        service: service.name.clone(),
-        attribute: "logging.options",
-        text: text.to_owned(),
-        expected,
-    };
-    let mut kept = Logging { keep, max_size: None, max_file: None };
-    for (name, value) in &logging.options {
-        match name.as_str() {
-            "max-size" => {
-                let size = ByteSize::parse(value).map_err(|_| bad(value, "a size, such as 10m"))?;
-                kept.max_size = size.limit().filter(|size| *size > 0);
-            }
-            "max-file" => {
-                let count = value.parse().map_err(|_| bad(value, "a number of files"))?;
-                kept.max_file = Some(count).filter(|count| *count > 0);
-            }
-            _ => warnings.push(Warning {
-                path: format!("{}.options.{name}", path()),
-                reason: "logs are kept as lines with their time, nothing else".to_owned(),
-            }),
-        }
-    }
-    Ok(kept)
 }
 
 /// `mem_limit` and its like, or the same under `deploy.resources`; that both agree is checked when the file is read.

@@ -116,12 +116,12 @@ fn rlimits(service: &Service) -> Result<Vec<(String, u64, u64)>, Error> {
         .iter()
         .map(|(name, ulimit)| match RLIMITS.contains(&name.as_str()) {
             true => Ok((name.clone(), limit(ulimit.soft()), limit(ulimit.hard()))),
-            false => Err(Error::Value {
-                service: service.name.clone(),
-                attribute: "ulimits",
-                text: name.clone(),
-                expected: "a resource limit; getrlimit(2) lists them, in lower case without RLIMIT_",
-            }),
+            false => Err(Error::value(
+                service,
+                format!("ulimits.{name}"),
+                name,
+                "a resource limit; getrlimit(2) lists them, in lower case without RLIMIT_",
+            )),
         })
         .collect()
 }
@@ -179,12 +179,14 @@ pub(super) fn security(
     warnings: &mut Vec<Warning>,
 ) -> Result<Security, Error> {
     let mut security = Security { no_new_privileges: false, seccomp: Seccomp::Default, protect_paths: true };
-    for option in &service.security_opt {
-        let unknown = || Error::Value {
-            service: service.name.clone(),
-            attribute: "security_opt",
-            text: option.clone(),
-            expected: "no-new-privileges, seccomp=…, systempaths=unconfined, apparmor=… or label=…",
+    for (index, option) in service.security_opt.iter().enumerate() {
+        let unknown = || {
+            Error::value(
+                service,
+                format!("security_opt.{index}"),
+                option,
+                "no-new-privileges, seccomp=…, systempaths=unconfined, apparmor=… or label=…",
+            )
         };
         match split(option) {
             ("no-new-privileges", None | Some("true")) => security.no_new_privileges = true,
@@ -198,7 +200,7 @@ pub(super) fn security(
             // No profile and no label is what every container here has.
             ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {}
             ("apparmor" | "label", Some(_)) => warnings.push(Warning {
-                path: format!("services.{}.security_opt", service.name),
+                path: format!("services.{}.security_opt.{index}", service.name),
                 reason: format!(
                     "`{option}` needs a security module of the host, which a container here does not enter"
                 ),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::addresses;
 use super::convert::Context;
 use super::error::Error;
 use super::model::{Network, Volume};
@@ -25,47 +26,18 @@ pub(super) fn network(
             return Err(Error::Driver {
                 path: format!("networks.{key}.driver"),
                 driver: driver.to_owned(),
+                meant: None,
                 known: "bridge",
             });
         }
     }
-    let bad =
-        |text: &str, expected| Error::Address { network: key.to_owned(), text: text.to_owned(), expected };
-    // IPv6 pools are named as not honoured.
-    let pool = network
-        .ipam
-        .config
-        .iter()
-        .find(|pool| !pool.subnet.as_deref().is_some_and(|text| text.contains(':')));
-    let subnet = match pool.and_then(|pool| pool.subnet.as_deref()) {
-        None => None,
-        Some(text) => {
-            let subnet: ipnet::Ipv4Net =
-                text.parse().map_err(|_| bad(text, "a subnet such as 10.7.0.0/24"))?;
-            if subnet.prefix_len() > 30 {
-                return Err(bad(text, "a subnet with room for a gateway and a container (at most /30)"));
-            }
-            Some(subnet.trunc())
-        }
-    };
-    let gateway = match pool.and_then(|pool| pool.gateway.as_deref()) {
-        None => None,
-        Some(text) => {
-            let gateway = text.parse().map_err(|_| bad(text, "an IPv4 address"))?;
-            if !subnet.is_some_and(|subnet| subnet.contains(&gateway)) {
-                return Err(bad(text, "an address of the subnet"));
-            }
-            Some(gateway)
-        }
-    };
+    let (subnet, gateway) = addresses::pool(key, network)?;
     let mtu = match network.driver_opts.get(MTU) {
         None => None,
         Some(text) => {
-            Some(text.parse().ok().filter(|mtu| (68..=65535).contains(mtu)).ok_or_else(|| Error::Driver {
-                path: format!("networks.{key}.driver_opts.{MTU}"),
-                driver: text.clone(),
-                known: "an MTU from 68 to 65535",
-            })?)
+            let mtu = text.parse().ok().filter(|mtu| (68..=65535).contains(mtu));
+            let attribute = || format!("driver_opts.{MTU}");
+            Some(mtu.ok_or_else(|| Error::of_network(key, attribute(), text, "an MTU from 68 to 65535"))?)
         }
     };
     Ok(Network {
@@ -90,6 +62,7 @@ pub(super) fn volume(key: &str, volume: &compose::Volume, context: &Context<'_>)
         return Err(Error::Driver {
             path: format!("volumes.{key}.driver"),
             driver: driver.to_owned(),
+            meant: None,
             known: "local",
         });
     }

@@ -66,7 +66,7 @@ fn facts() -> Facts {
     }
 }
 
-fn try_wish(yaml: &str) -> Result<(Desired, Vec<Warning>), Error> {
+pub(super) fn try_wish(yaml: &str) -> Result<(Desired, Vec<Warning>), Error> {
     let project = project(yaml);
     let facts_of_image = ImageFacts {
         id: "sha256:1".to_owned(),
@@ -105,9 +105,12 @@ fn service(attributes: &str) -> Service {
 
 #[track_caller]
 pub(super) fn check_refused(attributes: &str, expected: &str) {
-    let error =
-        try_wish(&format!("services: {{web: {{image: x, {attributes}}}}}")).expect_err("it is refused");
-    assert_eq!(error.to_string(), expected);
+    check_refused_project(&format!("services: {{web: {{image: x, {attributes}}}}}"), expected);
+}
+
+#[track_caller]
+pub(super) fn check_refused_project(yaml: &str, expected: &str) {
+    assert_eq!(refusal(yaml).to_string(), expected, "{yaml}");
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn capabilities_and_security() {
     );
     check_refused(
         "security_opt: [magic]",
-        "services.web.security_opt: `magic` is not no-new-privileges, seccomp=…, systempaths=unconfined, apparmor=… \
+        "services.web.security_opt.0: `magic` is not no-new-privileges, seccomp=…, systempaths=unconfined, apparmor=… \
          or label=…",
     );
 }
@@ -227,7 +230,7 @@ fn configs_and_secrets_that_are_not_there() {
     check(
         "{source: s, uid: ada}",
         "s: {file: secret.txt}",
-        "services.web.secrets: `ada` is not a numeric uid or gid",
+        "services.web.secrets.0.uid: `ada` is not a numeric uid or gid",
     );
 }
 
@@ -249,7 +252,7 @@ fn nothing_is_mounted_over_the_whole_container() {
         ("tmpfs: ['/:size=1m']", "tmpfs.0"),
         ("configs: [{source: c, target: /}]", "configs.0.target"),
         ("secrets: [{source: s, target: /..}]", "secrets.0.target"),
-        ("devices: [{source: /dev/null, target: /}]", "devices"),
+        ("devices: [{source: /dev/null, target: /}]", "devices.0.target"),
     ] {
         let yaml = format!(
             "{{services: {{web: {{image: x, {service}}}}}, configs: {{c: {{content: x}}}}, secrets: {{s: {{content: x}}}}}}"
@@ -284,7 +287,7 @@ fn names_that_lead_elsewhere_or_are_none_are_refused() {
     }
     check_refused(
         "volumes: [{type: volume, source: data, target: /v, volume: {subpath: a/../../b}}]",
-        "services.web.volumes: `a/../../b` is not a `subpath`: a path below the volume, without `..`",
+        "services.web.volumes.0.volume.subpath: `a/../../b` is not a `subpath`: a path below the volume, without `..`",
     );
 }
 
@@ -429,14 +432,14 @@ fn ports() {
     assert_eq!(ports("{target: 80, protocol: tcp}"), "0.0.0.0:0-0>80/Tcp");
     assert_eq!(ports("{target: 53, published: '53', protocol: udp, host_ip: '::1'}"), "::1:53-53>53/Udp");
     assert_eq!(ports("{target: 80, published: 8000-8010, protocol: tcp}"), "0.0.0.0:8000-8010>80/Tcp");
-    check_refused("ports: [{target: 0}]", "services.web.ports.target: `0` is not a port from 1 to 65535");
+    check_refused("ports: [{target: 0}]", "services.web.ports.0.target: `0` is not a port from 1 to 65535");
     check_refused(
         "ports: [{target: 80, protocol: sctp}]",
-        "services.web.ports.protocol: `sctp` is not tcp or udp",
+        "services.web.ports.0.protocol: `sctp` is not tcp or udp",
     );
     check_refused(
         "ports: [{target: 80, published: 9-8}]",
-        "services.web.ports.published: `9-8` is not a port, or a range of ports such as 8000-8010",
+        "services.web.ports.0.published: `9-8` is not a port, or a range of ports such as 8000-8010",
     );
     let error = try_wish(
         "services: {a: {image: x}, web: {image: x, network_mode: 'service:a', ports: [{target: 80}]}}",
@@ -516,10 +519,6 @@ fn limits_logs_and_the_rest() {
     assert_eq!((limits.cpu_milli, limits.memory, limits.pids), (Some(100), Some(64 << 20), Some(50)));
     assert_eq!((limits.memory_reservation, limits.memory_swap), (Some(32 << 20), Some(-1)));
     assert!(service("mem_limit: 0, cpus: 0, pids_limit: 0").spec.limits.is_empty());
-    let logging = service("logging: {driver: json-file, options: {max-size: 10m, max-file: '3'}}").logging;
-    assert_eq!(logging, Logging { keep: true, max_size: Some(10 << 20), max_file: Some(3) });
-    assert!(!service("logging: {driver: none}").logging.keep);
-    check_refused("logging: {driver: syslog}", "services.web.logging: driver `syslog` is not available");
     let spec = service("ulimits: {nofile: {soft: 5, hard: -1}, core: 0}, stop_grace_period: 1m, extra_hosts: ['h=1.2.3.4', 'h=::1']").spec;
     assert_eq!(spec.process.rlimits, [("nofile".to_owned(), 5, u64::MAX), ("core".to_owned(), 0, 0)]);
     assert_eq!((spec.stop_signal, spec.stop_grace_ms, spec.shm_size), (3, 60_000, 64 << 20));

@@ -1,7 +1,5 @@
-//! Refuses values that fit their attribute's type and mean nothing: a negative share, an id that is none, a name that would
-//! forge lines of `/etc/hosts`, more containers than there can be. Before anything is made.
-
-use std::net::IpAddr;
+//! Refuses numbers that fit their attribute's type and mean nothing: a negative share, an id that is none, a limit below
+//! another, more containers than there can be. Before anything is made.
 
 use indexmap::IndexMap;
 
@@ -13,29 +11,19 @@ use crate::compose::model::{ByteSize, Project, Service};
 /// How many ports a bridge of Linux has: ten bits of port numbers, of which 0 is none (net/bridge/br_private.h).
 const BRIDGE_PORTS: u64 = 1023;
 
-/// The longest host name, in bytes: `__NEW_UTS_LEN` (uname(2)).
-const LONGEST_HOST_NAME: usize = 64;
+/// The least memory of a container, as Docker has it.
+const LEAST_MEMORY: u64 = 6 << 20;
 
-/// The longest name that DNS carries, in bytes (RFC 1035, 2.3.4).
-const LONGEST_NAME: usize = 253;
-
-/// The word for the host's own address.
-const HOST_GATEWAY: &str = "host-gateway";
+const OR_UNLIMITED: &str = "a number from 0 on, or -1 for no limit";
 
 /// Refuses what of one service means nothing.
 pub(super) fn check(service: &Service) -> Result<(), Error> {
     numbers(service)?;
-    ids(service)?;
-    names(service)
-}
-
-fn bad(service: &Service, attribute: &'static str, text: impl ToString, expected: &'static str) -> Error {
-    let mut text = text.to_string();
-    // It is shown on one line, whatever it is.
-    if text.chars().any(char::is_control) {
-        text = text.escape_default().to_string();
-    }
-    Error::Value { service: service.name.clone(), attribute, text, expected }
+    ulimits(service)?;
+    memory(service)?;
+    processors(service)?;
+    durations(service)?;
+    ids(service)
 }
 
 fn numbers(service: &Service) -> Result<(), Error> {
@@ -49,13 +37,12 @@ fn numbers(service: &Service) -> Result<(), Error> {
     ] {
         // Not `< 0`: neither is what is no number.
         if let Some(cpus) = cpus.filter(|cpus| !(0.0..=1e6).contains(cpus)) {
-            return Err(bad(service, attribute, cpus, "a number of CPUs, such as 0.5 or 2"));
+            return Err(Error::value(service, attribute, cpus, "a number of CPUs, such as 0.5 or 2"));
         }
     }
     let bytes = |size: Option<ByteSize>| size.map(|size| size.0);
     let weight = service.blkio_config.as_ref().and_then(|blkio| blkio.weight);
     const AT_LEAST_0: &str = "a number from 0 on";
-    const OR_UNLIMITED: &str = "a number from 0 on, or -1 for no limit";
     for (attribute, number, lowest, highest, expected) in [
         ("cpu_shares", service.cpu_shares, 0, i64::MAX, AT_LEAST_0),
         ("cpu_period", service.cpu_period, 0, i64::MAX, AT_LEAST_0),
@@ -77,12 +64,125 @@ fn numbers(service: &Service) -> Result<(), Error> {
         ),
     ] {
         if let Some(number) = number.filter(|number| !(lowest..=highest).contains(number)) {
-            return Err(bad(service, attribute, number, expected));
+            return Err(Error::value(service, attribute, number, expected));
         }
     }
-    for ulimit in service.ulimits.values() {
-        if let Some(number) = [ulimit.soft(), ulimit.hard()].into_iter().find(|number| *number < -1) {
-            return Err(bad(service, "ulimits", number, OR_UNLIMITED));
+    Ok(())
+}
+
+fn ulimits(service: &Service) -> Result<(), Error> {
+    for (name, ulimit) in &service.ulimits {
+        let (soft, hard) = (ulimit.soft(), ulimit.hard());
+        let attribute = || format!("ulimits.{name}");
+        if let Some(number) = [soft, hard].into_iter().find(|number| *number < -1) {
+            return Err(Error::value(service, attribute(), number, OR_UNLIMITED));
+        }
+        // -1 is more than any other.
+        if hard != -1 && (soft == -1 || soft > hard) {
+            let expected = format!("a soft limit up to the hard one, which is {hard}");
+            return Err(Error::value(service, attribute(), soft, expected));
+        }
+    }
+    Ok(())
+}
+
+/// What Docker asks of limits of memory too: less could not hold a program, and is nearly always a unit left out.
+fn memory(service: &Service) -> Result<(), Error> {
+    let resources = service.deploy.as_ref().map(|deploy| &deploy.resources);
+    let below_deploy = resources.and_then(|resources| resources.limits.as_ref()?.memory);
+    let reserved_below_deploy = resources.and_then(|resources| resources.reservations.as_ref()?.memory);
+    let given = |own: Option<ByteSize>, attribute, other: Option<ByteSize>, below| match own {
+        Some(own) => Some((attribute, own)),
+        None => other.map(|other| (below, other)),
+    };
+    let bytes = |size: ByteSize| size.limit().filter(|bytes| *bytes > 0);
+    let limit = given(service.mem_limit, "mem_limit", below_deploy, "deploy.resources.limits.memory");
+    let Some((attribute, limit)) = limit.and_then(|(attribute, size)| Some((attribute, bytes(size)?))) else {
+        return Ok(());
+    };
+    if limit < LEAST_MEMORY {
+        return Err(Error::value(
+            service,
+            attribute,
+            limit,
+            "enough for a container: the least is `6m`, 6291456 bytes",
+        ));
+    }
+    let reserved = given(
+        service.mem_reservation,
+        "mem_reservation",
+        reserved_below_deploy,
+        "deploy.resources.reservations.memory",
+    );
+    if let Some((attribute, reserved)) =
+        reserved.and_then(|(attribute, size)| Some((attribute, bytes(size)?)))
+        && reserved > limit
+    {
+        let expected = format!("within the limit of memory, {limit} bytes");
+        return Err(Error::value(service, attribute, reserved, expected));
+    }
+    match service.memswap_limit.and_then(bytes).filter(|swap| *swap < limit) {
+        Some(swap) => {
+            let expected = format!("memory and swap together: the limit of memory alone is {limit} bytes");
+            Err(Error::value(service, "memswap_limit", swap, expected))
+        }
+        None => Ok(()),
+    }
+}
+
+fn processors(service: &Service) -> Result<(), Error> {
+    // cgroups(7) takes 1 ms to 1 s of both.
+    let period = service.cpu_period.filter(|period| *period != 0 && !(1_000..=1_000_000).contains(period));
+    if let Some(period) = period {
+        return Err(Error::value(
+            service,
+            "cpu_period",
+            period,
+            "a number of microseconds from 1000 to 1000000",
+        ));
+    }
+    if let Some(quota) = service.cpu_quota.filter(|quota| (1..1_000).contains(quota)) {
+        return Err(Error::value(service, "cpu_quota", quota, "a number of microseconds from 1000 on"));
+    }
+    if service.cpus.is_some_and(|cpus| cpus > 0.0)
+        && let Some(quota) = service.cpu_quota.filter(|quota| *quota > 0)
+    {
+        return Err(Error::value(
+            service,
+            "cpu_quota",
+            quota,
+            "given alone: `cpus` says the same in another way",
+        ));
+    }
+    match service.cpuset.as_deref().filter(|list| !list.is_empty() && !is_list(list)) {
+        Some(list) => {
+            Err(Error::value(service, "cpuset", list, "a list of processors, such as `0-2,4` (cpuset(7))"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The list format of cpuset(7), without strides.
+fn is_list(text: &str) -> bool {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.parse::<u32>().ok();
+        number(first).zip(number(last)).is_some_and(|(first, last)| first <= last)
+    };
+    text.split(',').all(|part| range(part.trim()))
+}
+
+fn durations(service: &Service) -> Result<(), Error> {
+    let probe = service.healthcheck.clone().unwrap_or_default();
+    for (attribute, duration) in [
+        ("stop_grace_period", service.stop_grace_period),
+        ("healthcheck.interval", probe.interval),
+        ("healthcheck.timeout", probe.timeout),
+        ("healthcheck.start_period", probe.start_period),
+        ("healthcheck.start_interval", probe.start_interval),
+    ] {
+        if let Some(duration) = duration.filter(|duration| duration.0 < 0) {
+            return Err(Error::value(service, attribute, duration, "a time from 0 on, such as `10s`"));
         }
     }
     Ok(())
@@ -97,45 +197,12 @@ fn ids(service: &Service) -> Result<(), Error> {
     const EXPECTED: &str = "an id: the highest is 4294967294";
     let user = service.user.as_deref().unwrap_or_default();
     if let Some(part) = user.splitn(2, ':').filter(|part| !part.is_empty()).find(no_id) {
-        return Err(bad(service, "user", part, EXPECTED));
+        return Err(Error::value(service, "user", part, EXPECTED));
     }
     match service.group_add.iter().map(String::as_str).filter(|group| !group.is_empty()).find(no_id) {
-        Some(group) => Err(bad(service, "group_add", group, EXPECTED)),
+        Some(group) => Err(Error::value(service, "group_add", group, EXPECTED)),
         None => Ok(()),
     }
-}
-
-fn names(service: &Service) -> Result<(), Error> {
-    for (attribute, name) in [("hostname", &service.hostname), ("domainname", &service.domainname)] {
-        if let Some(name) = name.as_ref().filter(|name| !is_word(name) || name.len() > LONGEST_HOST_NAME) {
-            let expected = "a host name: no spaces, no control characters, 64 bytes at most";
-            return Err(bad(service, attribute, name, expected));
-        }
-    }
-    for (host, addresses) in &service.extra_hosts.0 {
-        if !is_word(host) || host.is_empty() || host.len() > LONGEST_NAME {
-            return Err(bad(service, "extra_hosts", host, "a host name: no spaces, no control characters"));
-        }
-        let is_address = |text: &String| text == HOST_GATEWAY || text.parse::<IpAddr>().is_ok();
-        if let Some(address) = addresses.iter().find(|address| !is_address(address)) {
-            return Err(bad(service, "extra_hosts", address, "an IP address or `host-gateway`"));
-        }
-    }
-    let aliases = service.networks.values().flatten().flat_map(|place| &place.aliases);
-    match aliases.into_iter().find(|name| !is_word(name) || name.is_empty() || name.len() > LONGEST_NAME) {
-        Some(name) => Err(bad(
-            service,
-            "networks",
-            name,
-            "an alias: no spaces, no control characters, 253 bytes at most",
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Whether a text is one word of `/etc/hosts` (hosts(5)).
-fn is_word(text: &str) -> bool {
-    !text.chars().any(|letter| letter.is_control() || letter.is_whitespace() || letter == '#')
 }
 
 /// Refuses more containers than a network has places, or than there can be processes.
@@ -209,8 +276,66 @@ mod tests {
         check("blkio_config.weight", "70000", "a weight from 10 to 1000");
         check_refused(
             "ulimits: {nofile: -2}",
-            "services.web.ulimits: `-2` is not a number from 0 on, or -1 for no limit",
+            "services.web.ulimits.nofile: `-2` is not a number from 0 on, or -1 for no limit",
         );
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other() {
+        let check = |attributes: &str, path: &str, text: &str, expected: &str| {
+            check_refused(attributes, &format!("services.web.{path}: `{text}` is not {expected}"));
+        };
+        let soft = "a soft limit up to the hard one, which is 10";
+        check("ulimits: {nofile: {soft: 100, hard: 10}}", "ulimits.nofile", "100", soft);
+        check("ulimits: {nofile: {soft: -1, hard: 10}}", "ulimits.nofile", "-1", soft);
+        let least = "enough for a container: the least is `6m`, 6291456 bytes";
+        check("mem_limit: 512", "mem_limit", "512", least);
+        let below = "deploy.resources.limits.memory";
+        check("deploy: {resources: {limits: {memory: 5m}}}", below, "5242880", least);
+        check(
+            "mem_limit: 6m, mem_reservation: 7m",
+            "mem_reservation",
+            "7340032",
+            "within the limit of memory, 6291456 bytes",
+        );
+        check(
+            "mem_limit: 64m, memswap_limit: 32m",
+            "memswap_limit",
+            "33554432",
+            "memory and swap together: the limit of memory alone is 67108864 bytes",
+        );
+        let period = "a number of microseconds from 1000 to 1000000";
+        check("cpu_period: 999", "cpu_period", "999", period);
+        check("cpu_period: 1000001", "cpu_period", "1000001", period);
+        check("cpu_quota: 999", "cpu_quota", "999", "a number of microseconds from 1000 on");
+        check(
+            "cpus: 1, cpu_quota: 5000",
+            "cpu_quota",
+            "5000",
+            "given alone: `cpus` says the same in another way",
+        );
+        let list = "a list of processors, such as `0-2,4` (cpuset(7))";
+        for text in ["all", "3-1", "0,", "-1"] {
+            check(&format!("cpuset: '{text}'"), "cpuset", text, list);
+        }
+        wish(
+            "services: {web: {image: x, ulimits: {nofile: {soft: 10, hard: -1}}, mem_limit: 6m, memswap_limit: 6m, \
+             mem_reservation: 6m, cpu_period: 1000, cpu_quota: 1000, cpuset: '0-2,4'}}",
+        );
+    }
+
+    #[test]
+    fn times_that_lie_before_now() {
+        let check = |attributes: &str, path: &str| {
+            check_refused(
+                attributes,
+                &format!("services.web.{path}: `-5s` is not a time from 0 on, such as `10s`"),
+            );
+        };
+        check("stop_grace_period: -5s", "stop_grace_period");
+        for attribute in ["interval", "timeout", "start_period", "start_interval"] {
+            check(&format!("healthcheck: {{{attribute}: -5s}}"), &format!("healthcheck.{attribute}"));
+        }
     }
 
     #[test]
@@ -233,38 +358,6 @@ mod tests {
         check("user: '99999999999999999999999'", "user", "99999999999999999999999");
         check("group_add: ['7', '4294967296']", "group_add", "4294967296");
         wish("services: {web: {image: x, user: '4294967294:staff', group_add: ['4294967294']}}");
-    }
-
-    #[test]
-    fn names_that_would_forge_lines() {
-        let host = "a host name: no spaces, no control characters, 64 bytes at most";
-        check_refused(
-            "hostname: \"a\\n1.2.3.4 bank\"",
-            &format!("services.web.hostname: `a\\n1.2.3.4 bank` is not {host}"),
-        );
-        check_refused("domainname: 'a b'", &format!("services.web.domainname: `a b` is not {host}"));
-        let long = "x".repeat(65);
-        check_refused(
-            &format!("hostname: {long}"),
-            &format!("services.web.hostname: `{long}` is not {host}"),
-        );
-        check_refused(
-            "extra_hosts: [\"a\\tb=1.1.1.1\"]",
-            "services.web.extra_hosts: `a\\tb` is not a host name: no spaces, no control characters",
-        );
-        check_refused(
-            "extra_hosts: [\"a=1.1.1.1\\n2.2.2.2\"]",
-            "services.web.extra_hosts: `1.1.1.1\\n2.2.2.2` is not an IP address or `host-gateway`",
-        );
-        check_refused(
-            "networks: {default: {aliases: ['a b']}}",
-            "services.web.networks: `a b` is not an alias: no spaces, no control characters, 253 bytes at most",
-        );
-        wish(
-            "services: {web: {image: x, hostname: web_1.example-2, domainname: example, \
-             extra_hosts: ['a=1.1.1.1', 'a=fe80::1', b=host-gateway], networks: {default: {aliases: [db.local]}}}}\n\
-             networks: {default: {}}",
-        );
     }
 
     #[test]
