@@ -26,6 +26,7 @@ mod bridge;
 mod buffer;
 pub mod dns;
 mod error;
+mod flows;
 mod hopper;
 mod life;
 mod links;
@@ -37,6 +38,7 @@ mod outbound;
 mod pool;
 pub mod publish;
 mod rules;
+mod shares;
 pub mod spec;
 mod splice;
 

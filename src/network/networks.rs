@@ -26,6 +26,7 @@ use super::outbound::{self, Context};
 use super::pool::Pool;
 use super::publish::{self, Factory, Target};
 use super::rules::{Features, Limit};
+use super::shares::Shares;
 use super::spec::{Attachment, NetworkSpec, Protocol, PublishedPort};
 use crate::sys::net::watch;
 
@@ -46,6 +47,7 @@ struct Inner {
     names: Arc<RwLock<Names>>,
     lives: Arc<Lives>,
     forwarder: Forwarder,
+    shares: Shares,
     state: Mutex<State>,
 }
 
@@ -80,12 +82,18 @@ impl Networks {
     ///
     /// Names that are not ours are asked of the servers of `host`.
     pub fn start(host: HostResolv) -> Result<Networks, Error> {
+        Networks::start_with(host, Shares::of_process())
+    }
+
+    /// The same with other shares of descriptors.
+    pub(super) fn start_with(host: HostResolv, shares: Shares) -> Result<Networks, Error> {
         let inner = Inner {
             hopper: Hopper::start("networks")?,
             pool: Pool::start()?,
             names: Arc::default(),
             lives: Arc::default(),
             forwarder: Forwarder::new(host),
+            shares,
             state: Mutex::default(),
         };
         Ok(Networks { inner: Arc::new(inner) })
@@ -128,6 +136,7 @@ impl Networks {
             names: Arc::clone(&self.inner.names),
             lives: Arc::clone(&self.inner.lives),
             ending: life.ending(),
+            shares: self.inner.shares.clone(),
         };
         let features = sockets.as_ref().map(|sockets| sockets.features);
         let tasks = match sockets {
@@ -357,6 +366,7 @@ impl Networks {
             factory: Arc::clone(&network.factory),
             publication: life.ending(),
             network: network.life.ending(),
+            share: self.inner.shares.begin(),
         };
         let failed = |source: io::Error| Error::Kernel {
             action: "serve a published port of",

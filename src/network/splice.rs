@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::buffer::{SIZE, with_buffer};
 use super::life::Ending;
+use super::shares::Held;
 use crate::sys::net::reset_on_close;
 
 /// How one direction came to its end.
@@ -27,13 +28,21 @@ enum End {
 /// Carries bytes both ways until both have ended.
 ///
 /// The end of one direction is passed on as such, and a reset as a reset.
-pub async fn both(one: &TcpStream, other: &TcpStream) {
+///
+/// `held` is what the two hold of a share; pipes are of the same.
+pub async fn both(one: &TcpStream, other: &TcpStream, held: &Held) {
     // A reset kills both directions of a connection at once, so the first one ends the other.
-    let _ = tokio::try_join!(one_way(one, other), one_way(other, one));
+    let _ = tokio::try_join!(one_way(one, other, held), one_way(other, one, held));
 }
 
 /// Carries a connection until it ends, its network ends, or its container has ended a while ago.
-pub async fn carry(near: TcpStream, far: TcpStream, container: Option<Ending>, mut network: Ending) {
+pub async fn carry(
+    near: TcpStream,
+    far: TcpStream,
+    held: Held,
+    container: Option<Ending>,
+    mut network: Ending,
+) {
     let container = async {
         match container {
             Some(mut ending) => ending.pass().await,
@@ -41,7 +50,7 @@ pub async fn carry(near: TcpStream, far: TcpStream, container: Option<Ending>, m
         }
     };
     tokio::select! {
-        () = both(&near, &far) => return,
+        () = both(&near, &far, &held) => return,
         () = container => {}
         () = network.come() => {}
     }
@@ -49,7 +58,7 @@ pub async fn carry(near: TcpStream, far: TcpStream, container: Option<Ending>, m
     let _ = reset_on_close(&far);
 }
 
-async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<End> {
+async fn one_way(from: &TcpStream, to: &TcpStream, held: &Held) -> io::Result<End> {
     let mut pipe: Option<Pipe> = None;
     loop {
         let carried = match &mut pipe {
@@ -57,7 +66,7 @@ async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<End> {
             None => copy(from, to).await,
         };
         match carried {
-            Step::Carried(length) if pipe.is_none() && length >= SIZE => pipe = Pipe::open().ok(),
+            Step::Carried(length) if pipe.is_none() && length >= SIZE => pipe = Pipe::open(held),
             Step::Carried(_) => {}
             Step::Finished => {
                 // The other end may have closed meanwhile, which is what was to be said.
@@ -124,13 +133,16 @@ struct Pipe {
     output: OwnedFd,
     input: OwnedFd,
     size: usize,
+    _held: Held,
 }
 
 impl Pipe {
-    fn open() -> io::Result<Pipe> {
-        let (output, input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    /// Opens one; `None` where that were too much for its share, or for this process.
+    fn open(held: &Held) -> Option<Pipe> {
+        let held = held.more(2)?;
+        let (output, input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         let size = fcntl_setpipe_size(&input, LARGE).unwrap_or(SIZE);
-        Ok(Pipe { output, input, size })
+        Some(Pipe { output, input, size, _held: held })
     }
 
     /// Carries what is there, and leaves the pipe empty.
@@ -169,6 +181,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::network::shares::Shares;
 
     /// Two ends with a carried connection between them.
     async fn carried() -> (TcpStream, TcpStream) {
@@ -181,7 +194,8 @@ mod tests {
         }
         let (right, middle_right) = ends.pop().expect("two");
         let (left, middle_left) = ends.pop().expect("two");
-        tokio::spawn(async move { both(&middle_left, &middle_right).await });
+        let held = Shares::of_process().begin().take(2).expect("a share");
+        tokio::spawn(async move { both(&middle_left, &middle_right, &held).await });
         (left, right)
     }
 

@@ -106,11 +106,15 @@ async fn supervise(
             biased;
             // One that panics takes this process along, so this is always the keeper's end.
             _ = &mut keeper_lost => return Ok(Some(engine.take_descriptors())),
-            stream = server::accept(&listener) => {
-                let stream = stream.map_err(system("accept a command"))?;
-                served = true;
-                server::serve(&engine, &connections, stream);
-            }
+            stream = server::accept(&listener) => match stream {
+                Ok(stream) => {
+                    served = true;
+                    server::serve(&engine, &connections, stream);
+                }
+                // It stays in the queue, so not at once again.
+                Err(error) if passes(&error) => tokio::time::sleep(AGAIN).await,
+                Err(error) => return Err(system("accept a command")(error)),
+            },
             _ = knocks.recv() => listener = listen_anew(&engine, &paths, project).unwrap_or(listener),
             () = connections.left() => {}
             _ = changed.changed(), if !may_leave => {}
@@ -126,6 +130,13 @@ async fn supervise(
             }
         }
     }
+}
+
+/// Whether a connection that could not be accepted may be so in a moment, or another: a want of descriptors or memory, or a
+/// client that was gone again (accept(2)).
+fn passes(error: &io::Error) -> bool {
+    let passing = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ECONNABORTED, libc::EINTR];
+    error.raw_os_error().is_some_and(|number| passing.contains(&number))
 }
 
 /// Tells those who wait at the door why the project cannot be taken up. Who comes later is told by the next supervisor,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::build::graph::Repository;
+use crate::host::removal::remove_tree;
 use crate::report::{Exit, Report};
 
 /// What a repository and the submodules in it may be fetched by.
@@ -82,6 +83,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Returns whether the server is one of plain files, which gives all that led to a commit or nothing
+    /// (gitprotocol-http(5), "dumb").
+    fn wants_all(&self) -> bool {
+        matches!(self, Error::Failed { said, .. } if said.contains("does not support shallow"))
+    }
 }
 
 impl From<Error> for Report {
@@ -169,13 +178,16 @@ impl Git<'_> {
         self.run(at, "prepare for", ["-c", "init.defaultBranch=main", "init", "--quiet"])?;
         self.run(at, "prepare for", ["remote", "add", "origin", &self.repository.remote])?;
         let wanted = commit.name.as_deref().unwrap_or(&commit.hash);
-        let one =
-            self.run(at, "fetch", ["fetch", "--quiet", "--depth=1", "--no-tags", "--", "origin", wanted]);
-        match one {
+        let fetch = ["fetch", "--quiet", "--no-tags"];
+        let from = ["--", "origin", wanted];
+        match self.run(at, "fetch", fetch.iter().chain(&["--depth=1"]).chain(&from)) {
             Ok(_) => {}
             // Not every server gives a commit that no name points to: it may be among all that there is.
             Err(Error::Failed { .. }) if commit.name.is_none() => {
                 self.run(at, "fetch", ["fetch", "--quiet", "--tags", "origin"])?;
+            }
+            Err(error) if error.wants_all() => {
+                self.run(at, "fetch", fetch.iter().chain(&from))?;
             }
             Err(error) => return Err(error),
         }
@@ -188,8 +200,12 @@ impl Git<'_> {
             Err(error) => return Err(error),
         }
         if self.repository.submodules && tree.join(".gitmodules").exists() {
-            let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
-            self.run(at, "fetch the submodules of", update)?;
+            let doing = "fetch the submodules of";
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            match self.run(at, doing, update.iter().chain(&["--depth=1"])) {
+                Err(error) if error.wants_all() => self.run(at, doing, update)?,
+                updated => updated?,
+            };
         }
         Ok(())
     }
@@ -311,8 +327,7 @@ fn remove_git(directory: &Path) -> Result<(), Error> {
         let kind = entry.file_type().map_err(system(doing()))?;
         let path = entry.path();
         if entry.file_name() == ".git" {
-            let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(system(format!("remove {}", path.display())))?;
+            remove_tree(&path).map_err(system(format!("remove {}", path.display())))?;
         } else if kind.is_dir() {
             remove_git(&path)?;
         }
@@ -328,8 +343,11 @@ fn system(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
 #[cfg(test)]
 #[expect(clippy::print_stderr, reason = "a skipped test says what the host lacks")]
 mod tests {
-    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
 
     /// A repository with two commits, a branch, tags and a directory; `None` without git.
     fn repository(root: &Path) -> Option<PathBuf> {
@@ -423,6 +441,59 @@ mod tests {
             }
             let absent = fetch(&wanted(remote, Some(&"0".repeat(40))), "absent").expect_err("no such commit");
             assert!(matches!(absent, Error::NoReference { .. }), "{absent}");
+        });
+    }
+
+    /// Serves files below a directory, until the process ends: GET and HTTP/1.0, as plain as it gets.
+    fn serve(root: PathBuf) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.expect("a client");
+                let mut lines = BufReader::new(&client).lines().map_while(Result::ok);
+                let first = lines.next().unwrap_or_default();
+                lines.find(String::is_empty);
+                let path = first.split([' ', '?']).nth(1).unwrap_or_default().trim_start_matches('/');
+                let sent = match fs::read(root.join(path)) {
+                    Ok(content) => {
+                        client.write_all(b"HTTP/1.0 200 OK\r\n\r\n").and_then(|()| client.write_all(&content))
+                    }
+                    Err(_) => client.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n"),
+                };
+                // Who has seen enough hangs up.
+                drop(sent);
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn a_server_of_plain_files_will_do() {
+        with_repository(|root, _| {
+            let script = "
+                set -e
+                cd \"$0\"
+                git clone --quiet --bare origin o.git; git -C o.git update-server-info
+                git init --quiet -b main with; cd with
+                git config user.name x; git config user.email x@example.com
+                git submodule --quiet add ../o.git sub; git commit --quiet -m sub
+                git clone --quiet --bare . ../with.git; git -C ../with.git update-server-info";
+            let made = Command::new("/bin/sh")
+                .args(["-c", script])
+                .arg(root)
+                .env("GIT_ALLOW_PROTOCOL", "file")
+                .output();
+            let made = made.expect("a shell");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            let remote = format!("http://127.0.0.1:{}/with.git", serve(root.to_owned()));
+            let repository = wanted(&remote, Some("main"));
+            let commit = resolve(&repository).expect("a commit");
+            fetch(&repository, &commit, root, &root.join("tree")).expect("a tree");
+            assert_eq!(
+                fs::read_to_string(root.join("tree/sub/d/f")).expect("a file of the submodule"),
+                "two\n"
+            );
         });
     }
 

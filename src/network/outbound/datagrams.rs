@@ -2,7 +2,8 @@
 //!
 //! The first of a flow arrives at the socket to which all are diverted. The flow then gets two sockets of its own: one
 //! in the host's namespace, connected to the far end, and one in the network's, bound to the far end's address and
-//! connected to the container: the kernel gives it what comes later.
+//! connected to the container: the kernel gives it what comes later. Each container has flows of its own, and one that
+//! opens too many loses its own ([`flows`](crate::network::flows)).
 
 use std::collections::HashMap;
 use std::io;
@@ -15,18 +16,18 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::packet::{Unreachable, undeliverable};
 use super::{Context, FLAGS, send_packet};
 use crate::network::buffer::with_buffer;
 use crate::network::error::Error;
+use crate::network::flows::{Flow, Flows};
 use crate::network::hopper::Hopper;
 use crate::sys::net::{receive, set_transparent, watch};
 
-/// How many flows one network may have; datagrams of more are dropped.
-const MAX_FLOWS: usize = 2048;
+/// Descriptors of a flow.
+const COST: usize = 2;
 /// A flow without a datagram for this long has ended (RFC 4787 asks for more; Linux' own NAT takes 30 to 120 s).
 const IDLE: Duration = Duration::from_secs(60);
 /// The same after the answer to a DNS query, which is the last.
@@ -44,7 +45,7 @@ pub struct Datagrams {
     namespace: Arc<OwnedFd>,
     socket: AsyncFd<OwnedFd>,
     refuse: Arc<OwnedFd>,
-    flows: Arc<Mutex<HashMap<Ends, mpsc::Sender<Vec<u8>>>>>,
+    flows: Arc<Mutex<HashMap<Ipv4Addr, Flows<Ends>>>>,
 }
 
 impl Datagrams {
@@ -87,48 +88,49 @@ impl Datagrams {
 
     fn pass(&self, ends: Ends, bytes: &[u8]) {
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flow) = flows.get(&ends) {
-            // Full: dropped, as a full queue of a router would.
-            let _ = flow.try_send(bytes.to_vec());
-            return;
-        }
-        if flows.len() >= MAX_FLOWS {
+        if flows.get(ends.0.ip()).is_some_and(|of_container| of_container.pass(&ends, bytes)) {
             return;
         }
         let place = match self.context.locate(*ends.0.ip(), ends.1) {
             Ok(places) => places[0],
             Err(reason) => return refuse(&self.refuse, reason, &self.context, ends, bytes.len()),
         };
-        let (sender, waiting) = mpsc::channel(WAITING);
-        let _ = sender.try_send(bytes.to_vec());
-        flows.insert(ends, sender);
+        let begin = || Flows::new(self.context.shares.begin(), COST);
+        let of_container = flows.entry(*ends.0.ip()).or_insert_with(begin);
+        let Some(flow) = of_container.open(ends, bytes, WAITING) else { return };
         drop(flows);
         let (hopper, namespace) = (self.hopper.clone(), Arc::clone(&self.namespace));
         let (flows, refuse_by, context) =
             (Arc::clone(&self.flows), Arc::clone(&self.refuse), self.context.clone());
         tokio::spawn(async move {
             let mut network = context.ending.clone();
-            let flow = Flow { ends, place, waiting, refuse_by, context };
+            let mut way = Way { ends, place, flow, refuse_by, context };
             tokio::select! {
                 // A flow whose sockets cannot be made is lost datagrams.
-                _ = flow.run(&hopper, &namespace) => {}
+                _ = way.carry(&hopper, &namespace) => {}
                 () = network.come() => {}
             }
-            flows.lock().unwrap_or_else(PoisonError::into_inner).remove(&ends);
+            let mut flows = flows.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(of_container) = flows.get_mut(ends.0.ip()) else { return };
+            of_container.close(&ends, &way.flow);
+            if of_container.is_empty() {
+                flows.remove(ends.0.ip());
+            }
         });
     }
 }
 
-struct Flow {
+/// A flow, and where it leads.
+struct Way {
     ends: Ends,
     place: SocketAddr,
-    waiting: mpsc::Receiver<Vec<u8>>,
+    flow: Flow,
     refuse_by: Arc<OwnedFd>,
     context: Context,
 }
 
-impl Flow {
-    async fn run(mut self, hopper: &Hopper, namespace: &Arc<OwnedFd>) -> Result<(), Error> {
+impl Way {
+    async fn carry(&mut self, hopper: &Hopper, namespace: &Arc<OwnedFd>) -> Result<(), Error> {
         let failed =
             |source| Error::Kernel { action: "make a socket to", subject: self.place.to_string(), source };
         let ends = self.ends;
@@ -145,19 +147,22 @@ impl Flow {
         let mut last_length = 0;
         loop {
             tokio::select! {
-                Some(bytes) = self.waiting.recv() => {
+                received = self.flow.waiting.recv() => {
+                    // Another has taken its place.
+                    let Some(bytes) = received else { return Ok(()) };
                     last_length = bytes.len();
                     self.check(send(&far, &bytes), last_length);
                 }
                 // A container whose port is closed says so here, and there is nobody to be told.
                 moved = relay(&near, &far) => if let Ok((length, sent)) = moved {
+                    self.flow.touch();
                     last_length = length;
                     idle = IDLE;
                     self.check(sent, length);
                 },
                 moved = relay(&far, &near) => match moved {
                     Ok(_) if self.ends.1.port() == 53 => idle = IDLE_AFTER_ANSWER,
-                    Ok(_) => {}
+                    Ok(_) => self.flow.touch(),
                     Err(error) => self.check(Err(error), last_length),
                 },
                 () = sleep_until(Instant::now() + idle) => return Ok(()),

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::packet::{Request, Unreachable};
 use super::{Context, send_packet, tune};
+use crate::network::shares::{Held, Share};
 use crate::network::splice;
 use crate::sys::net::{reset_on_close, watch};
 
@@ -27,11 +28,14 @@ const ACCEPT_PATIENCE: Duration = Duration::from_secs(10);
 /// Both ends of a connection as the container sees them.
 type Ends = (SocketAddrV4, SocketAddrV4);
 
+/// Descriptors of a connection.
+const COST: usize = 2;
+
 enum Pending {
     /// The far end is asked.
-    Asked(Request),
+    Asked(Request, Held),
     /// The far end has answered; the request was put in again at this time.
-    Answered(Request, TcpStream, Instant),
+    Answered(Request, Held, TcpStream, Instant),
 }
 
 /// The gate of one network.
@@ -42,6 +46,8 @@ pub struct Gate {
     refuse: OwnedFd,
     listener: TcpListener,
     pending: HashMap<Ends, Pending>,
+    /// What each container's connections hold.
+    shares: HashMap<Ipv4Addr, Share>,
 }
 
 impl Gate {
@@ -60,6 +66,7 @@ impl Gate {
             refuse,
             listener: TcpListener::from_std(listener.into())?,
             pending: HashMap::new(),
+            shares: HashMap::new(),
         })
     }
 
@@ -82,18 +89,23 @@ impl Gate {
                 requests = receive(&self.requests) => for request in requests {
                     self.request(request, &report);
                 },
-                _ = clean.tick(), if !self.pending.is_empty() => self.pending.retain(|_, pending| match pending {
-                    Pending::Asked(_) => true,
-                    Pending::Answered(_, _, since) => since.elapsed() < ACCEPT_PATIENCE,
-                }),
+                _ = clean.tick(), if !self.pending.is_empty() || !self.shares.is_empty() => self.clean(),
             }
         }
+    }
+
+    fn clean(&mut self) {
+        self.pending.retain(|_, pending| match pending {
+            Pending::Asked(..) => true,
+            Pending::Answered(.., since) => since.elapsed() < ACCEPT_PATIENCE,
+        });
+        self.shares.retain(|_, share| !share.is_unused());
     }
 
     fn request(&mut self, request: Request, report: &mpsc::UnboundedSender<(Ends, io::Result<TcpStream>)>) {
         let ends = (request.source, request.destination);
         match self.pending.get(&ends) {
-            Some(Pending::Asked(_)) => return,
+            Some(Pending::Asked(..)) => return,
             // What was put in again did not arrive.
             Some(Pending::Answered(request, ..)) => {
                 return send_packet(&self.release, &request.released(), *ends.1.ip());
@@ -107,7 +119,10 @@ impl Gate {
             Ok(places) => places,
             Err(reason) => return self.refuse(&request, Some(reason)),
         };
-        self.pending.insert(ends, Pending::Asked(request));
+        let share = self.shares.entry(*ends.0.ip()).or_insert_with(|| self.context.shares.begin());
+        // It has its share: silence, as of a network that is busy. It asks again by itself.
+        let Some(held) = share.take(COST) else { return };
+        self.pending.insert(ends, Pending::Asked(request, held));
         let report = report.clone();
         tokio::spawn(async move {
             // The gate is gone when its network is.
@@ -122,11 +137,11 @@ impl Gate {
     }
 
     fn answered(&mut self, ends: Ends, result: io::Result<TcpStream>) {
-        let Some(Pending::Asked(request)) = self.pending.remove(&ends) else { return };
+        let Some(Pending::Asked(request, held)) = self.pending.remove(&ends) else { return };
         match result {
             Ok(stream) => {
                 send_packet(&self.release, &request.released(), *ends.1.ip());
-                self.pending.insert(ends, Pending::Answered(request, stream, Instant::now()));
+                self.pending.insert(ends, Pending::Answered(request, held, stream, Instant::now()));
             }
             Err(error) => match verdict(&error) {
                 Verdict::Refused => self.refuse(&request, Some(Unreachable::Port)),
@@ -152,13 +167,13 @@ impl Gate {
             // Connected to the listener itself, with no translation.
             Err(_) => None,
         };
-        let Some(Pending::Answered(_, far, _)) = pending else {
+        let Some(Pending::Answered(_, held, far, _)) = pending else {
             let _ = reset_on_close(&near);
             return;
         };
         tune(&near);
         let container = self.context.container_ending(*source.ip());
-        tokio::spawn(splice::carry(near, far, container, self.context.ending.clone()));
+        tokio::spawn(splice::carry(near, far, held, container, self.context.ending.clone()));
     }
 }
 

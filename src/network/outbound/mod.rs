@@ -38,6 +38,7 @@ use super::life::{Ending, Lives};
 use super::netlink::Refusal;
 use super::nftables::Before;
 use super::rules::{self, Features, Ports, RELEASED};
+use super::shares::Shares;
 use super::spec::NetworkSpec;
 use crate::sys::net::{
     FilterStep, attach_filter, bind_packets, report_original_destination, set_mark, set_transparent,
@@ -166,6 +167,8 @@ pub struct Context {
     pub lives: Arc<Lives>,
     /// The end of the network.
     pub ending: Ending,
+    /// What the connections of containers may take of our descriptors.
+    pub shares: Shares,
 }
 
 impl Context {
@@ -232,6 +235,7 @@ mod tests {
             names: Arc::new(RwLock::new(names)),
             lives: Arc::default(),
             ending: life.ending(),
+            shares: Shares::new(0),
         };
         let check = |source: [u8; 4], destination: &str, expected: &str| {
             let destination = destination.parse().expect("an address");

@@ -1,6 +1,5 @@
 //! Published UDP ports: each client has a socket of its own towards the container.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,17 +9,17 @@ use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Target;
 use crate::network::buffer::with_buffer;
 use crate::network::error::Error;
+use crate::network::flows::{Flow, Flows};
 use crate::network::outbound::datagrams::send;
 use crate::sys::net::{receive, send_from};
 
-/// How many clients one port serves at the same time; datagrams of more are dropped.
-const MAX_CLIENTS: usize = 2048;
+/// Descriptors of a client.
+const COST: usize = 1;
 /// A client without a datagram for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(90);
 /// How many datagrams of one client wait for their turn.
@@ -32,7 +31,7 @@ type Client = (SocketAddr, Option<IpAddr>);
 /// Receives until the publication ends.
 pub async fn serve(socket: AsyncFd<OwnedFd>, target: Target) {
     let socket = Arc::new(socket);
-    let clients: Arc<Mutex<HashMap<Client, mpsc::Sender<Vec<u8>>>>> = Arc::default();
+    let clients = Arc::new(Mutex::new(Flows::<Client>::new(target.share.clone(), COST)));
     let mut publication = target.publication.clone();
     loop {
         let received = tokio::select! {
@@ -49,27 +48,21 @@ pub async fn serve(socket: AsyncFd<OwnedFd>, target: Target) {
         let Ok((received, bytes)) = received else { continue };
         let client = (received.source, received.destination.map(|address| address.ip()));
         let mut known = clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = known.get(&client) {
-            let _ = waiting.try_send(bytes);
+        if known.pass(&client, &bytes) {
             continue;
         }
-        if known.len() >= MAX_CLIENTS {
-            continue;
-        }
-        let (sender, waiting) = mpsc::channel(WAITING);
-        let _ = sender.try_send(bytes);
-        known.insert(client, sender);
+        let Some(mut flow) = known.open(client, &bytes, WAITING) else { continue };
         drop(known);
         let (socket, target, clients) = (Arc::clone(&socket), target.clone(), Arc::clone(&clients));
         tokio::spawn(async move {
             let (mut publication, mut network) = (target.publication.clone(), target.network.clone());
             tokio::select! {
                 // A client whose socket cannot be made has lost datagrams.
-                _ = serve_one(&socket, client, &target, waiting) => {}
+                _ = serve_one(&socket, client, &target, &mut flow) => {}
                 () = publication.come() => {}
                 () = network.come() => {}
             }
-            clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&client);
+            clients.lock().unwrap_or_else(PoisonError::into_inner).close(&client, &flow);
         });
     }
 }
@@ -78,7 +71,7 @@ async fn serve_one(
     socket: &AsyncFd<OwnedFd>,
     client: Client,
     target: &Target,
-    mut waiting: mpsc::Receiver<Vec<u8>>,
+    flow: &mut Flow,
 ) -> Result<(), Error> {
     let made = match target.shown(client.0) {
         Some(shown) => match target.factory.datagrams(target.address, Some(shown)).await {
@@ -101,11 +94,16 @@ async fn serve_one(
         };
         // What fails here is a lost datagram: a container whose port is closed, or a host that is busy.
         tokio::select! {
-            bytes = waiting.recv() => match bytes {
+            bytes = flow.waiting.recv() => match bytes {
                 Some(bytes) => drop(send(&near, &bytes)),
+                // Another has taken its place.
                 None => return Ok(()),
             },
-            answered = near.async_io(Interest::READABLE | Interest::ERROR, answer) => drop(answered),
+            answered = near.async_io(Interest::READABLE | Interest::ERROR, answer) => {
+                if answered.is_ok() {
+                    flow.touch();
+                }
+            }
             () = sleep_until(Instant::now() + IDLE) => return Ok(()),
         }
     }

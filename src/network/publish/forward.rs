@@ -10,8 +10,12 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::Target;
 use crate::network::error::Error;
 use crate::network::outbound::tune;
+use crate::network::shares::Held;
 use crate::network::splice;
 use crate::sys::net::{reset_on_close, set_transparent};
+
+/// Descriptors of a connection.
+const COST: usize = 2;
 
 /// Accepts until the publication ends. What waits in the listener's queue then is left to the next who accepts.
 pub async fn serve(listener: TcpListener, target: Target) {
@@ -24,8 +28,14 @@ pub async fn serve(listener: TcpListener, target: Target) {
         };
         match accepted {
             Ok((client, from)) => {
+                // A port that has its share keeps its next client waiting, and those who wait in the queue.
+                let held = tokio::select! {
+                    biased;
+                    () = publication.come() => return,
+                    held = target.share.wait(COST) => held,
+                };
                 let target = target.clone();
-                tokio::spawn(async move { serve_one(client, from, target).await });
+                tokio::spawn(async move { serve_one(client, from, target, held).await });
             }
             // Out of descriptors, or a client that was gone again; the first does not pass at once.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -33,7 +43,7 @@ pub async fn serve(listener: TcpListener, target: Target) {
     }
 }
 
-async fn serve_one(client: TcpStream, from: SocketAddr, target: Target) {
+async fn serve_one(client: TcpStream, from: SocketAddr, target: Target, held: Held) {
     tune(&client);
     let (mut publication, mut network) = (target.publication.clone(), target.network.clone());
     // A container that is taken away meanwhile would never answer.
@@ -44,7 +54,7 @@ async fn serve_one(client: TcpStream, from: SocketAddr, target: Target) {
     };
     match connected {
         Some(container) => {
-            splice::carry(client, container, Some(target.publication), target.network).await;
+            splice::carry(client, container, held, Some(target.publication), target.network).await;
         }
         // As the container would have refused it.
         None => {

@@ -22,6 +22,7 @@ use ipnet::Ipv4Net;
 pub use self::bind::{Bound, bind};
 pub(super) use self::sockets::Factory;
 use super::life::Ending;
+use super::shares::Share;
 
 /// Where a published port leads.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub(super) struct Target {
     pub publication: Ending,
     /// The end of the network.
     pub network: Ending,
+    /// What the port's clients may take of our descriptors.
+    pub share: Share,
 }
 
 impl Target {

@@ -3,6 +3,7 @@
 
 mod names;
 mod places;
+mod shares;
 mod ways_in;
 mod ways_out;
 
@@ -18,6 +19,7 @@ use super::dns::{HostResolv, Resolv};
 use super::hopper::enter;
 use super::links;
 use super::netlink::{Batch, Socket};
+use super::shares::Shares;
 use super::spec::Attachment;
 
 /// Says in the re-executed test program which stage it is.
@@ -92,6 +94,11 @@ fn start() -> Networks {
 
 fn start_with(resolv: Resolv) -> Networks {
     Networks::start(HostResolv::fixed(resolv)).expect("threads")
+}
+
+/// With so many descriptors for all connections together.
+fn start_sharing(descriptors: usize) -> Networks {
+    Networks::start_with(HostResolv::fixed(Resolv::default()), Shares::new(descriptors)).expect("threads")
 }
 
 /// Attaches a fresh container.

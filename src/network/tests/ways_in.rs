@@ -9,7 +9,12 @@ use super::super::spec::{Protocol, PublishedPort};
 use super::*;
 
 /// Publishes a port at all addresses of the host; returns its number.
-async fn publish(networks: &Networks, container: &str, container_port: u16, protocol: Protocol) -> u16 {
+pub(super) async fn publish(
+    networks: &Networks,
+    container: &str,
+    container_port: u16,
+    protocol: Protocol,
+) -> u16 {
     let host_ip = IpAddr::from([0, 0, 0, 0]);
     let port = PublishedPort { host_ip, host_port: 0, host_port_end: 0, container_port, protocol };
     let bound = bind(&port).expect("some port is free");
