@@ -27,11 +27,10 @@ use super::up::{Options, Prepared, prepare};
 use super::{Session, observed};
 use crate::api::client::Client;
 use crate::api::message::{Notice, Request};
-use crate::api::read::{self, Filter, Follow, Stream, Window};
+use crate::api::read::{self, ContainerId, Filter, Follow, Stream, Window};
 use crate::event::{Action, Event};
 use crate::plan::desired::{Condition, Desired};
 use crate::report::{Exit, Report};
-use crate::runtime::spec::ContainerId;
 
 /// What the foreground looks like.
 pub trait Screen {
