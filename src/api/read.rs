@@ -13,7 +13,6 @@ use crate::host::paths::Paths;
 use crate::plan::desired::Desired;
 use crate::plan::observed::{Container, ContainerId, Observed};
 use crate::report::{Exit, Report};
-pub use crate::runtime::spec::ContainerId;
 
 fn report(error: files::Error) -> Report {
     Report::from_error(Exit::Failure, &error)

@@ -20,14 +20,14 @@ use rustix::io::Errno;
 
 use super::call::{Ended, connect, ended};
 use super::desired::placed;
-use super::observed::{Container, State};
+use super::observed::{Container, ContainerId, State};
 use super::project::Project;
 use super::status::{self, is_up, short_name};
 use super::up::{Options, Prepared, prepare};
 use super::{Session, observed};
 use crate::api::client::Client;
 use crate::api::message::{Notice, Request};
-use crate::api::read::{self, ContainerId, Filter, Follow, Stream, Window};
+use crate::api::read::{self, Filter, Follow, Stream, Window};
 use crate::event::{Action, Event};
 use crate::plan::desired::{Condition, Desired};
 use crate::report::{Exit, Report};
