@@ -4,7 +4,6 @@
 //! the session: when all is done, and when the process dies, for then the runner removes it.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -21,6 +20,7 @@ use super::run::network::Wire;
 use super::run::runner::Runner;
 use super::state::Views;
 use crate::host::files;
+use crate::host::removal::remove_tree;
 use crate::image::registry::Keys;
 use crate::image::{Lease, Scratch, Store};
 use crate::progress::build::{How, Word};
@@ -107,7 +107,7 @@ impl Session {
 
     /// Removes such a directory; what is left of it goes with the session.
     pub fn drop_directory(&self, path: &Path) {
-        let _ = fs::remove_dir_all(path);
+        let _ = remove_tree(path);
     }
 
     /// Waits until a step may run.

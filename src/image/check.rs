@@ -35,6 +35,7 @@ use super::store::{LAYOUT, Store, intact, owner};
 use super::{fetch_anew, registry};
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
+use crate::host::removal::remove_tree;
 use crate::progress::Sink;
 
 /// Blobs that are read side by side.
@@ -442,7 +443,7 @@ fn other_map(key: &str, bytes: u64) -> String {
 fn remove_aside(all: &Path, path: &Path) -> Result<(), Error> {
     let gone: PathBuf = all.join(format!(".gone-{}", name_of(path)));
     fs::rename(path, &gone).map_err(failed("remove", path))?;
-    match fs::remove_dir_all(&gone) {
+    match remove_tree(&gone) {
         Ok(()) => Ok(()),
         Err(error) => {
             // What is left of it is named again next time.

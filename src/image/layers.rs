@@ -23,6 +23,7 @@ use super::reference::Digest;
 use super::registry::Verdict;
 use super::unpack::{self, Extracted, OPAQUE};
 use crate::host::files::{self, failed};
+use crate::host::removal::remove_tree;
 
 const SCRATCH: &str = ".work-";
 const GONE: &str = ".gone-";
@@ -466,21 +467,12 @@ fn open_root(path: &Path) -> Result<OwnedFd, Error> {
 }
 
 fn remove_all(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
-        other => other,
-    }
-    .map_err(failed("remove", path))
-    .map_err(Error::from)
+    Ok(remove_tree(path).map_err(failed("remove", path))?)
 }
 
 fn remove_content(directory: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
-        let entry = entry.map_err(failed("read", directory))?;
-        let path = entry.path();
-        let is_dir = entry.file_type().map_err(failed("read", &path))?.is_dir();
-        if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
-            .map_err(failed("remove", &path))?;
+        remove_all(&entry.map_err(failed("read", directory))?.path())?;
     }
     Ok(())
 }

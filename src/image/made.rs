@@ -34,7 +34,7 @@
 //! A finished upper directory is all that already. It becomes a layer by a rename, so it must be on the file system of
 //! the store: that is what [`Store::scratch`] is for. All this happens inside the user namespace of KEY.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, DescriptorBuilder, ImageManifestBuilder};
@@ -47,6 +47,7 @@ use super::reference::{Digest, Reference};
 use super::store::{From, Image, Store};
 use super::unpack::Compression;
 use crate::host::files::failed;
+use crate::host::removal::remove_tree;
 use crate::progress::Sink;
 
 /// A layer of an image of the store.
@@ -101,7 +102,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = remove_tree(&self.path);
     }
 }
 

@@ -17,6 +17,7 @@ use super::reference::Digest;
 use super::store::{Store, intact, owner};
 use crate::host::files::failed;
 use crate::host::lock::{Lock, Mode};
+use crate::host::removal::remove_tree;
 
 /// What [`Store::remove`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +128,7 @@ impl Store {
             fs::read_dir(self.all_unwritten()).into_iter().flatten().flatten().map(|entry| entry.path())
         {
             if !is_kept(&name_of(&path)) {
-                fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+                remove_tree(&path).map_err(failed("remove", &path))?;
             }
         }
         for path in children(self.layers.directory())? {

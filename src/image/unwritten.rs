@@ -21,6 +21,7 @@ use super::pack::{self, pack, shows_root};
 use super::reference::Digest;
 use super::store::Store;
 use crate::host::files::{self, Durability, failed};
+use crate::host::removal::remove_tree;
 
 const FORMAT: u32 = 1;
 const BUFFER: usize = 256 << 10;
@@ -127,12 +128,7 @@ impl Store {
             last = self.write_tar(blob, &layer, &record);
             if last.is_ok() {
                 let directory = self.unwritten(blob);
-                return match fs::remove_dir_all(&directory) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        Err(failed("remove", &directory)(error).into())
-                    }
-                    _ => Ok(()),
-                };
+                return Ok(remove_tree(&directory).map_err(failed("remove", &directory))?);
             }
         }
         last

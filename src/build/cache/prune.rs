@@ -14,6 +14,7 @@ use super::entries::{Found, Place, age};
 use super::{Cache, Entry, Key, Kind, PIN};
 use crate::build::error::Error;
 use crate::host::files::{self, Durability, failed};
+use crate::host::removal::remove_tree;
 use crate::image::{InUse, Users};
 
 /// What was of no use for so long goes after a build, whatever the budget.
@@ -205,7 +206,7 @@ impl Cache {
         for id in fs::read_dir(&self.mounts).map_err(failed("read", &self.mounts))?.flatten() {
             for gone in fs::read_dir(id.path()).into_iter().flatten().flatten() {
                 if gone.file_name().as_encoded_bytes().starts_with(GONE.as_bytes()) {
-                    let _ = fs::remove_dir_all(gone.path());
+                    let _ = remove_tree(&gone.path());
                 }
             }
         }
@@ -225,9 +226,9 @@ fn remove_mount(path: &Path) -> Result<bool, files::Error> {
     // Out of sight first: half of one would be found and used.
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let gone = path.with_file_name(format!("{GONE}{name}"));
-    let _ = fs::remove_dir_all(&gone);
+    let _ = remove_tree(&gone);
     fs::rename(path, &gone).map_err(failed("remove", path))?;
-    fs::remove_dir_all(&gone).map_err(failed("remove", &gone))?;
+    remove_tree(&gone).map_err(failed("remove", &gone))?;
     if let Some(id) = path.parent() {
         super::mounts::forget(id);
     }

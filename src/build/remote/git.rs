@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::build::graph::Repository;
+use crate::host::removal::remove_tree;
 use crate::report::{Exit, Report};
 
 /// What a repository and the submodules in it may be fetched by.
@@ -326,8 +327,7 @@ fn remove_git(directory: &Path) -> Result<(), Error> {
         let kind = entry.file_type().map_err(system(doing()))?;
         let path = entry.path();
         if entry.file_name() == ".git" {
-            let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(system(format!("remove {}", path.display())))?;
+            remove_tree(&path).map_err(system(format!("remove {}", path.display())))?;
         } else if kind.is_dir() {
             remove_git(&path)?;
         }

@@ -15,10 +15,10 @@
 //! runner kills all containers, removes the directory of the session and ends. It blocks all signals, so that a Ctrl-C
 //! at the terminal, which it gets as well, does not keep it from that.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -29,6 +29,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, getrlimit, set_child_subreaper};
 use serde::{Deserialize, Serialize};
 
+use crate::host::removal::remove_tree;
 use crate::runtime::create::Prepared;
 use crate::runtime::launch::{Begun, Unread, begin};
 use crate::runtime::operations::Launch;
@@ -287,13 +288,11 @@ fn say(reply: &OwnedFd, word: &Word, beside: &[BorrowedFd<'_>]) {
 }
 
 /// Removes the directory of the session with all that is half made.
-fn remove(session: &PathBuf) {
+fn remove(session: &Path) {
     for _ in 0..REMOVALS {
-        match fs::remove_dir_all(session) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            _ => return,
+        match remove_tree(session) {
+            Ok(()) => return,
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | `settings`, `certificates`, `keys` | what files say: mirrors and plain HTTP, certificates, who we are |
 //! | `caller` | who we are, asked of the process that has the files |
 //! | `auth` | challenges and the addresses of tokens; pure |
+//! | `transport` | what carries requests to one host, and where a server may not lead us |
 //! | `http` | one repository at one place: scheme, tokens, retries |
 //! | `places` | the same repository at its mirrors and at home |
 //! | `growing` | a blob that is unpacked while it comes |
@@ -23,14 +24,15 @@ mod push;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use caller::{Caller, answer};
 pub use error::Error;
 pub use growing::Verdict;
-pub use http::{is_loopback, web_client};
 pub use keys::{Config, Credentials, DockerConfig, Keys, host_of};
 pub use pull::{bring, bring_blobs, digest, pull, read_artifact};
 pub use push::{Pushed, push, push_parts};
+pub use transport::{is_loopback, web_client};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -26,6 +26,7 @@ use reqwest::{Body, Method, Response, StatusCode, Url};
 
 use super::error::{Doing, Error};
 use super::http::{self, Client};
+use super::transport::leads_astray;
 use super::{run, settings};
 use crate::host::files::failed;
 use crate::image::error::Error as ImageError;
@@ -216,7 +217,7 @@ impl Push<'_> {
         let header = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let failed = || Error::Address { host: self.client.endpoint().host.clone() };
         let url = answer.url().join(header.ok_or_else(failed)?).map_err(|_| failed())?;
-        http::leads_astray(answer.url(), &url).map_or(Ok(url), |_| Err(failed()))
+        leads_astray(answer.url(), &url).map_or(Ok(url), |_| Err(failed()))
     }
 
     /// Sends a blob. A connection that breaks is made again and goes on where the registry says.

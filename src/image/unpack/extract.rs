@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::attributes;
 use super::entries::{Entries, Entry, Kind, Meta};
 use super::{Error, OPAQUE};
+use crate::host::removal::remove_tree;
 use crate::sys::fs::open_beneath;
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -339,8 +340,7 @@ impl Extracted {
     fn clear(&mut self, path: &[u8], name: &[u8]) -> Result<(), Error> {
         if self.directories.remove(path).is_some() {
             // The path consists of directories that we have made; no link can lead elsewhere.
-            std::fs::remove_dir_all(self.place.join(OsStr::from_bytes(path)))
-                .map_err(Error::entry("replace", path))?;
+            remove_tree(&self.place.join(OsStr::from_bytes(path))).map_err(Error::entry("replace", path))?;
             let below = join(path, b"");
             forget_below(&mut self.directories, &below);
             forget_below(&mut self.links, &below);
