@@ -287,10 +287,14 @@ impl Store {
         self.index().ok()?.manifests.iter().find(|entry| entry.name() == Some(name))?.tagged()
     }
 
-    /// The bytes that an image takes on disk, packed and unpacked.
-    pub fn disk_size(&self, image: &Image) -> u64 {
+    /// The bytes that the files of an image take, which is what engines call its size; packed ones where nothing of it is
+    /// unpacked.
+    pub fn unpacked_size(&self, image: &Image) -> u64 {
         let ours = image.layers.iter().filter(|layer| self.layers.holds(layer) && layer.exists());
-        image.size + ours.map(|layer| self.layers.size(layer)).sum::<u64>()
+        match ours.map(|layer| self.layers.size(layer)).sum() {
+            0 => image.size,
+            unpacked => unpacked,
+        }
     }
 
     /// Records that a registry has this under a name: what it will be known by there.

@@ -306,8 +306,12 @@ fn build_needed(
     if building.is_empty() {
         return Ok(());
     }
-    let locked = options.locked;
-    let building = super::build::Options { services: building, locked, ..super::build::Options::default() };
+    let building = super::build::Options {
+        services: building,
+        quiet: options.quiet_build,
+        locked: options.locked,
+        ..super::build::Options::default()
+    };
     super::build::build(session, project, &building)
 }
 

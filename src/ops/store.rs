@@ -33,7 +33,7 @@ pub struct Listed {
     pub id: String,
     /// `linux/amd64`.
     pub platform: String,
-    /// Bytes on disk, packed and unpacked.
+    /// Bytes of its files, unpacked.
     pub size: u64,
     /// When it was made, as its maker says, in nanoseconds since the Unix epoch.
     pub created_ns: Option<i64>,
@@ -170,7 +170,7 @@ pub(super) fn listed(store: &Store, image: &Image, name: &str) -> Listed {
         digest: image.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
         id: image.id.to_string(),
         platform: image.config.platform().to_string(),
-        size: store.disk_size(image),
+        size: store.unpacked_size(image),
         created_ns: image.config.created.as_deref().and_then(moment),
         tagged_ns: store.tagged(name).and_then(nanoseconds),
         labels: image.config.labels.clone(),
@@ -434,7 +434,7 @@ fn inspect_one(session: &Session<'_>, word: &str, platform: Option<&str>) -> Res
         set("Variant", variant.clone());
     }
     set("Os", json!(text("os")));
-    set("Size", json!(store.disk_size(&image)));
+    set("Size", json!(store.unpacked_size(&image)));
     set("RootFS", json!({"Type": "layers", "Layers": image.config.diff_ids}));
     let tagged = image.names.first().and_then(|name| store.tagged(name)).map(jiff::Timestamp::try_from);
     let tagged =

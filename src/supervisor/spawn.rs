@@ -33,6 +33,9 @@ const ANSWERS: Duration = Duration::from_secs(10);
 /// How often supervisors may go before they welcome a command, until it takes it that nobody is there.
 const GOODBYES: usize = 100;
 
+/// So much of the end of what a supervisor has said is looked at.
+const LAST_WORDS: u64 = 64 << 10;
+
 /// How long until the socket is looked for again.
 const LOOKS: Duration = Duration::from_millis(5);
 
@@ -126,7 +129,8 @@ impl From<Error> for Report {
                     "`kill -9 {pid}` ends it; its containers go on, and the next command takes them up"
                 ))
             }
-            Error::File(files::Error::Occupied { ref path, .. }) => {
+            Error::File(files::Error::Occupied { ref path, .. })
+            | Error::Lock(lock::Error::File(files::Error::Occupied { ref path, .. })) => {
                 let hint = format!("move it away: `mv {0} {0}.away`", path.display());
                 Report::from_error(Exit::Failure, &error).hint(hint)
             }
@@ -156,8 +160,25 @@ fn clear(paths: &Paths, project: &str, lock: Lock) {
         let _ = fs::remove_file(paths.project_lock(project));
         // Not empty: somebody has the next one made already.
         let _ = fs::remove_dir(paths.run_project(project));
+        leave(paths);
     }
     drop(lock);
+}
+
+/// Removes the runtime directory behind the last project: where it stands in /tmp, nobody else would. Whoever is about to
+/// begin has a directory in it, or makes it again.
+pub(super) fn leave(paths: &Paths) {
+    let own = paths.userns_lock();
+    let entries = || fs::read_dir(paths.run()).into_iter().flatten().flatten();
+    if entries().any(|entry| entry.path() != own) {
+        return;
+    }
+    // Who holds the lock, or waits for it, has a project in there.
+    let Ok(lock) = Lock::take(&own, Mode::TryExclusive, "the last project") else { return };
+    if lock.is_at(&own) && entries().all(|entry| entry.path() == own) {
+        let _ = fs::remove_file(&own);
+        let _ = fs::remove_dir(paths.run());
+    }
 }
 
 /// Connects to what looks after the project's containers, if anything of it runs: where both processes have died without
@@ -336,6 +357,8 @@ fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> 
             Err(error) => return Err(error.into()),
         };
         if lock.is_at(&path) {
+            // Between the two looks it may have gone, and another have come in its place; with the lock in it, it stays.
+            files::make_own_dir(&paths.run())?;
             return Ok(lock);
         }
     }
@@ -357,6 +380,7 @@ fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
             let _ = fs::remove_file(file);
         }
         let _ = fs::remove_dir(paths.run_project(project));
+        leave(paths);
     }
     started
 }
@@ -371,13 +395,24 @@ fn try_start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     files::check_place(&path, Kept::Socket)?;
     let listener = socket::listen(&path).map_err(|source| Error::Socket { path, source })?;
     // From before the look for a namespace until the record says where it is: two would make two.
-    let _namespace_lock = Lock::take(&paths.userns_lock(), Mode::Exclusive, who)?;
+    let _namespace_lock = lock_namespace(paths, who)?;
     let target = match userns::find(paths)? {
         Target::New => orphaned(paths).map_or(Target::New, Target::Living),
         found => found,
     };
     let mapping = Mapping::of(&Facts::read()?);
     start_keeper(paths, project, &target, &mapping, vec![(keep::CONTROL.to_owned(), listener.into())])
+}
+
+fn lock_namespace(paths: &Paths, who: &str) -> Result<Lock, Error> {
+    let path = paths.userns_lock();
+    loop {
+        let lock = Lock::take(&path, Mode::Exclusive, who)?;
+        // Else the last project has just taken it along.
+        if lock.is_at(&path) {
+            return Ok(lock);
+        }
+    }
 }
 
 /// Ends what a keeper that has died was about to tell of: a next one would start it a second time.
@@ -459,7 +494,8 @@ pub(super) fn start_keeper(
 
 /// The end of what the two have said.
 fn last_words(paths: &Paths, project: &str) -> Vec<String> {
-    let text = fs::read_to_string(paths.keeper_log(project)).unwrap_or_default();
+    let end = files::read_end(&paths.keeper_log(project), LAST_WORDS).unwrap_or_default();
+    let text = String::from_utf8_lossy(&end);
     let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     // One that dies of the same again and again.
     lines.dedup();
