@@ -9,6 +9,7 @@ fn project(name: &str, dockerfile: &str) -> Option<Project> {
     let project = Project::new(name, "services: {app: {image: 't-early:1', build: {context: .}}}\n");
     project.write("Dockerfile", dockerfile);
     project.write("notes.txt", "x\n");
+    std::fs::create_dir(project.path().join("src")).expect("a directory");
     project.write("src/main.c", "x\n");
     Some(project)
 }
@@ -63,18 +64,42 @@ fn a_dockerfile_alone_has_no_files() {
 }
 
 #[test]
-fn a_stage_with_a_slip_of_the_pen_is_offered() {
-    // Nobody listens on port 1: no registry answers, wherever the test runs.
-    let steps =
-        "FROM scratch AS builder\nCOPY notes.txt /x\nFROM scratch\nCOPY --from=127.0.0.1:1/builde /x /\n";
-    let Some(project) = project("early-stage", steps) else { return };
-    let ended = project.run(&["build"]);
-    assert_ne!(ended.code, Some(0));
-    assert!(
-        ended.stderr.contains("Dockerfile:4:13") && ended.stderr.contains("127.0.0.1:1/builde"),
-        "{}",
-        ended.stderr
-    );
+fn names_that_are_no_images_are_offered_what_is_near() {
+    let Some(project) = project("early-names", "FROM scratch\nCOPY notes.txt /\n") else { return };
+    project.run(&["image", "build", "-t", "busyboks:1.35", "."]).ok();
+    // No registry is asked, wherever the test runs.
+    let config = project.path().join("config");
+    std::fs::create_dir_all(config.join("containers")).expect("a directory");
+    project
+        .write("config/containers/registries.conf", "[[registry]]\nprefix = \"docker.io\"\nblocked = true\n");
+    let builder = "FROM scratch AS builder\nCOPY notes.txt /x\nFROM scratch\n";
+    for (steps, place, words) in [
+        (
+            format!("{builder}COPY --from=bulder /x /\n"),
+            "Dockerfile:4:6",
+            ["bulder", "did you mean the stage `builder`?"],
+        ),
+        ("FROM busybx:1.35\n".to_owned(), "Dockerfile:1:6", ["busybx:1.35", "did you mean `busyboks:1.35`"]),
+        (
+            format!("{builder}COPY --from=other/img:1 /x /\n"),
+            "Dockerfile:4:6",
+            ["other/img:1", "COPY --from=other"],
+        ),
+        (
+            format!("{builder}RUN --mount=type=bind,from=other/img:2,target=/m [\"x\"]\n"),
+            "Dockerfile:4:5",
+            ["other/img:2", "RUN --mount"],
+        ),
+    ] {
+        project.write("Dockerfile", &steps);
+        let mut command = project.command(&["build"]);
+        let output = command.env("XDG_CONFIG_HOME", &config).output().expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(place), "{steps}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A build on a terminal: what stands there at the end is how it ended.
 
-use super::super::support::terminal::Terminal;
-use super::super::support::{Capability, Project, needs};
+use super::super::support::{Capability, Project, Terminal, needs};
 use super::{ONE, with_programs};
 
 /// The last frame: what follows the last head.
