@@ -53,7 +53,7 @@ pub fn check_scale(desired: &Desired) -> Result<(), Report> {
                 _ => format!("ports {}-{} of the host", port.host_port, port.host_port_end),
             };
             let (name, scale) = (&service.name, service.scale);
-            let message = format!("{what} cannot be those of {scale} containers of service `{name}`");
+            let message = format!("{what} would be in use by {scale} containers of service `{name}`");
             return Err(Report::new(Exit::PortBusy, message)
                 .about(format!("services.{name}.ports.{index}"))
                 .hint(SHARED));

@@ -234,7 +234,8 @@ pub fn check_dependencies(project: &Project, chosen: &Project) -> Result<(), Rep
     for service in chosen.services.keys().filter_map(|name| project.services.get(name)) {
         let Some(missing) = service.depends_on.keys().find(|name| !known.contains(name)) else { continue };
         let name = &service.name;
-        let message = format!("service `{name}` depends on undefined service `{missing}`");
+        // Docker compose's own words.
+        let message = format!("service \"{name}\" depends on undefined service \"{missing}\"");
         let report = Report::new(Exit::File, message).about(format!("services.{name}.depends_on.{missing}"));
         return Err(super::desired::placed(project, report).hint(
             match nearest(missing, known.iter().map(String::as_str)) {
