@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::config::OCI_INDEX;
 use super::error::Error;
 use super::platform::Platform;
-use super::reference::Digest;
+use super::reference::{Digest, Reference};
 use crate::host::files::{self, Durability};
 
 const NAME: &str = "org.opencontainers.image.ref.name";
 const ID: &str = "io.rcompose.image.id";
 const ORIGIN: &str = "io.rcompose.image.origin";
+const GIVER: &str = "io.rcompose.image.giver";
 const ASKED: &str = "io.rcompose.image.asked";
 const TAGGED: &str = "io.rcompose.image.tagged";
 const STAMP: &str = "io.rcompose.image.stamp";
@@ -87,6 +88,12 @@ impl Entry {
         self.annotations.get(ORIGIN)?.parse().ok()
     }
 
+    /// The image by its origin in the repository that gave or took it: `docker.io/library/redis@sha256:…`. Other names of
+    /// the entry do not change it.
+    pub fn by_digest(&self) -> Option<&str> {
+        self.annotations.get(GIVER).map(String::as_str)
+    }
+
     /// When the registry was asked last for what it has under the name.
     pub fn asked(&self) -> Option<SystemTime> {
         self.moment(ASKED)
@@ -120,6 +127,12 @@ impl Entry {
     /// The same with its origin.
     pub fn with_origin(&self, origin: Option<&Digest>) -> Entry {
         self.with(ORIGIN, origin.map(ToString::to_string))
+    }
+
+    /// The same, of which a repository is known to have the origin.
+    pub fn given_by(&self, repository: &Reference, origin: &Digest) -> Entry {
+        let giver = repository.only_digest(origin).to_string();
+        self.with_origin(Some(origin)).with(GIVER, Some(giver))
     }
 
     /// The same with the look of its archive.
