@@ -153,10 +153,13 @@ pub enum Request {
         /// Fails after this time, in milliseconds.
         timeout_ms: Option<u64>,
     },
-    /// Send every event from now on until the command closes.
+    /// Send every event from now on until the command closes, or the time is over.
     Events {
         /// First those that happened since, in nanoseconds since the Unix epoch, as far as they are remembered.
         since_ns: Option<i64>,
+        /// Where this time is over already, only those that are remembered.
+        #[serde(default)]
+        until_ns: Option<i64>,
     },
     /// Wait until what others change now is done: what has ended by then is not about to be started again.
     Settled,

@@ -301,7 +301,7 @@ async fn perform(
                 () = caller.gone() => {}
             }
         }
-        Request::Events { since_ns } => stream_events(engine, caller, since_ns).await,
+        Request::Events { since_ns, until_ns } => stream_events(engine, caller, since_ns, until_ns).await,
         Request::Status => {
             let observed = engine.observed().map_err(|error: Error| Report::from(error))?;
             return Ok(Reply::Status { observed: Box::new(observed) });
@@ -312,10 +312,13 @@ async fn perform(
 }
 
 /// Sends events until the command closes.
-async fn stream_events(engine: &Rc<Engine>, caller: &Caller, since_ns: Option<i64>) {
+async fn stream_events(engine: &Rc<Engine>, caller: &Caller, since_ns: Option<i64>, until_ns: Option<i64>) {
     let mut events = engine.events();
     if let Some(since_ns) = since_ns {
         engine.remembered_events(since_ns).into_iter().for_each(|event| caller.say(Say::Event(event)));
+    }
+    if until_ns.is_some_and(|until_ns| until_ns <= crate::engine::now_ns()) {
+        return;
     }
     loop {
         tokio::select! {

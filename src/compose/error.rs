@@ -163,7 +163,9 @@ impl From<Error> for Report {
                 Some(near) => report.hint(format!("did you mean `{near}`?")),
                 None => report.hint(format!("services are {}", known.join(", "))),
             },
-            Error::Scale { .. } => report.hint("remove `container_name`, or do not scale the service"),
+            Error::Scale { service, .. } => report
+                .about(format!("services.{service}.container_name"))
+                .hint("remove `container_name`, or do not scale the service"),
             Error::Inactive { profiles, .. } if !profiles.is_empty() => {
                 report.hint(format!("activate it: `--profile {}`", profiles[0]))
             }

@@ -291,10 +291,14 @@ impl Store {
         self.index().ok()?.manifests.iter().find(|entry| entry.name() == Some(name))?.tagged()
     }
 
-    /// The bytes that an image takes on disk, packed and unpacked.
-    pub fn disk_size(&self, image: &Image) -> u64 {
+    /// The bytes that the files of an image take, which is what engines call its size; packed ones where nothing of it is
+    /// unpacked.
+    pub fn unpacked_size(&self, image: &Image) -> u64 {
         let ours = image.layers.iter().filter(|layer| self.layers.holds(layer) && layer.exists());
-        image.size + ours.map(|layer| self.layers.size(layer)).sum::<u64>()
+        match ours.map(|layer| self.layers.size(layer)).sum() {
+            0 => image.size,
+            unpacked => unpacked,
+        }
     }
 
     /// Records that a registry has this under a name: what it will be known by there.
@@ -404,12 +408,10 @@ impl Store {
             From::Here => entry,
         };
         let index = self.change(|index| {
-            if names.is_empty() {
-                index.put(entry.clone());
-            }
-            for name in names {
-                index.put(entry.named(Some(name)));
-            }
+            index.put_all(match names {
+                [] => vec![entry.clone()],
+                names => names.iter().map(|name| entry.named(Some(name))).collect(),
+            });
             Ok(index.clone())
         })?;
         let described = self.describe(&entry)?;

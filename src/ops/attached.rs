@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::call::{Ended, connect, ended};
 use super::desired::placed;
-use super::observed::{Container, State};
+use super::observed::{Container, ContainerId, State};
 use super::project::Project;
 use super::status::{self, is_up, short_name};
 use super::up::{Options, Prepared, prepare};
@@ -186,18 +186,18 @@ fn names(prepared: &Prepared, shown: &HashSet<String>) -> Vec<String> {
     all
 }
 
-/// Containers of the chosen services that are up before anything is done, with their services.
-fn up_now(prepared: &Prepared) -> HashMap<String, String> {
+/// Containers of the chosen services that are up before anything is done.
+fn up_now(prepared: &Prepared) -> HashMap<String, Alive> {
     let ours = |container: &&Container| {
         is_up(container) && !container.oneoff && prepared.desired.services.contains_key(&container.service)
     };
     let up = prepared.present.containers.iter().filter(ours);
-    up.map(|container| (container.id.0.clone(), container.service.clone())).collect()
+    up.map(|container| (container.id.0.clone(), Alive::of(container))).collect()
 }
 
 fn subscribe(session: &Session<'_>, project: &str) -> Result<Client, Report> {
     let mut events = connect(session, project)?;
-    events.ask(Request::Events { since_ns: None }, Vec::new())?;
+    events.ask(Request::Events { since_ns: None, until_ns: None }, Vec::new())?;
     Ok(events)
 }
 
@@ -218,6 +218,18 @@ enum Phase {
     Killing,
 }
 
+/// What has to be known of a container to tell its end, when it is removed at once and nothing tells of it any more.
+struct Alive {
+    service: String,
+    name: String,
+}
+
+impl Alive {
+    fn of(container: &Container) -> Alive {
+        Alive { service: container.service.clone(), name: container.name.clone() }
+    }
+}
+
 struct Attached<'a> {
     session: &'a Session<'a>,
     project: &'a str,
@@ -235,8 +247,8 @@ struct Attached<'a> {
     phase: Phase,
     /// When the command began; what ended earlier is none of its news.
     since_ns: i64,
-    /// Containers that have started and whose end was not told yet, with their services.
-    alive: HashMap<String, String>,
+    /// Containers that have started and whose end was not told yet, by id.
+    alive: HashMap<String, Alive>,
     /// Containers of which the kernel has killed a process for want of memory, until their end is told.
     starved: HashSet<String>,
     /// Ends that were told: the container, and when it ended.
@@ -311,21 +323,21 @@ impl Attached<'_> {
         let ours = event.service.as_ref().is_some_and(|service| self.selected.contains(service));
         match event.action {
             Action::Start if ours => {
-                self.alive.insert(event.id, event.service.unwrap_or_default());
+                let service = event.service.unwrap_or_default();
+                self.alive.insert(event.id, Alive { service, name: event.name });
             }
             Action::Oom if ours => {
                 self.starved.insert(event.id);
             }
             Action::Die { code } if ours => {
-                let id = event.id;
-                if self.alive.remove(&id).is_some() {
-                    let containers = self.recorded()?;
-                    let container = containers.iter().find(|container| container.id.0 == id);
-                    // The record may speak of its next run already.
-                    let why = (self.starved.remove(&id) && code != 0).then_some(status::OUT_OF_MEMORY);
-                    if let Some(container) = container.filter(|container| !container.oneoff) {
-                        self.exited(container, code, why)?;
-                    }
+                let Some(alive) = self.alive.remove(&event.id) else { return Ok(()) };
+                // The record may speak of its next run already.
+                let why = (self.starved.remove(&event.id) && code != 0).then_some(status::OUT_OF_MEMORY);
+                match self.recorded()?.iter().find(|container| container.id.0 == event.id) {
+                    Some(container) if container.oneoff => {}
+                    Some(container) => self.exited(container, code, why)?,
+                    // `down` in another terminal was quicker than we are.
+                    None => self.show_end(&ContainerId(event.id), &alive.service, &alive.name, code, why)?,
                 }
             }
             _ => {}
@@ -335,9 +347,11 @@ impl Attached<'_> {
 
     /// Tells the ends that no event has told.
     fn catch_up(&mut self) -> Result<(), Report> {
-        for container in &self.recorded()? {
+        let recorded = self.recorded()?;
+        self.alive.retain(|id, _| recorded.iter().any(|container| container.id.0 == *id));
+        for container in &recorded {
             if is_up(container) && self.selected.contains(&container.service) {
-                self.alive.insert(container.id.0.clone(), container.service.clone());
+                self.alive.insert(container.id.0.clone(), Alive::of(container));
             } else if (self.alive.remove(&container.id.0).is_some() || self.is_news(container))
                 && !container.oneoff
             {
@@ -358,15 +372,7 @@ impl Attached<'_> {
         if let Some(at) = ended_at(container) {
             self.told.insert((container.id.0.clone(), at));
         }
-        if self.shown.contains(&container.service) {
-            let (project, screen) = (self.project, &mut self.screen);
-            self.logs
-                .finish(&container.id, &mut |container, line| {
-                    screen.line(short_name(project, &container.name), shown_line(line));
-                })
-                .map_err(|error| Report::from_error(Exit::Failure, &error))?;
-            self.screen.exited(short_name(self.project, &container.name), code, why);
-        }
+        self.show_end(&container.id, &container.service, &container.name, code, why)?;
         let comes_back = matches!(container.state, State::Restarting { .. } | State::Running { .. });
         let stopping = matches!(self.phase, Phase::Stopping | Phase::Killing);
         if comes_back || stopping || container.stopped_by_user {
@@ -384,6 +390,28 @@ impl Attached<'_> {
             self.outcome = Some(Exit::Code(u8::try_from(code & 0xff).unwrap_or(255)));
             self.stop()?;
         }
+        Ok(())
+    }
+
+    /// Shows the last lines of a container, and how it ended.
+    fn show_end(
+        &mut self,
+        id: &ContainerId,
+        service: &str,
+        name: &str,
+        code: i32,
+        why: Option<&str>,
+    ) -> Result<(), Report> {
+        if !self.shown.contains(service) {
+            return Ok(());
+        }
+        let (project, screen) = (self.project, &mut self.screen);
+        self.logs
+            .finish(id, &mut |container, line| {
+                screen.line(short_name(project, &container.name), shown_line(line));
+            })
+            .map_err(|error| Report::from_error(Exit::Failure, &error))?;
+        self.screen.exited(short_name(self.project, name), code, why);
         Ok(())
     }
 
@@ -464,7 +492,7 @@ impl Attached<'_> {
             [] => self.selected.contains(service),
             named => named.contains(service),
         };
-        if self.alive.values().any(followed) {
+        if self.alive.values().any(|alive| followed(&alive.service)) {
             return Ok(true);
         }
         let ours = |container: &&Container| !container.oneoff && followed(&container.service);

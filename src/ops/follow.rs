@@ -145,30 +145,40 @@ fn unreadable(error: files::Error) -> Report {
     Report::from_error(Exit::Failure, &error)
 }
 
-/// Tells every event of a project from now on, until `until_ns`. A project of which nothing runs yet is waited for.
+/// Tells every event of a project from `since_ns` or now on, until `until_ns`. A project of which nothing runs yet is waited for.
 pub fn events(
     session: &Session<'_>,
     project: &str,
+    since_ns: Option<i64>,
     until_ns: Option<i64>,
     each: &mut dyn FnMut(Event),
 ) -> Result<(), Report> {
-    let mut since_ns = i64::try_from(now().as_nanos()).unwrap_or(i64::MAX);
+    let mut is_first = true;
+    let mut since_ns = since_ns.unwrap_or_else(|| i64::try_from(now().as_nanos()).unwrap_or(i64::MAX));
     loop {
         let left = until_ns.map(time_left);
-        if left.is_some_and(|left| left.is_zero()) {
+        let is_over = left.is_some_and(|left| left.is_zero());
+        // At first, what is remembered may still be told.
+        if is_over && !std::mem::take(&mut is_first) {
             return Ok(());
         }
+        is_first = false;
         let Some(mut client) = connect_if_there(session, project)? else {
+            if is_over {
+                return Ok(());
+            }
             await_supervisor(session, project, left)?;
             continue;
         };
         // What it did before we found it counts as well.
-        client.ask(Request::Events { since_ns: Some(since_ns) }, Vec::new())?;
+        client.ask(Request::Events { since_ns: Some(since_ns), until_ns }, Vec::new())?;
         loop {
             match client.try_next() {
                 Ok(Some((Notice::Event(event), _))) => {
                     since_ns = event.time_ns + 1;
-                    each(event);
+                    if until_ns.is_none_or(|until| event.time_ns <= until) {
+                        each(event);
+                    }
                     continue;
                 }
                 Ok(None) => {}
@@ -179,9 +189,10 @@ pub fn events(
                 },
             }
             let left = until_ns.map(time_left);
-            if left.is_some_and(|left| left.is_zero()) {
+            if !is_over && left.is_some_and(|left| left.is_zero()) {
                 return Ok(());
             }
+            let left = left.filter(|_| !is_over);
             let timeout = left.map(timespec);
             match poll(&mut [PollFd::new(&client, PollFlags::IN)], timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}

@@ -308,7 +308,11 @@ fn build_needed(
     if building.is_empty() {
         return Ok(());
     }
-    let building = super::build::Options { services: building, ..super::build::Options::default() };
+    let building = super::build::Options {
+        services: building,
+        quiet: options.quiet_build,
+        ..super::build::Options::default()
+    };
     super::build::build(session, project, &building)
 }
 

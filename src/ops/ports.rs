@@ -18,6 +18,8 @@ use crate::plan::steps::{Action, Plan};
 use crate::report::{Exit, Report};
 use crate::supervisor::spawn;
 
+const SHARED: &str = "leave the host port out, or give a range of ports, so that each container gets its own";
+
 /// What was bound, with its descriptors in the same order.
 type Bound = (Vec<BoundSocket>, Vec<OwnedFd>);
 
@@ -36,6 +38,28 @@ pub fn bind_for(
         _ => None,
     });
     bind(session, &desired.project, starts, present)
+}
+
+/// Refuses host ports that a service's containers would have to share, whether or not one of them runs already.
+pub fn check_scale(desired: &Desired) -> Result<(), Report> {
+    for service in desired.services.values().filter(|service| service.scale > 1) {
+        for (index, port) in service.ports.iter().enumerate() {
+            let ports = u32::from(port.host_port_end.saturating_sub(port.host_port)) + 1;
+            if port.host_port == 0 || ports >= service.scale {
+                continue;
+            }
+            let what = match ports {
+                1 => format!("port {} of the host", port.host_port),
+                _ => format!("ports {}-{} of the host", port.host_port, port.host_port_end),
+            };
+            let (name, scale) = (&service.name, service.scale);
+            let message = format!("{what} cannot be those of {scale} containers of service `{name}`");
+            return Err(Report::new(Exit::PortBusy, message)
+                .about(format!("services.{name}.ports.{index}"))
+                .hint(SHARED));
+        }
+    }
+    Ok(())
 }
 
 /// Binds the ports of containers that exist and stand still, as the last wish says.
@@ -119,7 +143,7 @@ fn refused(paths: &Paths, error: Error, service: &str, number: u32, bound: &[Bou
         return Report::new(Exit::PortBusy, message)
             .cause(format!("containers {} and {number} ask for it", rival.number))
             .about(format!("services.{service}.ports"))
-            .hint("leave the host port out, or give a range of ports, so that each container gets its own");
+            .hint(SHARED);
     }
     let message = format!("{port} is asked for by service `{}` and by service `{service}`", rival.service);
     Report::new(Exit::PortBusy, message)

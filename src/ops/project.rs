@@ -221,7 +221,8 @@ pub fn select(
         no_deps: no_dependencies,
         scale: scale.iter().cloned().collect(),
     };
-    let mut chosen = compose::select(project.clone(), &selection)?;
+    let mut chosen = compose::select(project.clone(), &selection)
+        .map_err(|error| super::desired::placed(project, error.into()))?;
     compose::drop_unused(&mut chosen);
     Ok(chosen)
 }

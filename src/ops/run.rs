@@ -68,6 +68,8 @@ pub struct Options {
     pub pull: Option<PullPolicy>,
     /// No progress of fetching.
     pub quiet_pull: bool,
+    /// No progress of building.
+    pub quiet_build: bool,
     /// No progress at all.
     pub quiet: bool,
     /// When images are built.
@@ -104,6 +106,7 @@ fn start(
     let fetch = UpOptions {
         pull: options.pull,
         quiet_pull: options.quiet_pull,
+        quiet_build: options.quiet_build,
         build: options.build,
         ..UpOptions::default()
     };

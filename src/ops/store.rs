@@ -33,7 +33,7 @@ pub struct Listed {
     pub id: String,
     /// `linux/amd64`.
     pub platform: String,
-    /// Bytes on disk, packed and unpacked.
+    /// Bytes of its files, unpacked.
     pub size: u64,
     /// When it was made, as its maker says, in nanoseconds since the Unix epoch.
     pub created_ns: Option<i64>,
@@ -171,7 +171,7 @@ pub(super) fn listed(store: &Store, image: &Image, name: &str) -> Listed {
         repository,
         id: image.id.to_string(),
         platform: image.config.platform().to_string(),
-        size: store.disk_size(image),
+        size: store.unpacked_size(image),
         created_ns: image.config.created.as_deref().and_then(moment),
         tagged_ns: store.tagged(name).and_then(nanoseconds),
         labels: image.config.labels.clone(),
@@ -440,8 +440,9 @@ fn inspect_one(session: &Session<'_>, word: &str, platform: Option<&str>) -> Res
     set("Architecture", json!(text("architecture")));
     set("Variant", json!(text("variant")));
     set("Os", json!(text("os")));
-    set("Size", json!(store.disk_size(&image)));
-    set("VirtualSize", json!(store.disk_size(&image)));
+    let size = store.unpacked_size(&image);
+    set("Size", json!(size));
+    set("VirtualSize", json!(size));
     set("RootFS", json!({"Type": "layers", "Layers": image.config.diff_ids}));
     let tagged = image.names.first().and_then(|name| store.tagged(name)).map(jiff::Timestamp::try_from);
     let tagged =

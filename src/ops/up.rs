@@ -64,6 +64,8 @@ pub struct Options {
     pub locked: bool,
     /// No progress of fetching.
     pub quiet_pull: bool,
+    /// No progress of building.
+    pub quiet_build: bool,
     /// When images are built.
     pub build: Build,
     /// How the wish is made true; its `services` and `dry_run` are filled in here.
@@ -132,6 +134,7 @@ fn decide(session: &Session<'_>, project: &Project, options: &Options) -> Result
         name_missing_ids(session);
     }
     check_names(session, &desired, &plan)?;
+    ports::check_scale(&desired)?;
     let made = plan.steps.iter().filter_map(|step| match &step.action {
         Action::CreateContainer { service, .. } => desired.services.get(service),
         _ => None,

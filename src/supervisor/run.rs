@@ -228,6 +228,7 @@ fn leave(engine: &Rc<Engine>, paths: &Paths, project: &str, listener: &UnixListe
         let _ = fs::remove_file(paths.scope_refusal(project));
         let _ = fs::remove_file(paths.project_lock(project));
         let _ = fs::remove_dir(paths.run_project(project));
+        spawn::leave(paths);
     }
     // Held until this process has ended.
     std::mem::forget(lock);

@@ -156,8 +156,25 @@ fn clear(paths: &Paths, project: &str, lock: Lock) {
         let _ = fs::remove_file(paths.project_lock(project));
         // Not empty: somebody has the next one made already.
         let _ = fs::remove_dir(paths.run_project(project));
+        leave(paths);
     }
     drop(lock);
+}
+
+/// Removes the runtime directory behind the last project: where it stands in /tmp, nobody else would. Whoever is about to
+/// begin has a directory in it, or makes it again.
+pub(super) fn leave(paths: &Paths) {
+    let own = paths.userns_lock();
+    let entries = || fs::read_dir(paths.run()).into_iter().flatten().flatten();
+    if entries().any(|entry| entry.path() != own) {
+        return;
+    }
+    // Who holds the lock, or waits for it, has a project in there.
+    let Ok(lock) = Lock::take(&own, Mode::TryExclusive, "the last project") else { return };
+    if lock.is_at(&own) && entries().all(|entry| entry.path() == own) {
+        let _ = fs::remove_file(&own);
+        let _ = fs::remove_dir(paths.run());
+    }
 }
 
 /// Connects to what looks after the project's containers, if anything of it runs: where both processes have died without
@@ -336,6 +353,8 @@ fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> 
             Err(error) => return Err(error.into()),
         };
         if lock.is_at(&path) {
+            // Between the two looks it may have gone, and another have come in its place; with the lock in it, it stays.
+            files::make_own_dir(&paths.run())?;
             return Ok(lock);
         }
     }
@@ -357,6 +376,7 @@ fn start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
             let _ = fs::remove_file(file);
         }
         let _ = fs::remove_dir(paths.run_project(project));
+        leave(paths);
     }
     started
 }
@@ -371,13 +391,24 @@ fn try_start(paths: &Paths, project: &str, who: &str) -> Result<(), Error> {
     files::check_place(&path, Kept::Socket)?;
     let listener = socket::listen(&path).map_err(|source| Error::Socket { path, source })?;
     // From before the look for a namespace until the record says where it is: two would make two.
-    let _namespace_lock = Lock::take(&paths.userns_lock(), Mode::Exclusive, who)?;
+    let _namespace_lock = lock_namespace(paths, who)?;
     let target = match userns::find(paths)? {
         Target::New => orphaned(paths).map_or(Target::New, Target::Living),
         found => found,
     };
     let mapping = Mapping::of(&Facts::read()?);
     start_keeper(paths, project, &target, &mapping, vec![(keep::CONTROL.to_owned(), listener.into())])
+}
+
+fn lock_namespace(paths: &Paths, who: &str) -> Result<Lock, Error> {
+    let path = paths.userns_lock();
+    loop {
+        let lock = Lock::take(&path, Mode::Exclusive, who)?;
+        // Else the last project has just taken it along.
+        if lock.is_at(&path) {
+            return Ok(lock);
+        }
+    }
 }
 
 /// Ends what a keeper that has died was about to tell of: a next one would start it a second time.

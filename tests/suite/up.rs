@@ -1,6 +1,6 @@
 //! `up`, `down`, `ps`: what exists afterwards.
 
-use crate::support::{Capability, Project, Terminal, needs};
+use crate::support::{Capability, Project, Terminal, ended, free_port, needs, soon};
 
 const TWO: &str = r#"
 services:
@@ -393,5 +393,140 @@ services:
     assert_eq!(field("ended", "PIDs"), None);
     let table = project.run(&["stats", "--no-stream", "-a"]).ok();
     assert!(table.starts_with("CONTAINER ID   NAME") && table.contains("--"), "{table}");
+    project.leaves_nothing();
+}
+
+#[test]
+fn who_is_attached_is_told_of_each_end_when_another_takes_the_project_down() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "taken",
+        r#"
+services:
+  polite: {image: "rootfs:/", command: ["sh", "-c", 'trap "echo bye; exit 3" TERM; while :; do sleep 0.01; done']}
+  b: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+  c: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s}
+"#,
+    );
+    for how in [&["down"][..], &["stop"], &["down", "-t", "0"], &["rm", "-sf"]] {
+        let attached = project.start(&["up", "--no-color"]);
+        for service in ["polite", "b", "c"] {
+            soon("it runs", || project.field(service, "State") == "running");
+        }
+        project.run(how).ok();
+        let said = ended(attached, "up");
+        let all = format!("{}{}", said.stdout, said.stderr);
+        for name in ["polite-1", "b-1", "c-1"] {
+            let line = format!("{name} exited with code ");
+            assert_eq!(all.matches(&line).count(), 1, "{how:?}: {name}\n{all}");
+        }
+        project.run(&["down", "-t", "0"]).ok();
+    }
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_scale_that_cannot_be_is_refused_at_its_place_with_nothing_done() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let port = free_port();
+    let project = Project::new(
+        "scale",
+        &format!(
+            "services:\n  a:\n    image: rootfs:/\n    command: sleep 1000\n    stop_grace_period: 0s\n    ports:\n      \
+             - '127.0.0.1:{port}:80'\n  b:\n    image: rootfs:/\n    command: sleep 1000\n    stop_grace_period: 0s\n    \
+             container_name: scale-b-{port}\n"
+        ),
+    );
+    let check = |arguments: &[&str], place: &str, hint: &str| {
+        let ended = project.run(arguments);
+        assert_ne!(ended.code, Some(0), "{arguments:?}");
+        let said = ended.stderr;
+        assert!(
+            said.contains(&format!("compose.yaml:{place}\n")) && said.contains(hint),
+            "{arguments:?}\n{said}"
+        );
+        assert!(!said.contains("Creating"), "{arguments:?}\n{said}");
+    };
+    let port_place = ("7:9", "leave the host port out");
+    let name_place = ("12:21", "remove `container_name`");
+    for is_up in [false, true] {
+        if is_up {
+            project.run(&["up", "-d"]).ok();
+        }
+        for verb in [&["up", "-d", "--scale"][..], &["scale"]] {
+            check(&[verb, &["a=2"]].concat(), port_place.0, port_place.1);
+            check(&[verb, &["b=2"]].concat(), name_place.0, name_place.1);
+        }
+    }
+    assert_eq!(project.run(&["ps", "-aq"]).ok().lines().count(), 2, "nothing was added");
+    project.leaves_nothing();
+}
+
+#[test]
+fn events_of_before_are_told_as_far_as_they_are_remembered() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "events",
+        "services: {a: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}\n",
+    );
+    project.run(&["up", "-d"]).ok();
+    let past = project.run(&["events", "--since", "1h", "--until", "0s"]).ok();
+    assert!(past.contains("container create ") && past.contains("container start "), "{past}");
+    let before = project.run(&["events", "--since", "2h", "--until", "1h"]).ok();
+    assert_eq!(before, "", "nothing of later");
+    assert_eq!(project.run(&["events", "--until", "0s"]).ok(), "", "nothing of before");
+    project.leaves_nothing();
+}
+
+#[test]
+fn the_runtime_directory_goes_with_the_last_project_and_comes_back() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "last",
+        "services: {a: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}\n",
+    );
+    let run = project.home().join("run");
+    // Projects that come while others go, in the same directory.
+    std::thread::scope(|scope| {
+        for number in 0..3 {
+            let project = &project;
+            scope.spawn(move || {
+                let name = format!("{}x{number}", project.name());
+                for _ in 0..4 {
+                    project.run(&["-p", &name, "up", "-d"]).ok();
+                    project.run(&["-p", &name, "down"]).ok();
+                }
+            });
+        }
+    });
+    soon("it is gone", || !run.exists());
+    project.run(&["up", "-d"]).ok();
+    assert!(run.exists());
+    project.leaves_nothing();
+    soon("it is gone again", || !run.exists());
+}
+
+#[test]
+fn options_of_docker_compose_that_have_no_use_here_are_taken() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("taken-options", "services: {a: {image: 'rootfs:/', command: echo x}}\n");
+    let quiet = project.run(&["up", "--menu=false", "--quiet-build"]);
+    assert!(!quiet.stderr.contains("menu"), "{}", quiet.stderr);
+    quiet.ok();
+    let said = project.run(&["up", "--menu"]).ok_stderr();
+    assert!(said.contains("there is no menu: Ctrl-C stops everything"), "{said}");
+    project.run(&["create", "--quiet-build"]).ok();
+    let said = project.run(&["lock"]).ok_stderr();
+    assert!(said.contains("there is nothing to lock"), "{said}");
     project.leaves_nothing();
 }

@@ -47,6 +47,7 @@ impl Args {
             scale: self.scale,
             pull: self.pull.and_then(up::pull_policy),
             quiet_pull: self.quiet_pull,
+            quiet_build: self.build.quiet_build,
             build: self.build.choice(self.pull),
             ..Options::default()
         };

@@ -16,6 +16,9 @@ pub struct Args {
     /// A JSON object for each
     #[arg(long)]
     pub json: bool,
+    /// Begin with what has happened since this time, as far as the running project remembers it
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    pub since: Option<i64>,
     /// End at this time
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     pub until: Option<i64>,
@@ -25,7 +28,7 @@ impl Args {
     /// Prints events until interrupted.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         let found = context.find(&self.services)?;
-        follow::events(&context.session(), &found.name, self.until, &mut |event| {
+        follow::events(&context.session(), &found.name, self.since, self.until, &mut |event| {
             let wanted = self.services.is_empty()
                 || event.service.as_ref().is_some_and(|service| self.services.contains(service));
             if wanted && event.kind == Kind::Container {

@@ -10,8 +10,13 @@ use crate::report::{Exit, Report};
 use crate::ui::table::Spacing;
 use crate::ui::{console, value};
 
+/// What the sizes mean.
+pub const SIZES: &str =
+    "SIZE is what the unpacked files take, as docker shows it; layers that images share count for each.";
+
 /// Options of `images`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = SIZES)]
 pub struct Args {
     /// Only of these services
     #[arg(value_name = "SERVICE")]

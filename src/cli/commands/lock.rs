@@ -26,6 +26,11 @@ impl Args {
         let locked = lock::lock(&session, &whole, &services, self.local)?;
         let file = locked.lock.path.display().to_string();
         let is_current = locked.changed.is_empty() && locked.dropped.is_empty();
+        if locked.lock.images.is_empty() && locked.dropped.is_empty() {
+            session.ears.warning(
+                "there is nothing to lock: no service has an image of a registry, layout or archive",
+            );
+        }
         for name in &locked.changed {
             console::out_line(&format!("{name}@{}", locked.lock.images[name]));
         }

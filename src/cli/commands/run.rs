@@ -83,6 +83,9 @@ pub struct Args {
     /// No progress of fetching
     #[arg(long)]
     pub quiet_pull: bool,
+    /// No progress of building
+    #[arg(long)]
+    pub quiet_build: bool,
     /// Remove containers of services that the file does not declare
     #[arg(long, env = "COMPOSE_REMOVE_ORPHANS", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub remove_orphans: bool,
@@ -101,7 +104,7 @@ impl Args {
         let project = context.project(std::slice::from_ref(service))?;
         let terminals = console::stdin_is_terminal() && console::stdout_is_terminal();
         let tty = !self.no_tty && !self.detach && terminals;
-        let build = up::BuildArgs { build: self.build, no_build: false };
+        let build = up::BuildArgs { build: self.build, no_build: false, quiet_build: self.quiet_build };
         let changes = Changes {
             command: command.to_vec(),
             entrypoint: self.entrypoint,
@@ -128,6 +131,7 @@ impl Args {
             window: if tty { terminal::size() } else { None },
             pull: self.pull.and_then(up::pull_policy),
             quiet_pull: self.quiet_pull || self.quiet,
+            quiet_build: self.quiet_build || self.quiet,
             quiet: self.quiet,
             build: build.choice(self.pull),
             remove_orphans: self.remove_orphans,

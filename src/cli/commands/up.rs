@@ -101,6 +101,11 @@ pub struct Args {
     /// No colours
     #[arg(long, help_heading = "In the foreground")]
     pub no_color: bool,
+    /// Accepted as docker compose has it; there is no menu: Ctrl-C stops, and commands are for another terminal
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = clap::builder::BoolishValueParser::new(),
+          help_heading = "In the foreground")]
+    pub menu: Option<bool>,
     /// Put the time before each line
     #[arg(long, help_heading = "In the foreground")]
     pub timestamps: bool,
@@ -115,6 +120,9 @@ pub struct BuildArgs {
     /// Build nothing, even if an image is missing
     #[arg(long, conflicts_with = "build", help_heading = "What is made")]
     pub no_build: bool,
+    /// No progress of building
+    #[arg(long, help_heading = "What is made")]
+    pub quiet_build: bool,
 }
 
 impl BuildArgs {
@@ -152,6 +160,11 @@ impl Args {
             }
             return Ok(Exit::Success);
         }
+        if self.menu == Some(true) {
+            session.ears.warning(
+                "there is no menu: Ctrl-C stops everything, and `rcompose ps`, `logs` or `restart` work in another terminal",
+            );
+        }
         self.attached(context, &project, options)
     }
 
@@ -161,6 +174,7 @@ impl Args {
             scale: self.scale.clone(),
             pull: self.pull.and_then(pull_policy),
             quiet_pull: self.quiet_pull,
+            quiet_build: self.build.quiet_build,
             locked: self.locked,
             build: self.build.choice(self.pull),
             ..Options::default()

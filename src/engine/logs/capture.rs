@@ -18,6 +18,9 @@ use crate::host::files::{self, Kept, failed};
 /// How much one splice moves at most: the greatest pipe that an ordinary user may have.
 const AT_ONCE: usize = 1 << 20;
 
+/// A generation gets no less: to begin one costs some thirty calls, which a fast writer would wait for again and again.
+const STRIDE: u64 = 256 << 10;
+
 /// So much of a log that is followed may wait for its readers, beyond its size.
 const WAITING: u64 = 64 << 20;
 
@@ -31,14 +34,25 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How long a generation gets, and how many are kept. A log of one file is kept in two halves: when one is full the
-    /// other still has what came before.
-    fn generations(self) -> (u64, usize) {
-        match (self.max_size, self.max_files.unwrap_or(1)) {
-            (None, _) => (u64::MAX, 1),
-            (Some(size), 0 | 1) => ((size / 2).max(1), 2),
-            (Some(size), files) => (size.max(1), files as usize),
+    /// How long a generation gets, and how many are kept: together no more than the log may have, but for one that is
+    /// smaller than two strides, of which readers see the end only. A log of one file is kept in two halves: when one is
+    /// full the other still has what came before.
+    fn generations(self, stride: u64) -> (u64, usize) {
+        let Some((size, files)) =
+            self.max_size.map(|size| (size, u64::from(self.max_files.unwrap_or(1).max(1))))
+        else {
+            return (u64::MAX, 1);
+        };
+        let (length, count) = if files == 1 { (size / 2, 2) } else { (size, files) };
+        match self.most().unwrap_or(u64::MAX) / stride {
+            _ if length >= stride => (length, usize::try_from(count).unwrap_or(usize::MAX)),
+            strides => (stride, usize::try_from(strides).unwrap_or(usize::MAX).max(2)),
         }
+    }
+
+    /// The bytes that the log may have.
+    fn most(self) -> Option<u64> {
+        Some(self.max_size?.max(1).saturating_mul(self.max_files.unwrap_or(1).max(1).into()))
     }
 }
 
@@ -84,10 +98,21 @@ pub enum Moved {
 impl Capture {
     /// Opens the spool of a container, makes it where it is missing and repairs it after a crash.
     pub fn open(container: &Path, limits: Limits, now_ns: i64) -> Result<Capture, files::Error> {
+        Capture::open_in_strides(container, limits, STRIDE, now_ns)
+    }
+
+    pub(super) fn open_in_strides(
+        container: &Path,
+        limits: Limits,
+        stride: u64,
+        now_ns: i64,
+    ) -> Result<Capture, files::Error> {
         let place::Numbers { kept, beyond } = place::numbers(container)?;
         let mut earlier = VecDeque::from(kept);
-        let open = Open::at(container, earlier.pop_back().unwrap_or(0), now_ns)?;
-        let (length, count) = limits.generations();
+        let number = earlier.pop_back().unwrap_or(0);
+        let open = Open::at(container, number, earlier.back().copied(), now_ns)?;
+        place::say_most(container, limits.most())?;
+        let (length, count) = limits.generations(stride);
         Ok(Capture { container: container.to_owned(), length, count, earlier, waiting: beyond.into(), open })
     }
 
@@ -151,8 +176,10 @@ impl Capture {
     /// Begins a new generation, and lets go of those that are too many. Killed in between, at worst there is one more
     /// than wanted until the next time.
     fn rotate(&mut self, now_ns: i64) -> Result<(), files::Error> {
-        let next = Open::at(&self.container, self.open.number + 1, now_ns.max(self.open.last_ns))?;
-        self.earlier.push_back(self.open.number);
+        let before = self.open.number;
+        let number = before + self.open.total;
+        let next = Open::at(&self.container, number, Some(before), now_ns.max(self.open.last_ns))?;
+        self.earlier.push_back(before);
         self.open = next;
         while self.earlier.len() >= self.count {
             let Some(number) = self.earlier.pop_front() else { break };
@@ -192,7 +219,8 @@ fn ends_inside_a_line(directory: &Path, stream: Stream) -> Result<bool, files::E
 }
 
 impl Open {
-    fn at(container: &Path, number: u64, now_ns: i64) -> Result<Open, files::Error> {
+    /// Opens a generation; `before` is the number of the one that it follows.
+    fn at(container: &Path, number: u64, before: Option<u64>, now_ns: i64) -> Result<Open, files::Error> {
         let directory = place::kept(container, number);
         files::make_private_dir(&directory)?;
         let open = |name: &str| {
@@ -229,7 +257,7 @@ impl Open {
                 last_ns = chunk.time_ns;
             }
         }
-        if let (0, Some(before)) = (index_length + total, number.checked_sub(1)) {
+        if let (0, Some(before)) = (index_length + total, before) {
             // It is the last of the earlier ones, which stays as long as this one is empty.
             let before = place::kept(container, before);
             for stream in Stream::BOTH {
@@ -249,7 +277,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    use crate::engine::logs::read::{Reader, Window};
+    use crate::engine::logs::read::{CUT, Reader, Window};
 
     fn lines(container: &Path) -> Vec<String> {
         let mut reader = Reader::open(container, Window::default()).expect("a reader");
@@ -301,12 +329,12 @@ mod tests {
     }
 
     /// Writes numbered lines by a pipe that always holds much, as a fast program does; returns what is read and kept.
-    fn fast(limits: Limits, count: u32, follow: bool) -> (Vec<String>, Vec<String>, Vec<u64>) {
+    fn fast(limits: Limits, stride: u64, count: u32, follow: bool) -> (Vec<String>, Vec<String>, Vec<u64>) {
         let directory = tempfile::tempdir().expect("a directory");
         let container = directory.path().join("c");
         files::make_private_dir(&container).expect("made");
         let announced = follow.then(|| place::announce(directory.path()).expect("announced"));
-        let mut capture = Capture::open(&container, limits, 1).expect("opened");
+        let mut capture = Capture::open_in_strides(&container, limits, stride, 1).expect("opened");
         let text: String = (1..=count).map(|number| format!("{number}\n")).collect();
         let (read, mut write) = pipe();
         let mut followed = Vec::new();
@@ -352,31 +380,114 @@ mod tests {
         ] {
             let limits = Limits { max_size: Some(max_size), max_files };
             let most = max_size * u64::from(max_files.unwrap_or(1));
-            for follow in [false, true] {
-                let (kept, followed, lengths) = fast(limits, count, follow);
-                let sum: u64 = lengths.iter().sum();
-                assert!(sum <= most.max(2), "{limits:?}: {lengths:?}");
-                assert!(sum >= (most / 3).min(1), "{limits:?}: {lengths:?}");
+            for (follow, stride) in [(false, 1), (true, 1), (false, STRIDE), (true, STRIDE)] {
+                let (mut kept, followed, lengths) = fast(limits, stride, count, follow);
+                let what = format!("{limits:?} {stride}: {lengths:?}");
+                let on_disk: u64 = lengths.iter().sum();
+                assert!(on_disk <= most.max(2 * stride), "{what}");
+                if kept.first().is_some_and(|line| line.starts_with(CUT)) {
+                    assert!(max_size < 100, "{what}");
+                    kept.remove(0);
+                }
+                let bytes: u64 = kept.iter().map(|line| line.len() as u64 + 1).sum();
+                assert!(bytes <= most, "{what}: {bytes} bytes");
                 if max_size > 100 {
-                    let bytes: usize = kept.iter().map(|line| line.len() + 1).sum();
-                    assert!(bytes as u64 + 10 > most / 2, "{limits:?}: {bytes} bytes");
+                    let all: u64 = all(count).iter().map(|line| line.len() as u64 + 1).sum();
+                    assert!(bytes + 10 > (most / 2).min(all), "{what}: {bytes} bytes");
                 }
                 let wanted = all(count);
-                assert_eq!(kept, wanted[wanted.len() - kept.len()..], "{limits:?}");
+                assert_eq!(kept, wanted[wanted.len() - kept.len()..], "{what}");
                 if follow && count > 20_000 {
-                    assert_eq!(followed, wanted, "{limits:?}");
+                    assert_eq!(followed, wanted, "{what}");
                 }
             }
         }
     }
 
     #[test]
-    fn a_line_goes_on_over_generations_and_supervisors_and_its_rest_alone_is_not_shown() {
+    fn a_small_log_begins_few_generations() {
+        let limits = |max_size, max_files| Limits { max_size: Some(max_size), max_files };
+        let check = |limits: Limits, expected| assert_eq!(limits.generations(STRIDE), expected, "{limits:?}");
+        check(Limits::default(), (u64::MAX, 1));
+        check(limits(10 << 10, None), (STRIDE, 2));
+        check(limits(10 << 10, Some(3)), (STRIDE, 2));
+        check(limits(10 << 10, Some(100)), (STRIDE, 3));
+        check(limits(1 << 20, Some(1)), (512 << 10, 2));
+        check(limits(1 << 20, Some(3)), (1 << 20, 3));
+        check(limits(u64::MAX, Some(u32::MAX)), (u64::MAX, u32::MAX as usize));
+    }
+
+    #[test]
+    fn a_line_longer_than_the_log_is_shown_by_its_end() {
+        for stride in [1, STRIDE] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let limits = Limits { max_size: Some(1000), max_files: Some(1) };
+            let mut capture = Capture::open_in_strides(directory.path(), limits, stride, 1).expect("opened");
+            let long = [vec![b'x'; 2000], vec![b'y'; 400]].concat();
+            capture.write(Stream::Stdout, b"first\n", 10).expect("written");
+            capture.write(Stream::Stdout, &long, 20).expect("written");
+            let unended = |tail| {
+                let window = Window { tail, ..Window::default() };
+                let mut reader = Reader::open(directory.path(), window).expect("a reader");
+                assert!(!reader.advance().expect("read"));
+                assert!(reader.advance_to_rest(), "{stride} {tail:?}");
+                String::from_utf8_lossy(reader.line().expect("a line").text).into_owned()
+            };
+            for tail in [None, Some(1), Some(7)] {
+                let text = unended(tail);
+                assert!(text.starts_with("… x") && text.ends_with(&"y".repeat(400)), "{text}");
+            }
+            capture.write(Stream::Stdout, b"\nlast\n", 30).expect("written");
+            let kept = lines(directory.path());
+            assert!(kept[0].starts_with("… ") && kept[0].ends_with('y'), "{kept:?}");
+            assert_eq!(kept[1..], ["last"]);
+            // What is left of it is no great part any more.
+            capture.write(Stream::Stdout, "ten bytes\n".repeat(90).as_bytes(), 40).expect("written");
+            let kept = lines(directory.path());
+            assert!(kept.iter().all(|line| !line.starts_with(CUT)), "{kept:?}");
+            assert!(kept.len() > 40, "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn a_follower_is_told_how_much_it_has_lost() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let limits = Limits { max_size: Some(100), max_files: Some(2) };
+        let mut capture = Capture::open_in_strides(directory.path(), limits, 1, 1).expect("opened");
+        capture.write(Stream::Stdout, b"one\n", 10).expect("written");
+        let mut follower = Reader::open(directory.path(), Window::default()).expect("a reader");
+        assert_eq!(follower.next_line().expect("read").expect("a line").text, b"one");
+        for number in 0..100 {
+            capture.write(Stream::Stdout, format!("line {number:04}\n").as_bytes(), 20).expect("written");
+        }
+        // As the writer does when too much is waiting.
+        for number in place::numbers(directory.path()).expect("listed").beyond {
+            let old = place::beyond(directory.path(), number);
+            assert!(place::remove(directory.path(), &old, Wait::Nobody).expect("removed"));
+        }
+        let mut found = Vec::new();
+        while let Some(line) = follower.next_line().expect("read") {
+            found.push(String::from_utf8_lossy(line.text).into_owned());
+        }
+        // Its own generation stays with who has it open.
+        let at = found.iter().position(|line| line.ends_with("before they were read)")).expect("it is told");
+        let lost: u64 =
+            found[at][1..].split(' ').next().and_then(|text| text.parse().ok()).expect("a number");
+        let whole = |lines: &[String]| lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
+        let (before, after) = (whole(&found[..at]), whole(&found[at + 1..]));
+        // Of the lines at both ends of the gap parts may be left.
+        let all = 1000 - before - after;
+        assert!(lost <= all && all < lost + 20, "{lost} of {all}: {found:?}");
+        assert_eq!(found.last().map(String::as_str), Some("line 0099"));
+    }
+
+    #[test]
+    fn a_line_goes_on_over_generations_and_supervisors() {
         let directory = tempfile::tempdir().expect("a directory");
         let limits = Limits { max_size: Some(8), max_files: Some(2) };
         let mut follower = Reader::open(directory.path(), Window::default()).expect("a reader");
         for (number, text) in ["a\nlong ", "long ", "long ", "long ", "line\nb\n"].iter().enumerate() {
-            let mut capture = Capture::open(directory.path(), limits, 1).expect("opened");
+            let mut capture = Capture::open_in_strides(directory.path(), limits, 1, 1).expect("opened");
             capture.write(Stream::Stdout, text.as_bytes(), 10 + number as i64).expect("written");
             if number == 0 {
                 assert_eq!(follower.next_line().expect("read").expect("a line").text, b"a");
@@ -385,8 +496,8 @@ mod tests {
         let line = follower.next_line().expect("read").expect("a line");
         assert_eq!(line.text, b"long long long long line");
         assert_eq!(follower.next_line().expect("read").expect("a line").text, b"b");
-        assert_eq!(lines(directory.path()), ["b"]);
-        let window = Window { tail: Some(5), ..Window::default() };
+        assert_eq!(lines(directory.path()), ["…  long line", "b"]);
+        let window = Window { tail: Some(1), ..Window::default() };
         let mut tail = Reader::open(directory.path(), window).expect("a reader");
         assert_eq!(tail.next_line().expect("read").expect("a line").text, b"b");
     }

@@ -94,28 +94,32 @@ impl Generation {
 
     /// What follows when the records that were read are used up.
     pub(super) fn next(&mut self, container: &Path) -> Result<Next, files::Error> {
-        let mut newer = Generation::open(container, self.number + 1)?;
+        let read = self.number + self.offsets.iter().sum::<u64>();
+        let mut newer = match read > self.number {
+            true => Generation::open(container, read)?,
+            false => None,
+        };
         let is_there = |directory: PathBuf| directory.exists();
         if newer.is_none()
             && !is_there(place::kept(container, self.number))
             && !is_there(place::beyond(container, self.number))
         {
             // This reader was so slow that even its own generation is gone.
-            let later = place::numbers(container)?.kept.into_iter().filter(|number| *number > self.number);
-            for number in later {
+            let place::Numbers { kept, beyond } = place::numbers(container)?;
+            for number in beyond.into_iter().chain(kept).filter(|number| *number > self.number) {
                 newer = Generation::open(container, number)?;
                 if newer.is_some() {
                     break;
                 }
             }
         }
-        let Some(newer) = newer else { return Ok(Next::Nothing) };
-        // Nothing is written to this one any more; what came between the last look and the rotation.
+        // What came between the last look and the rotation, after which nothing is written to this one any more.
         if self.fill()? {
             return Ok(Next::Chunks);
         }
-        let is_whole = newer.number == self.number + 1;
-        Ok(Next::Generation { newer, is_whole })
+        let Some(newer) = newer else { return Ok(Next::Nothing) };
+        let lost = newer.number.saturating_sub(read);
+        Ok(Next::Generation { newer, lost })
     }
 
     pub(super) fn next_chunk(&mut self) -> Result<Option<Chunk>, files::Error> {
@@ -203,8 +207,8 @@ impl Generation {
 pub(super) enum Next {
     /// Further records of the same.
     Chunks,
-    /// The next one; not `is_whole` when what was between the two is lost to this reader.
-    Generation { newer: Generation, is_whole: bool },
+    /// The next one; so many bytes between the two are lost to this reader.
+    Generation { newer: Generation, lost: u64 },
     /// Nothing yet.
     Nothing,
 }

@@ -9,9 +9,9 @@
 //! instant, it loses and doubles nothing. Only the record in the index can be missing then; [`index::repair`] makes it
 //! from the length of the file. Readers need nobody: `logs` reads these files and waits by inotify.
 //!
-//! A log with a greatest size is a row of generations, `log`, `log.1`, `log.2` …: a full one is followed by the next,
+//! A log with a greatest size is a row of generations, `log`, `log.9`, `log.17` …: a full one is followed by the next,
 //! wherever in a line that is (the index of the next says so), and the oldest go. What somebody follows goes only when it
-//! was read; `place.rs` has the rules.
+//! was read; `place.rs` has the rules. Of a very small log more is on disk than readers show.
 
 pub mod capture;
 pub mod follow;

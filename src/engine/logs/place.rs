@@ -1,26 +1,32 @@
 //! Where the generations of a log lie, and which of them may go.
 //!
 //! ```text
-//! log, log.1, log.2 …      generations by number; the highest is written, the oldest is the first to go
-//! old.7                    beyond the log's size, but not read yet by somebody who follows
+//! log, log.9, log.17 …     generations; the highest is written, the oldest is the first to go
+//! old.9                    beyond the log's size, but not read yet by somebody who follows
+//! most                     how many bytes the log may have, where that is limited: readers see no more
 //! ```
+//!
+//! The number of a generation is how many bytes came before it, so who finds another than the next knows what is lost.
 //!
 //! A reader locks (flock(2), shared) the generation that it stands in and takes the next before it lets go of that one.
 //! Generations go oldest first and only with the exclusive lock, so all that come after a reader's stay. Who was told of
 //! a container and has not opened its log yet has locked the directory of all containers: young generations wait for it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::INDEX;
-use crate::host::files::{self, failed};
+use crate::host::files::{self, Durability, failed};
 
 const KEPT: &str = "log";
 const BEYOND: &str = "old";
+
+/// The file that says how many bytes the log may have.
+const MOST: &str = "most";
 
 /// How long a generation waits for a follower that has not opened the log yet.
 const YOUNG: Duration = Duration::from_secs(10);
@@ -73,6 +79,29 @@ pub(super) fn numbers(container: &Path) -> Result<Numbers, files::Error> {
     found.kept.sort_unstable();
     found.beyond.sort_unstable();
     Ok(found)
+}
+
+/// Tells readers how many bytes the log may have.
+pub(super) fn say_most(container: &Path, most: Option<u64>) -> Result<(), files::Error> {
+    let path = container.join(MOST);
+    let Some(most) = most else {
+        return match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+            _ => Ok(()),
+        };
+    };
+    files::write(&path, most.to_string().as_bytes(), Durability::Crash)
+}
+
+/// How many bytes the log may have.
+pub(super) fn most(container: &Path) -> Result<Option<u64>, files::Error> {
+    let path = container.join(MOST);
+    let mut text = String::new();
+    match files::open_regular(&path).and_then(|mut file| file.read_to_string(&mut text)) {
+        Ok(_) => Ok(text.trim().parse().ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", &path)(error)),
+    }
 }
 
 /// The directory that is written, or will be first.

@@ -10,6 +10,9 @@ use crate::host::files;
 /// A line that is longer comes in pieces, so that a program that never ends its line cannot fill our memory.
 pub(super) const LONGEST: usize = 4 << 20;
 
+/// Stands before the rest of a line whose beginning is no longer in the log.
+pub const CUT: &str = "… ";
+
 /// Which lines are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
@@ -35,7 +38,7 @@ pub struct Line<'a> {
     pub time_ns: i64,
     /// Where it was written to.
     pub stream: Stream,
-    /// The bytes.
+    /// The bytes. Of a line whose beginning is no longer in the log, its rest with [`CUT`] in front.
     pub text: &'a [u8],
     /// A newline followed; else the line goes on or its writer has not ended it.
     pub ended: bool,
@@ -58,21 +61,41 @@ struct Head {
     ended: bool,
 }
 
+/// Where the line that comes first begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// Here.
+    #[default]
+    Here,
+    /// Before what is read: its rest is passed over, but not more than [`LONGEST`].
+    Earlier,
+    /// Before all that there is: its rest is shown only if it is a great part of the log.
+    Gone,
+}
+
 /// The beginning of a line whose end has not come yet.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     pub(super) text: Vec<u8>,
     time_ns: i64,
-    /// The beginning of this line lies before what is read: pass over it, but not over more than [`LONGEST`].
-    pub(super) skip: bool,
+    pub(super) begin: Begin,
     /// So much was passed over.
     skipped: usize,
 }
 
 impl Partial {
-    /// What comes first belongs to a line that begins before what is read, or not.
-    pub(super) fn skipping(skip: bool) -> Partial {
-        Partial { skip, ..Partial::default() }
+    /// What comes first belongs to a line that begins there.
+    pub(super) fn beginning(begin: Begin) -> Partial {
+        Partial { begin, ..Partial::default() }
+    }
+
+    /// Whether it is to be shown as it is, when nothing more comes.
+    pub(super) fn is_worth_showing(&self, least_rest: usize) -> bool {
+        match self.begin {
+            Begin::Here => !self.text.is_empty(),
+            Begin::Earlier => false,
+            Begin::Gone => self.text.len() >= least_rest,
+        }
     }
 }
 
@@ -83,7 +106,7 @@ pub struct Reader {
     window: Window,
     pub(super) generation: Option<Generation>,
     /// Nothing before the next chunk was read: what it continues is unknown.
-    is_fresh: bool,
+    pub(super) is_fresh: bool,
     /// The chunk being read: its stream, bytes left, and the time of its next line.
     pub(super) chunk: Option<(Stream, u64, i64)>,
     pub(super) buffer: Vec<u8>,
@@ -93,6 +116,12 @@ pub struct Reader {
     /// So many lines are before the wanted ones.
     pub(super) pass_over: usize,
     head: Option<Head>,
+    /// So much has to be left of a line whose beginning is gone, for its rest to be shown.
+    pub(super) least_rest: usize,
+    /// So many bytes are missing before what comes next, which is still to be told.
+    lost: u64,
+    /// The time of what was read last.
+    last_ns: i64,
 }
 
 impl Reader {
@@ -110,11 +139,18 @@ impl Reader {
             joined: Vec::new(),
             pass_over: 0,
             head: None,
+            least_rest: LONGEST,
+            lost: 0,
+            last_ns: 0,
         };
+        let most = place::most(container)?;
+        if let Some(most) = most {
+            reader.least_rest = usize::try_from(most / 4).unwrap_or(LONGEST).clamp(1, LONGEST);
+        }
         // What is there stays from now on until it was read.
-        match window.tail {
-            Some(tail) => reader.seek_tail(tail)?,
-            None => reader.generation = Generation::first(container, false)?,
+        match (window.tail, most) {
+            (None, None) => reader.generation = Generation::first(container, false)?,
+            (tail, most) => reader.seek_end(tail, most)?,
         }
         Ok(reader)
     }
@@ -136,6 +172,10 @@ impl Reader {
     pub fn advance(&mut self) -> Result<bool, files::Error> {
         self.head = None;
         loop {
+            if self.lost > 0 {
+                self.tell_what_is_lost();
+                return Ok(true);
+            }
             if self.at < self.buffer.len() {
                 let Some(head) = self.take_line().filter(|head| self.window.holds(head.time_ns)) else {
                     continue;
@@ -145,7 +185,7 @@ impl Reader {
                     return Ok(true);
                 }
                 self.pass_over -= 1;
-            } else if !self.load()? {
+            } else if !self.load()? && self.lost == 0 {
                 return Ok(false);
             }
         }
@@ -165,16 +205,18 @@ impl Reader {
     pub fn advance_to_rest(&mut self) -> bool {
         self.head = None;
         loop {
-            let unended = |stream: &Stream| !self.partial[stream.number()].text.is_empty();
+            let unended = |stream: &Stream| self.partial[stream.number()].is_worth_showing(self.least_rest);
             let oldest = Stream::BOTH
                 .into_iter()
                 .filter(unended)
                 .min_by_key(|stream| self.partial[stream.number()].time_ns);
             let Some(stream) = oldest else { return false };
             let partial = std::mem::take(&mut self.partial[stream.number()]);
-            if !partial.skip && self.window.holds(partial.time_ns) {
+            if self.window.holds(partial.time_ns) {
                 self.joined = partial.text;
-                self.head = Some(Head { time_ns: partial.time_ns, stream, text: Text::Joined, ended: false });
+                self.mark(partial.begin);
+                let time_ns = partial.time_ns;
+                self.head = Some(Head { time_ns, stream, text: Text::Joined, ended: false });
                 return true;
             }
         }
@@ -189,39 +231,40 @@ impl Reader {
         let newline = self.buffer[begin..].iter().position(|byte| *byte == b'\n');
         let end = newline.map_or(self.buffer.len(), |length| begin + length);
         self.at = if newline.is_some() { end + 1 } else { end };
-        let begun = !partial.text.is_empty() || partial.skip;
-        let time_ns = if begun { partial.time_ns } else { *time };
-        if !begun {
+        self.last_ns = *time;
+        let is_new = partial.text.is_empty();
+        if is_new && partial.begin != Begin::Earlier {
+            partial.time_ns = *time;
             *time += 1;
         }
-        match newline {
-            Some(_) if partial.skip => {
+        let time_ns = partial.time_ns;
+        let ended = newline.is_some();
+        if partial.begin == Begin::Earlier {
+            partial.skipped += end - begin;
+            if ended || partial.skipped >= LONGEST {
                 *partial = Partial::default();
-                None
             }
-            Some(_) if !begun => Some(Head { time_ns, stream, text: Text::Buffer(begin..end), ended: true }),
-            Some(_) => {
-                partial.text.extend_from_slice(&self.buffer[begin..end]);
-                std::mem::swap(&mut self.joined, &mut partial.text);
-                partial.text.clear();
-                Some(Head { time_ns, stream, text: Text::Joined, ended: true })
-            }
-            None if partial.skip => {
-                partial.skipped += end - begin;
-                if partial.skipped >= LONGEST {
-                    *partial = Partial::default();
-                }
-                None
-            }
-            None => {
-                partial.time_ns = time_ns;
-                partial.text.extend_from_slice(&self.buffer[begin..end]);
-                if partial.text.len() < LONGEST {
-                    return None;
-                }
-                self.joined = std::mem::take(&mut partial.text);
-                Some(Head { time_ns, stream, text: Text::Joined, ended: false })
-            }
+            return None;
+        }
+        if ended && is_new && partial.begin == Begin::Here {
+            return Some(Head { time_ns, stream, text: Text::Buffer(begin..end), ended });
+        }
+        partial.text.extend_from_slice(&self.buffer[begin..end]);
+        if !ended && partial.text.len() < LONGEST {
+            return None;
+        }
+        let is_shown = partial.begin == Begin::Here || partial.text.len() >= self.least_rest;
+        let begin = std::mem::take(&mut partial.begin);
+        std::mem::swap(&mut self.joined, &mut partial.text);
+        partial.text.clear();
+        self.mark(begin);
+        is_shown.then_some(Head { time_ns, stream, text: Text::Joined, ended })
+    }
+
+    /// Says that the beginning of a line is gone, where it is.
+    fn mark(&mut self, begin: Begin) {
+        if begin == Begin::Gone {
+            self.joined.splice(..0, CUT.bytes());
         }
     }
 
@@ -245,7 +288,7 @@ impl Reader {
                 _ => match generation.next_chunk()? {
                     Some(chunk) if chunk.goes_on_inside_a_line() => {
                         if self.is_fresh {
-                            self.partial[chunk.stream.number()] = Partial::skipping(true);
+                            self.partial[chunk.stream.number()] = Partial::beginning(Begin::Gone);
                         }
                     }
                     Some(chunk) => {
@@ -254,7 +297,7 @@ impl Reader {
                     }
                     None => match generation.next(&self.container)? {
                         Next::Chunks => {}
-                        Next::Generation { newer, is_whole } => self.go_on(newer, is_whole),
+                        Next::Generation { newer, lost } => self.go_on(newer, lost),
                         Next::Nothing => return Ok(false),
                     },
                 },
@@ -264,10 +307,20 @@ impl Reader {
 }
 
 impl Reader {
+    /// Makes a line of what is missing: who follows must not take the rest for all.
+    fn tell_what_is_lost(&mut self) {
+        let lost = std::mem::take(&mut self.lost);
+        self.joined = format!("({lost} bytes are missing here: the log was rotated before they were read)")
+            .into_bytes();
+        let (time_ns, stream) = (self.last_ns, Stream::Stderr);
+        self.head = Some(Head { time_ns, stream, text: Text::Joined, ended: true });
+    }
+
     /// Goes on in the next generation, and lets go of this one.
-    fn go_on(&mut self, newer: Generation, is_whole: bool) {
+    fn go_on(&mut self, newer: Generation, lost: u64) {
         let left = self.generation.replace(newer);
-        if !is_whole {
+        if lost > 0 {
+            self.lost = lost;
             self.is_fresh = true;
             self.partial = Default::default();
         }
@@ -395,7 +448,7 @@ mod tests {
     fn a_reader_goes_on_where_it_was_also_over_a_rotation() {
         let directory = tempfile::tempdir().expect("a directory");
         let limits = Limits { max_size: Some(30), max_files: Some(5) };
-        let mut capture = Capture::open(directory.path(), limits, 1).expect("opened");
+        let mut capture = Capture::open_in_strides(directory.path(), limits, 1, 1).expect("opened");
         let mut reader = Reader::open(directory.path(), Window::default()).expect("a reader");
         let mut found = Vec::new();
         for number in 0..12 {

@@ -3,42 +3,65 @@
 use super::generation::Generation;
 use super::index::{Chunk, Stream};
 use super::place;
-use super::read::{LONGEST, Partial, Reader};
+use super::read::{Begin, LONGEST, Partial, Reader};
 use crate::host::files;
 
 impl Reader {
-    /// Goes to where the last lines begin: back over chunks until they hold enough line ends, then forward once to count.
-    pub(super) fn seek_tail(&mut self, tail: usize) -> Result<(), files::Error> {
+    /// Goes to where the last lines begin, or as far back as the log may reach: back over chunks until they hold enough
+    /// line ends or bytes, then, for lines, forward once to count.
+    pub(super) fn seek_end(&mut self, tail: Option<usize>, most: Option<u64>) -> Result<(), files::Error> {
         let mut ends = Ends::default();
+        let mut room = most.unwrap_or(u64::MAX);
         // A line end for each stream may belong to a line that begins earlier.
-        let wanted = tail.saturating_add(Stream::BOTH.len());
+        let wanted = tail.map_or(usize::MAX, |tail| tail.saturating_add(Stream::BOTH.len()));
         for number in place::numbers(&self.container)?.kept.into_iter().rev() {
             let Some(mut generation) = Generation::open(&self.container, number)? else { continue };
-            let chunks: Vec<Chunk> =
+            let mut chunks: Vec<Chunk> =
                 std::iter::from_fn(|| generation.next_chunk().transpose()).collect::<Result<_, _>>()?;
             let mut offsets = [0u64; 2];
             for chunk in &chunks {
                 offsets[chunk.stream.number()] += chunk.length;
             }
             let mut first = chunks.len();
-            while first > 0 && ends.found < wanted {
+            while first > 0 && ends.found < wanted && room > 0 {
                 first -= 1;
-                let chunk = chunks[first];
+                let chunk = &mut chunks[first];
+                // The end of one that does not fit.
+                chunk.length = chunk.length.min(room);
+                room -= chunk.length;
                 offsets[chunk.stream.number()] -= chunk.length;
-                ends.add(chunk, generation.count_line_ends(chunk, offsets[chunk.stream.number()])?);
+                if tail.is_some() {
+                    ends.add(*chunk, generation.count_line_ends(*chunk, offsets[chunk.stream.number()])?);
+                }
             }
+            // Nobody will see what is before.
+            let is_all = first == 0 || room == 0;
             generation.chunks = chunks[first..].iter().copied().collect();
             generation.offsets = offsets;
             for stream in Stream::BOTH {
-                self.partial[stream.number()].skip = generation.begins_inside_a_line(stream, &chunks)?;
+                self.partial[stream.number()].begin =
+                    match generation.begins_inside_a_line(stream, &chunks)? {
+                        true if is_all => Begin::Gone,
+                        true => Begin::Earlier,
+                        false => Begin::Here,
+                    };
             }
             self.generation = Some(generation);
-            if ends.found >= wanted {
+            self.is_fresh = false;
+            if ends.found >= wanted || room == 0 {
                 break;
             }
         }
+        match tail {
+            Some(tail) => self.seek_tail(tail),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the lines from here on, and comes back knowing how many are too many.
+    fn seek_tail(&mut self, tail: usize) -> Result<(), files::Error> {
         let begin = self.generation.as_ref().map(Generation::again).transpose()?;
-        let skips = [self.partial[0].skip, self.partial[1].skip];
+        let begins = [self.partial[0].begin, self.partial[1].begin];
         let mut lines = 0;
         while self.advance()? {
             lines += 1;
@@ -47,18 +70,18 @@ impl Reader {
             // Lines that have begun count as old: only what begins later is shown.
             for partial in &mut self.partial {
                 if !partial.text.is_empty() {
-                    *partial = Partial::skipping(true);
+                    *partial = Partial::beginning(Begin::Earlier);
                 }
             }
             return Ok(());
         }
-        let unended = self.partial.iter().filter(|partial| !partial.text.is_empty()).count();
+        let unended = self.partial.iter().filter(|partial| partial.is_worth_showing(self.least_rest)).count();
         self.pass_over = (lines + unended).saturating_sub(tail).min(lines);
         self.generation = begin;
         self.chunk = None;
         self.buffer.clear();
         self.at = 0;
-        self.partial = skips.map(Partial::skipping);
+        self.partial = begins.map(Partial::beginning);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::images::{bare, created, or_none, short};
+use super::super::images::{SIZES, bare, created, or_none, short};
 use crate::cli::context::{Context, usage};
 use crate::cli::moment;
 use crate::cli::shape::{Json, List, Shape};
@@ -13,6 +13,7 @@ use crate::ui::{console, value};
 
 /// Options of `image ls`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = SIZES)]
 pub struct Args {
     /// Only of this repository, or only this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
