@@ -4,20 +4,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::caller::{Caller, Say};
 use super::lifecycle::ends;
-use super::link::{self, Process as Line};
+use super::link::{self, Process as Line, Started};
 use super::request::Exec;
 use super::{Engine, Error};
 use crate::event::Action;
 use crate::plan::observed::State;
 use crate::runtime::exec::{Talk, Target, operations};
 use crate::runtime::spec::{ContainerId, Process, Seccomp};
+use crate::runtime::status::Failure;
 use crate::sys::net;
 
 /// So much of a probe's or hook's output is kept, as Docker does.
@@ -43,6 +46,19 @@ pub(super) struct Outcome {
     pub output: Vec<u8>,
 }
 
+/// How a process began.
+pub(super) enum Birth {
+    /// It runs. With the signal that asked for its end in this very moment.
+    Begun(Started, Option<i32>),
+    /// It was ended before, as this signal asked for.
+    Ended(i32),
+    /// It could not.
+    Failed(Failure),
+}
+
+/// How long the keeper may take to tell of an end that can be seen already.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 impl Engine {
     /// Runs a command for a user; returns its exit code.
     ///
@@ -54,7 +70,7 @@ impl Engine {
         streams: Vec<OwnedFd>,
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> Result<i32, Error> {
-        let id = self.target(&exec)?;
+        let id = self.target(&exec.service, exec.index)?;
         let record = self.record_or_gone(&id)?;
         let extra = Extra {
             env: exec.env,
@@ -71,23 +87,14 @@ impl Engine {
         };
         let program = exec.argv.first().cloned().unwrap_or_default();
         let (name, mut line) = self.run(&id, exec.argv, &extra, talk)?;
-        let gone = || Error::Link(link::Error::Gone);
-        let mut early = None;
-        let started = loop {
-            tokio::select! {
-                biased;
-                started = &mut line.started => break started.map_err(|_| gone())?,
-                // It may take for ever to begin (a file system that does not answer), and nobody else can end it.
-                number = end_asked_for(&mut signals, caller), if early.is_none() && !exec.detach => {
-                    early = Some(number);
-                    self.link.abort(&name)?;
-                }
-            }
+        let asked = async || match exec.detach {
+            true => std::future::pending().await,
+            false => end_asked_for(&mut signals, caller).await,
         };
-        let mut started = match (started, early) {
-            (Ok(started), _) => started,
-            (Err(_), Some(number)) => return Ok(128 + number),
-            (Err(source), None) => {
+        let (mut started, early) = match self.birth(&name, &mut line, asked).await? {
+            Birth::Begun(started, early) => (started, early),
+            Birth::Ended(number) => return Ok(128 + number),
+            Birth::Failed(source) => {
                 return Err(Error::NotExecuted { container: record.name.clone(), program, source });
             }
         };
@@ -109,10 +116,23 @@ impl Engine {
         };
         // It began in the moment in which it was to be aborted.
         early.into_iter().for_each(pass_on);
+        let gone = || Error::Link(link::Error::Gone);
         let exit = loop {
             tokio::select! {
+                biased;
                 exit = &mut line.ended => break exit.map_err(|_| gone())?,
-                Some(number) = signals.recv() => pass_on(number),
+                Some(number) = signals.recv() => {
+                    let over = process.as_ref().is_some_and(has_ended);
+                    if !over || !ends(number, libc::SIGHUP) {
+                        pass_on(number);
+                        continue;
+                    }
+                    // Only its parent knows how it ended, and may stand still itself.
+                    match timeout(TOLD_WITHIN, &mut line.ended).await {
+                        Ok(exit) => break exit.map_err(|_| gone())?,
+                        Err(_) => return Ok(128 + number),
+                    }
+                }
             }
         };
         let code = exit.code.unwrap_or(255);
@@ -120,16 +140,42 @@ impl Engine {
         Ok(code)
     }
 
+    /// Waits until a process has begun its program. It may take for ever (a file system that does not answer, a container
+    /// that stops what is born in it), and nobody else can end it: when that is asked for, it is.
+    pub(super) async fn birth(
+        self: &Rc<Self>,
+        name: &str,
+        line: &mut Line,
+        mut asked: impl AsyncFnMut() -> i32,
+    ) -> Result<Birth, Error> {
+        let mut early = None;
+        let started = loop {
+            tokio::select! {
+                biased;
+                started = &mut line.started => break started.map_err(|_| Error::Link(link::Error::Gone))?,
+                number = asked(), if early.is_none() => {
+                    early = Some(number);
+                    self.link.abort(name)?;
+                }
+            }
+        };
+        Ok(match (started, early) {
+            (Ok(started), early) => Birth::Begun(started, early),
+            (Err(_), Some(number)) => Birth::Ended(number),
+            (Err(failure), None) => Birth::Failed(failure),
+        })
+    }
+
     /// The container in which a user's command runs.
-    fn target(&self, exec: &Exec) -> Result<ContainerId, Error> {
+    pub(super) fn target(&self, service: &str, index: Option<u32>) -> Result<ContainerId, Error> {
         let project = self.project.borrow();
         let runs = |state: &State| matches!(state, State::Running { .. });
-        let found = match exec.index {
-            Some(index) => project.replica(&exec.service, index),
+        let found = match index {
+            Some(index) => project.replica(service, index),
             None => {
-                let of_service = project.of_service(&exec.service);
+                let of_service = project.of_service(service);
                 let oneoff = project.entries.values().find(|entry| {
-                    entry.record.service == exec.service && entry.record.oneoff && runs(&entry.record.state)
+                    entry.record.service == service && entry.record.oneoff && runs(&entry.record.state)
                 });
                 of_service
                     .iter()
@@ -140,7 +186,7 @@ impl Engine {
                     .or(oneoff)
             }
         };
-        let missing = || Error::NotRunning { service: exec.service.clone() };
+        let missing = || Error::NotRunning { service: service.to_owned() };
         let record = &found.ok_or_else(missing)?.record;
         match &record.state {
             State::Running { paused: true, .. } => {
@@ -294,6 +340,12 @@ fn changed(main: &Process, argv: Vec<String>, extra: &Extra) -> Process {
         process.seccomp = Seccomp::Unconfined;
     }
     process
+}
+
+/// Whether the process of a pidfd has ended, whoever has to take its exit status yet.
+fn has_ended(process: &OwnedFd) -> bool {
+    let now = Timespec::default();
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)).is_ok_and(|ended| ended > 0)
 }
 
 /// Gives a terminal the size of the user's.

@@ -7,7 +7,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::mpsc;
 
 use super::caller::Caller;
-use super::exec::end_asked_for;
+use super::exec::{Birth, end_asked_for};
 use super::link;
 use super::request::Files;
 use super::{Engine, Error};
@@ -53,22 +53,11 @@ impl Engine {
         };
         let name = self.name_exec(&id);
         let mut line = self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?;
-        let gone = || Error::Link(link::Error::Gone);
-        let mut early = None;
-        let started = loop {
-            tokio::select! {
-                biased;
-                started = &mut line.started => break started.map_err(|_| gone())?,
-                number = end_asked_for(&mut signals, caller), if early.is_none() => {
-                    early = Some(number);
-                    self.link.abort(&name)?;
-                }
-            }
-        };
-        let mut started = match (started, early) {
-            (Ok(started), _) => started,
-            (Err(_), Some(number)) => return Ok(128 + number),
-            (Err(source), None) => {
+        let asked = async || end_asked_for(&mut signals, caller).await;
+        let (mut started, mut early) = match self.birth(&name, &mut line, asked).await? {
+            Birth::Begun(started, early) => (started, early),
+            Birth::Ended(number) => return Ok(128 + number),
+            Birth::Failed(source) => {
                 return Err(Error::NotStarted { container: files.container.clone(), about: None, source });
             }
         };
@@ -83,6 +72,7 @@ impl Engine {
             // It began in the moment in which it was to be aborted.
             kill();
         }
+        let gone = || Error::Link(link::Error::Gone);
         let exit = loop {
             tokio::select! {
                 biased;

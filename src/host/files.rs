@@ -1,7 +1,7 @@
 //! Reading and writing files so that a crash leaves the old content or the new one, and every error names its path.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -110,14 +110,38 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Reads a whole file, or returns `None` where there is none.
+/// No record or list of ours comes near this; a longer one is somebody else's doing, and would take all memory.
+const LONGEST: u64 = 64 << 20;
+
+/// Reads a whole record or list, or returns `None` where there is none.
 pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let mut bytes = Vec::new();
-    match open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
+    let read = |file: File| {
+        let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "it is too large to be one of ours");
+        if file.metadata()?.len() > LONGEST {
+            return Err(too_large());
+        }
+        // Files of /proc and of control groups say that they are empty.
+        let mut bytes = Vec::new();
+        match file.take(LONGEST + 1).read_to_end(&mut bytes)? as u64 > LONGEST {
+            true => Err(too_large()),
+            false => Ok(bytes),
+        }
+    };
+    match open_regular(path).and_then(read) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path)(error)),
     }
+}
+
+/// Reads at most so much of a file's end.
+pub fn read_end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut file = open_regular(path)?;
+    let begin = file.metadata()?.len().saturating_sub(most);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// How much a write has to survive.
@@ -251,6 +275,23 @@ mod tests {
         assert_eq!(read_record(&path, 2).expect("read"), Some(thing));
         let error = read_record::<Thing>(&path, 1).expect_err("newer");
         assert!(matches!(error, Error::Newer { found: 2, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_record_of_ours_is_not_read_for_ever() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("thing.json");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("made");
+        let cause = |error: Error| std::error::Error::source(&error).expect("a cause").to_string();
+        assert_eq!(cause(read_record::<Thing>(&path, 1).expect_err("endless")), "it is no regular file");
+        fs::remove_file(&path).expect("removed");
+        // Sparse: it takes no room.
+        File::create(&path).and_then(|file| file.set_len(1 << 38)).expect("made");
+        let said = cause(read_record::<Thing>(&path, 1).expect_err("huge"));
+        assert_eq!(said, "it is too large to be one of ours");
+        assert_eq!(read_end(&path, 3).expect("read"), [0; 3]);
+        let proc = read_if_there(Path::new("/proc/self/status")).expect("read").expect("there");
+        assert!(proc.starts_with(b"Name:"));
     }
 
     #[test]

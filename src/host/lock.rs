@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::files::{self, failed};
+use super::files::{self, Kept, failed};
 
 /// A lock that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum Mode {
     Shared,
 }
 
+/// No owner is called longer.
+const LONGEST_OWNER: u64 = 256;
+
 /// A held lock.
 #[derive(Debug)]
 pub struct Lock {
@@ -43,14 +46,15 @@ pub struct Lock {
 impl Lock {
     /// Takes a lock; `owner` is what an error tells those who come later.
     pub fn take(path: &Path, mode: Mode, owner: &str) -> Result<Lock, Error> {
+        files::check_place(path, Kept::File)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            // Nobody else's file is ever ours to write to.
-            .custom_flags(libc::O_NOFOLLOW)
+            // Nobody else's file is ever ours to write to, and a pipe is not waited for.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)
             .map_err(failed("open lock", path))?;
         match mode {
@@ -60,7 +64,7 @@ impl Lock {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     let mut owner = String::new();
-                    let _ = file.read_to_string(&mut owner);
+                    let _ = file.take(LONGEST_OWNER).read_to_string(&mut owner);
                     let owner = if owner.is_empty() { "another rcompose".to_owned() } else { owner };
                     return Err(Error::Held { path: path.to_owned(), owner });
                 }
@@ -100,5 +104,28 @@ mod tests {
         assert!(error.contains("rcompose up (pid "), "{error}");
         drop(first);
         Lock::take(&path, Mode::TryExclusive, "rcompose down").expect("free again");
+    }
+
+    #[test]
+    fn what_is_no_file_is_named_and_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let refused = |name: &str, found: &str| {
+            let path = directory.path().join(name);
+            for mode in [Mode::Exclusive, Mode::TryExclusive, Mode::Shared] {
+                let error = Lock::take(&path, mode, "rcompose up").expect_err(name).to_string();
+                assert!(
+                    error.ends_with(&format!("is {found}, where rcompose keeps a file of its own")),
+                    "{error}"
+                );
+            }
+        };
+        std::fs::create_dir(directory.path().join("d")).expect("made");
+        refused("d", "a directory");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let (fifo, pipe) = (rustix::fs::FileType::Fifo, directory.path().join("p"));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).expect("made");
+        refused("p", "a pipe");
+        std::os::unix::fs::symlink("/dev/zero", directory.path().join("l")).expect("made");
+        refused("l", "a link");
     }
 }

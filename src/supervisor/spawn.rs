@@ -33,6 +33,9 @@ const ANSWERS: Duration = Duration::from_secs(10);
 /// How often supervisors may go before they welcome a command, until it takes it that nobody is there.
 const GOODBYES: usize = 100;
 
+/// So much of the end of what a supervisor has said is looked at.
+const LAST_WORDS: u64 = 64 << 10;
+
 /// How long until the socket is looked for again.
 const LOOKS: Duration = Duration::from_millis(5);
 
@@ -126,7 +129,8 @@ impl From<Error> for Report {
                     "`kill -9 {pid}` ends it; its containers go on, and the next command takes them up"
                 ))
             }
-            Error::File(files::Error::Occupied { ref path, .. }) => {
+            Error::File(files::Error::Occupied { ref path, .. })
+            | Error::Lock(lock::Error::File(files::Error::Occupied { ref path, .. })) => {
                 let hint = format!("move it away: `mv {0} {0}.away`", path.display());
                 Report::from_error(Exit::Failure, &error).hint(hint)
             }
@@ -490,7 +494,8 @@ pub(super) fn start_keeper(
 
 /// The end of what the two have said.
 fn last_words(paths: &Paths, project: &str) -> Vec<String> {
-    let text = fs::read_to_string(paths.keeper_log(project)).unwrap_or_default();
+    let end = files::read_end(&paths.keeper_log(project), LAST_WORDS).unwrap_or_default();
+    let text = String::from_utf8_lossy(&end);
     let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     // One that dies of the same again and again.
     lines.dedup();

@@ -398,3 +398,80 @@ fn a_pipe_or_a_directory_in_place_of_a_record_holds_nothing_up() {
     }
     project.leaves_nothing();
 }
+
+/// A record of a terabyte that takes no room, or one without end.
+fn put_too_much(path: &std::path::Path, endless: bool) {
+    let _ = fs::remove_file(path);
+    match endless {
+        true => std::os::unix::fs::symlink("/dev/zero", path).expect("made"),
+        false => fs::File::create(path).and_then(|file| file.set_len(1 << 40)).expect("made"),
+    }
+}
+
+#[test]
+fn a_record_without_end_takes_neither_time_nor_memory() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("endless", TWO);
+    project.run(&["up", "-d"]).ok();
+    let (state, run) = (state_of(&project), project.home().join("run").join(project.name()));
+    for path in [state.join("desired.json"), state.join("journal"), run.join("keeper.log")] {
+        for endless in [true, false] {
+            project.run(&["up", "-d"]).ok();
+            project.run(&["stop"]).ok();
+            soon("nobody is left", || processes_of(&project).is_empty());
+            put_too_much(&path, endless);
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            for command in [&["ps", "-a"][..], &["logs"], &["up", "-d"], &["stop"]] {
+                let mut limited = project.command(&[]);
+                let environment: Vec<_> = limited
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+                    .collect();
+                limited = std::process::Command::new("sh");
+                // What reads without end is told so by the kernel.
+                let script = "ulimit -v 4000000; exec \"$0\" \"$@\"";
+                limited.args(["-c", script]).arg(crate::support::binary()).args(command);
+                limited.envs(environment).current_dir(project.path());
+                limited.stdin(std::process::Stdio::null());
+                limited.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+                let said = ended(limited.spawn().expect("sh runs"), &command.join(" "));
+                assert!(
+                    said.code == Some(0) || said.stderr.contains(&name),
+                    "{name} {command:?}: {}",
+                    said.stderr
+                );
+            }
+            let _ = fs::remove_file(&path);
+            project.leaves_nothing();
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_place_of_a_lock_is_named() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("locks", TWO);
+    project.run(&["up", "-d"]).ok();
+    project.run(&["stop"]).ok();
+    soon("nobody is left", || processes_of(&project).is_empty());
+    let run = project.home().join("run");
+    // The user namespace's and the project's.
+    let locks = [run.join("userns.lock"), run.join(project.name()).join("lock")];
+    for lock in locks {
+        for pipe in [true, false] {
+            // With the command that could not begin, the directory of a project that stands still has gone.
+            fs::create_dir_all(lock.parent().expect("a directory")).expect("made");
+            put_in_place(&lock, pipe);
+            let said = project.run(&["up", "-d"]);
+            assert_ne!(said.code, Some(0), "{}", lock.display());
+            assert!(said.stderr.contains("where rcompose keeps a file"), "{}", said.stderr);
+            assert!(said.stderr.contains("hint: move it away"), "{}", said.stderr);
+            fs::remove_file(&lock).or_else(|_| fs::remove_dir(&lock)).expect("removed");
+        }
+    }
+    project.leaves_nothing();
+}

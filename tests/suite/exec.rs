@@ -285,3 +285,34 @@ fn a_detached_one_off_is_read_by_its_name_and_holds_no_network_when_it_has_ended
     project.run(&["exec", "-T", "web", "getent", "hosts", "web"]).ok();
     project.leaves_nothing();
 }
+
+#[test]
+fn a_keeper_that_stands_still_holds_no_exec_up() {
+    use nix::sys::signal::{Signal, kill};
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = "services: {app: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}\n";
+    let project = Project::new("stands", compose);
+    project.run(&["up", "-d"]).ok();
+    let of_name = |wanted: &str| -> Vec<i32> {
+        let found = crate::support::processes_of(&project).into_iter().filter(|(_, name)| name == wanted);
+        found.map(|(pid, _)| pid).collect()
+    };
+    let mut exec = project.start(&["exec", "-T", "app", "sleep", "1000"]);
+    crate::support::soon("it runs", || of_name("sleep").len() == 2);
+    let keeper = nix::unistd::Pid::from_raw(of_name("rc-keeper")[0]);
+    kill(keeper, Signal::SIGSTOP).expect("ours");
+    // The first ends the process, of which nobody can tell the command; so it is asked again.
+    let mut ended = None;
+    crate::support::soon("the command ends", || {
+        ended = exec.try_wait().expect("ours");
+        if ended.is_none() {
+            signal(&exec, Signal::SIGTERM);
+        }
+        ended.is_some()
+    });
+    kill(keeper, Signal::SIGCONT).expect("ours");
+    assert_eq!(ended.and_then(|ended| ended.code()), Some(143));
+    project.leaves_nothing();
+}
