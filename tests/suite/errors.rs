@@ -90,17 +90,21 @@ fn a_port_that_two_services_publish_names_both() {
 }
 
 #[test]
-fn a_dependency_that_is_declared_nowhere_is_refused_unless_it_is_not_required() {
+fn a_dependency_that_is_declared_nowhere_is_refused_even_if_it_is_not_required() {
     let compose = |required: bool| {
         format!(
             "services:\n  web:\n    image: rootfs:/\n    depends_on:\n      gone: {{condition: service_started, required: {required}}}\n"
         )
     };
     refused("optional", &compose(true), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
+    refused("optional", &compose(false), &["depends on undefined service \"gone\"", "compose.yaml:5:7"]);
     let project = Project::new("optional", &compose(false));
     let output = project.command(&["config", "-q"]).output().expect("run");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("it is left out (compose.yaml:5:7)"), "{said}");
+    assert!(
+        output.status.success() && said.contains("for services that are switched off (compose.yaml:5:7)"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -118,11 +122,8 @@ fn a_project_name_that_is_a_path_reaches_no_directory() {
 #[test]
 fn a_command_that_is_not_there_yet_says_what_helps() {
     let project = Project::new("later", "services: {}\n");
-    let stderr = project.run(&["attach"]).fails(2);
-    assert!(
-        stderr.contains("rcompose has no `attach` yet") && stderr.contains("rcompose logs -f"),
-        "{stderr}"
-    );
+    let stderr = project.run(&["watch"]).fails(2);
+    assert!(stderr.contains("rcompose has no `watch` yet") && stderr.contains("rcompose up -d"), "{stderr}");
 }
 
 #[test]
