@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::engine::request::{BoundSocket, Exec, Files, Run, Stats};
+pub use crate::engine::request::{Attach, BoundSocket, Exec, Files, Run, Stats};
 use crate::event::Event;
 use crate::plan::desired::Desired;
 use crate::plan::observed::{ContainerId, Observed};
@@ -142,6 +142,9 @@ pub enum Request {
     },
     /// Run a command in a running container. Descriptors: stdin, stdout, stderr (not with a terminal).
     Exec(Exec),
+    /// Join the main process of a running container: its input comes back beside a `Notice::Input` if it has one, signals
+    /// go to it, the answer is its end.
+    Attach(Attach),
     /// Copy files of a container, running or not. Descriptors: stdin, stdout, stderr.
     Files(Files),
     /// Make and start a one-off container. Descriptors as with `Exec`.
@@ -191,6 +194,11 @@ pub enum Notice {
     },
     /// A terminal was made; its master stands beside this frame.
     Terminal,
+    /// What the input of a container is written to stands beside this frame.
+    Input {
+        /// It is the master of its terminal, else a pipe.
+        tty: bool,
+    },
     /// A container or exec runs.
     Started {
         /// The container's id.

@@ -160,6 +160,7 @@ fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {
         Say::Event(event) => (Notice::Event(event), Vec::new()),
         Say::Warning(text) => (Notice::Warning { text }, Vec::new()),
         Say::Terminal(terminal) => (Notice::Terminal, vec![terminal]),
+        Say::Input { input, tty } => (Notice::Input { tty }, vec![input]),
         Say::Held => (Notice::Held, Vec::new()),
         Say::Started { container, name } => (Notice::Started { container, name }, Vec::new()),
     }
@@ -272,6 +273,10 @@ async fn perform(
         }
         Request::Exec(exec) => {
             let code = engine.exec(caller, exec, descriptors.into(), signals).await?;
+            return Ok(Reply::Exited { code });
+        }
+        Request::Attach(attach) => {
+            let code = engine.attach(caller, &attach, signals).await?;
             return Ok(Reply::Exited { code });
         }
         Request::Files(files) => {

@@ -9,7 +9,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &["up", "down", "create", "start", "stop", "restart", "kill", "rm", "scale", "pause", "unpause"],
     ),
     ("Look at it", &["ps", "logs", "top", "stats", "port", "events", "wait", "volumes", "config", "ls"]),
-    ("Work inside", &["exec", "run", "cp"]),
+    ("Work inside", &["exec", "run", "attach", "cp"]),
     (
         "Images",
         &[

@@ -5,11 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::report::{Exit, Report};
 
 /// A command or option, and what helps until it is there.
-const LATER: [(&str, Option<&str>); 5] = [
-    (
-        "attach",
-        Some("`rcompose logs -f SERVICE` follows its output, `rcompose exec SERVICE sh` works inside"),
-    ),
+const LATER: [(&str, Option<&str>); 4] = [
     ("bridge", None),
     ("publish", None),
     ("watch", Some("bind the sources with `volumes:`, or run `rcompose up -d` again after a change")),
@@ -46,7 +42,7 @@ mod tests {
             let error = Cli::command().try_get_matches_from(words).expect_err("refused");
             assert_eq!(refused(&error).map(|report| report.message).as_deref(), expected, "{line}");
         };
-        check("-f x.yaml attach a", Some("rcompose has no `attach` yet"));
+        check("-f x.yaml watch a", Some("rcompose has no `watch` yet"));
         check("up --watch", Some("rcompose has no `--watch` yet"));
         check("biuld", None);
         check("up --wacht", None);

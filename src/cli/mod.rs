@@ -7,6 +7,7 @@ pub mod args;
 pub mod commands;
 pub mod complete;
 pub mod context;
+mod detach;
 mod help;
 mod later;
 pub mod moment;

@@ -18,6 +18,13 @@ pub enum Say {
     Warning(String),
     /// The master of a terminal that was made for it.
     Terminal(OwnedFd),
+    /// What the input of a container is written to.
+    Input {
+        /// A pipe, or the master of its terminal.
+        input: OwnedFd,
+        /// It is a terminal.
+        tty: bool,
+    },
     /// The container stands still.
     Held,
     /// A container or exec runs.

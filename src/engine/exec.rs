@@ -70,7 +70,7 @@ impl Engine {
         streams: Vec<OwnedFd>,
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> Result<i32, Error> {
-        let id = self.target(&exec)?;
+        let id = self.target(&exec.service, exec.index)?;
         let record = self.record_or_gone(&id)?;
         let extra = Extra {
             env: exec.env,
@@ -167,15 +167,15 @@ impl Engine {
     }
 
     /// The container in which a user's command runs.
-    fn target(&self, exec: &Exec) -> Result<ContainerId, Error> {
+    pub(super) fn target(&self, service: &str, index: Option<u32>) -> Result<ContainerId, Error> {
         let project = self.project.borrow();
         let runs = |state: &State| matches!(state, State::Running { .. });
-        let found = match exec.index {
-            Some(index) => project.replica(&exec.service, index),
+        let found = match index {
+            Some(index) => project.replica(service, index),
             None => {
-                let of_service = project.of_service(&exec.service);
+                let of_service = project.of_service(service);
                 let oneoff = project.entries.values().find(|entry| {
-                    entry.record.service == exec.service && entry.record.oneoff && runs(&entry.record.state)
+                    entry.record.service == service && entry.record.oneoff && runs(&entry.record.state)
                 });
                 of_service
                     .iter()
@@ -186,7 +186,7 @@ impl Engine {
                     .or(oneoff)
             }
         };
-        let missing = || Error::NotRunning { service: exec.service.clone() };
+        let missing = || Error::NotRunning { service: service.to_owned() };
         let record = &found.ok_or_else(missing)?.record;
         match &record.state {
             State::Running { paused: true, .. } => {

@@ -12,6 +12,7 @@
 //! asked again (processes): it may be killed at any instant, and the next one goes on (`recover`).
 
 mod apply;
+mod attach;
 mod bytes;
 pub mod caller;
 mod container;

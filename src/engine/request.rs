@@ -32,6 +32,17 @@ pub struct HandedPort {
     pub socket: OwnedFd,
 }
 
+/// The main process of a running container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attach {
+    /// The service.
+    pub service: String,
+    /// The replica; `None` is the first that runs.
+    pub index: Option<u32>,
+    /// Hand its input out.
+    pub input: bool,
+}
+
 /// A command in a running container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exec {

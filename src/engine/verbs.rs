@@ -186,7 +186,7 @@ impl Engine {
         all_or(failures)
     }
 
-    async fn kill_one(self: &Rc<Self>, id: &ContainerId, signal: i32) -> Result<(), Error> {
+    pub(super) async fn kill_one(self: &Rc<Self>, id: &ContainerId, signal: i32) -> Result<(), Error> {
         let stop_signal = self.project.borrow().entries.get(id).map(|entry| entry.config.spec.stop_signal);
         if lifecycle::ends(signal, stop_signal.unwrap_or(libc::SIGTERM)) {
             self.stand_still(id);

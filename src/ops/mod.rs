@@ -4,6 +4,7 @@
 //! change a running project end in [`call`], one request over the control socket; those that only read take what is
 //! on disk and start nobody.
 
+pub mod attach;
 pub mod attached;
 pub mod build;
 pub mod call;

@@ -118,11 +118,8 @@ fn a_project_name_that_is_a_path_reaches_no_directory() {
 #[test]
 fn a_command_that_is_not_there_yet_says_what_helps() {
     let project = Project::new("later", "services: {}\n");
-    let stderr = project.run(&["attach"]).fails(2);
-    assert!(
-        stderr.contains("rcompose has no `attach` yet") && stderr.contains("rcompose logs -f"),
-        "{stderr}"
-    );
+    let stderr = project.run(&["watch"]).fails(2);
+    assert!(stderr.contains("rcompose has no `watch` yet") && stderr.contains("rcompose up -d"), "{stderr}");
 }
 
 #[test]

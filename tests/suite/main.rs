@@ -3,6 +3,7 @@
 
 mod support;
 
+mod attach;
 mod attack;
 mod borders;
 mod build;

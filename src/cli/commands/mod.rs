@@ -1,5 +1,6 @@
 //! The table of commands: one file each, with its options and what it prints.
 
+pub mod attach;
 pub mod build;
 pub mod builder;
 pub mod commit;
@@ -58,6 +59,8 @@ pub enum Command {
     Logs(logs::Args),
     /// Run a command in a running container
     Exec(exec::Args),
+    /// Join the input and output of a running container
+    Attach(attach::Args),
     /// Copy files between this machine and containers
     Cp(cp::Args),
     /// Run a one-off command in a new container of a service
@@ -146,6 +149,7 @@ impl Command {
             Command::Ps(_) => "ps",
             Command::Logs(_) => "logs",
             Command::Exec(_) => "exec",
+            Command::Attach(_) => "attach",
             Command::Cp(_) => "cp",
             Command::Run(_) => "run",
             Command::Start(_) => "start",
@@ -196,6 +200,7 @@ impl Command {
             Command::Ps(args) => args.run(context),
             Command::Logs(args) => args.run(context),
             Command::Exec(args) => args.run(context),
+            Command::Attach(args) => args.run(context),
             Command::Cp(args) => args.run(context),
             Command::Run(args) => args.run(context),
             Command::Start(args) => args.run(context),
@@ -245,6 +250,7 @@ impl Command {
             | Command::Pause(_)
             | Command::Unpause(_)
             | Command::Exec(_)
+            | Command::Attach(_)
             | Command::Commit(_)
             | Command::Export(_)
             | Command::Login(_)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
+use super::index::Stream;
 use super::read::{Line, Reader, Window};
 use super::{INDEX, place};
 use crate::engine::state::Store;
@@ -98,6 +99,16 @@ impl Follow {
                         each(&source.container, line);
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives out what is there byte for byte, as it was written, one container after the other.
+    pub fn read_bytes(&mut self, each: &mut dyn FnMut(Stream, &[u8])) -> Result<(), files::Error> {
+        for source in self.sources.values_mut() {
+            while let Some((stream, bytes)) = source.reader.next_bytes()? {
+                each(stream, bytes);
             }
         }
         Ok(())

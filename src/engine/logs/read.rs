@@ -191,6 +191,17 @@ impl Reader {
         }
     }
 
+    /// Returns what comes next, whatever lines are in it; `None` when there is nothing (now).
+    pub fn next_bytes(&mut self) -> Result<Option<(Stream, &[u8])>, files::Error> {
+        while self.at >= self.buffer.len() {
+            if !self.load()? {
+                return Ok(None);
+            }
+        }
+        let begin = std::mem::replace(&mut self.at, self.buffer.len());
+        Ok(self.chunk.map(|(stream, ..)| (stream, &self.buffer[begin..])))
+    }
+
     /// The line that [`Reader::advance`] has come to.
     pub fn line(&self) -> Option<Line<'_>> {
         let head = self.head.as_ref()?;
