@@ -382,20 +382,26 @@ impl Scanned {
         let json = |source| Error::Json { what: what.clone(), source };
         let saved: Vec<Saved> = serde_json::from_slice(manifest).map_err(json)?;
         let mut room = Room::default();
-        saved
-            .into_iter()
-            .map(|saved| {
-                let tags = saved.repo_tags.clone().unwrap_or_default();
-                let names = tags
-                    .iter()
-                    .map(|tag| Ok(tag.parse::<Reference>()?.to_string()))
-                    .collect::<Result<Vec<String>, Error>>()?;
-                let title = tags.first().map_or_else(|| place.display().to_string(), Clone::clone);
-                let incoming = self.saved(store, place, &title, &saved)?;
-                room.take(&incoming, place)?;
-                Ok(Held { incoming, names, origin: None, others: Vec::new(), index: None })
-            })
-            .collect()
+        let mut images: Vec<Held> = Vec::new();
+        let mut places: HashMap<Digest, usize> = HashMap::new();
+        for saved in saved {
+            let tags = saved.repo_tags.clone().unwrap_or_default();
+            let names = tags
+                .iter()
+                .map(|tag| Ok(tag.parse::<Reference>()?.to_string()))
+                .collect::<Result<Vec<String>, Error>>()?;
+            let title = tags.first().map_or_else(|| place.display().to_string(), Clone::clone);
+            let incoming = self.saved(store, place, &title, &saved)?;
+            // One image may be listed for each of its names.
+            if let Some(known) = places.get(&incoming.manifest) {
+                images[*known].names.extend(names);
+                continue;
+            }
+            places.insert(incoming.manifest.clone(), images.len());
+            room.take(&incoming, place)?;
+            images.push(Held { incoming, names, origin: None, others: Vec::new(), index: None });
+        }
+        Ok(images)
     }
 
     /// Makes the manifest that a saved image lost on its way.

@@ -11,10 +11,13 @@ use super::error::Error;
 use crate::host::files::failed;
 
 const BUFFER: usize = 64 << 10;
+/// The last difference that is looked for.
+const TIME: &str = "time";
 /// Attributes that say something of the directory, not of the layer.
 const BOOKKEEPING: [&[u8]; 2] = [b"user.rcompose.unsynced", b"user.rcompose.bytes"];
 
-/// Returns the first difference between what should be and what is, in words; `None` where there is none.
+/// Returns the first difference between what should be and what is, in words; `None` where there is none. The time of the
+/// root does not count: few tars say it, and it moves with every name that is made and removed there.
 pub fn differ(should: &Path, is: &Path) -> Result<Option<String>, Error> {
     tree(should, is, Path::new("/"))
 }
@@ -29,7 +32,10 @@ fn tree(should: &Path, is: &Path, name: &Path) -> Result<Option<String>, Error> 
         Err(error) => return Err(failed("read", is)(error).into()),
     };
     let what = |what: &str| Ok(Some(format!("`{}` has another {what}", name.display())));
-    if let Some(difference) = metadata(&known, &found) {
+    let is_root = name == Path::new("/");
+    if let Some(difference) = metadata(&known, &found)
+        && !(is_root && difference == TIME)
+    {
         return what(difference);
     }
     if attributes(should) != attributes(is) {
@@ -81,7 +87,7 @@ fn metadata(known: &Metadata, found: &Metadata) -> Option<&'static str> {
     if known.is_file() && known.len() != found.len() {
         return Some("size");
     }
-    (times(known) != times(found)).then_some("time")
+    (times(known) != times(found)).then_some(TIME)
 }
 
 fn names(directory: &Path) -> Result<BTreeSet<OsString>, Error> {
@@ -122,5 +128,30 @@ fn same_content(a: &Path, b: &Path) -> Result<bool, Error> {
         if two.read_exact(&mut right[..length]).is_err() || left[..length] != right[..length] {
             return Ok(false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn times_count_but_for_the_root() {
+        let (one, two) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+        let at = |path: &Path, seconds: u64| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            File::open(path).and_then(|file| file.set_modified(time)).expect("dated");
+        };
+        for root in [one.path(), two.path()] {
+            fs::write(root.join("f"), "f").expect("written");
+            at(&root.join("f"), 5);
+        }
+        at(one.path(), 1);
+        at(two.path(), 2);
+        assert_eq!(differ(one.path(), two.path()).expect("read"), None);
+        at(&two.path().join("f"), 6);
+        assert_eq!(differ(one.path(), two.path()).expect("read").as_deref(), Some("`/f` has another time"));
     }
 }

@@ -3,7 +3,7 @@
 //! Every entry is the manifest of one image for one platform, its name in the usual annotation, so that any tool for
 //! OCI layouts finds it. An image whose last name went to another has an entry without a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::config::OCI_INDEX;
 use super::error::Error;
 use super::platform::Platform;
-use super::reference::Digest;
+use super::reference::{Digest, Reference};
 use crate::host::files::{self, Durability};
 
 const NAME: &str = "org.opencontainers.image.ref.name";
 const ID: &str = "io.rcompose.image.id";
 const ORIGIN: &str = "io.rcompose.image.origin";
+const GIVER: &str = "io.rcompose.image.giver";
 const ASKED: &str = "io.rcompose.image.asked";
 const TAGGED: &str = "io.rcompose.image.tagged";
 const STAMP: &str = "io.rcompose.image.stamp";
@@ -87,6 +88,12 @@ impl Entry {
         self.annotations.get(ORIGIN)?.parse().ok()
     }
 
+    /// The image by its origin in the repository that gave or took it: `docker.io/library/redis@sha256:…`. Other names of
+    /// the entry do not change it.
+    pub fn by_digest(&self) -> Option<&str> {
+        self.annotations.get(GIVER).map(String::as_str)
+    }
+
     /// When the registry was asked last for what it has under the name.
     pub fn asked(&self) -> Option<SystemTime> {
         self.moment(ASKED)
@@ -120,6 +127,12 @@ impl Entry {
     /// The same with its origin.
     pub fn with_origin(&self, origin: Option<&Digest>) -> Entry {
         self.with(ORIGIN, origin.map(ToString::to_string))
+    }
+
+    /// The same, of which a repository is known to have the origin.
+    pub fn given_by(&self, repository: &Reference, origin: &Digest) -> Entry {
+        let giver = repository.only_digest(origin).to_string();
+        self.with_origin(Some(origin)).with(GIVER, Some(giver))
     }
 
     /// The same with the look of its archive.
@@ -175,32 +188,44 @@ impl Index {
     /// Gives `entry`'s name to it. Whoever had the name for the same platform keeps its image, nameless unless it has
     /// another name.
     pub fn put(&mut self, entry: Entry) {
-        let name = entry.name().map(str::to_owned);
-        for known in &mut self.manifests {
-            if name.is_some() && known.name() == name.as_deref() && known.platform == entry.platform {
-                *known = known.named(None);
+        self.put_all(vec![entry]);
+    }
+
+    /// The same for many, of which the last ones count.
+    pub fn put_all(&mut self, entries: Vec<Entry>) {
+        self.manifests.extend(entries);
+        // Who comes later has the name.
+        let mut given: HashSet<(String, String)> = HashSet::new();
+        for entry in self.manifests.iter_mut().rev() {
+            let Some(name) = entry.name() else { continue };
+            let platform = entry.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+            if !given.insert((name.to_owned(), platform)) {
+                *entry = entry.named(None);
             }
         }
-        self.manifests.push(entry);
         self.tidy();
     }
 
     /// Drops doubles, and nameless entries of images that have a name.
     fn tidy(&mut self) {
         let mut kept: Vec<Entry> = Vec::with_capacity(self.manifests.len());
+        let mut known: HashSet<(Digest, Option<String>)> = HashSet::new();
         // The newest entry of a name says most.
         for entry in std::mem::take(&mut self.manifests).into_iter().rev() {
-            let same = |other: &Entry| {
-                other.digest == entry.digest && (entry.name().is_none() || other.name() == entry.name())
+            // That there is one with a name stands for all without.
+            let first = known.insert((entry.digest.clone(), None));
+            let new = match entry.name() {
+                None => first,
+                Some(name) => known.insert((entry.digest.clone(), Some(name.to_owned()))),
             };
-            if !kept.iter().any(same) {
+            if new {
                 kept.push(entry);
             }
         }
         kept.sort_by(|a, b| {
             (a.name().is_none(), a.name(), &a.digest).cmp(&(b.name().is_none(), b.name(), &b.digest))
         });
-        let named: Vec<Digest> =
+        let named: HashSet<Digest> =
             kept.iter().filter(|entry| entry.name().is_some()).map(|entry| entry.digest.clone()).collect();
         kept.retain(|entry| entry.name().is_some() || !named.contains(&entry.digest));
         self.manifests = kept;

@@ -75,6 +75,8 @@ impl std::convert::From<&Part> for Layer {
 /// What an image of the store consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
+    /// The bytes of its manifest.
+    pub manifest: Vec<u8>,
     /// The bytes of its configuration (image-spec, config.md), as its maker wrote them.
     pub config: Vec<u8>,
     /// The layers, the lowest first.
@@ -129,7 +131,8 @@ impl Store {
             diff_id: layer.diff_id,
             chain: layer.chain,
         });
-        Ok(Parts { layers: layers.collect(), config: incoming.config_bytes })
+        let layers = layers.collect();
+        Ok(Parts { layers, config: incoming.config_bytes, manifest: incoming.manifest_bytes })
     }
 
     /// Describes a layer whose blob is in the store, or promised.

@@ -180,6 +180,7 @@ fn rootfs(path: &Path) -> Result<Image, Error> {
         id: Digest::of(name.as_bytes()),
         manifest: Digest::of(name.as_bytes()),
         origin: None,
+        by_digest: Vec::new(),
         names: vec![name],
         config: ImageConfig {
             env: vec![PATH.to_owned()],

@@ -144,6 +144,11 @@ impl Reference {
         Reference { digest: Some(digest.clone()), ..self.clone() }
     }
 
+    /// Returns the repository with a digest and without a tag.
+    pub fn only_digest(&self, digest: &Digest) -> Reference {
+        Reference { tag: None, ..self.with_digest(digest) }
+    }
+
     /// Returns the repository as `docker images` prints it: `redis`.
     pub fn familiar_repository(&self) -> String {
         Reference { tag: None, digest: None, ..self.clone() }.familiar()

@@ -14,7 +14,7 @@
 //! Readers take no lock: blobs and layers appear whole, under names that never mean anything else. Whoever unpacks or
 //! removes layers must be inside the user namespace whose map KEY stands for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Image {
     pub manifest: Digest,
     /// What the registry had under its name: the manifest or the index that led to it.
     pub origin: Option<Digest>,
+    /// What repositories know it by: `docker.io/library/redis@sha256:…`, for each that gave or took it.
+    pub by_digest: Vec<String>,
     /// Its complete names: `docker.io/library/redis:7`, `oci:/dir:name`. None when they went to others.
     pub names: Vec<String>,
     /// How it wants to be run.
@@ -67,6 +69,8 @@ pub(super) enum From<'a> {
     Registry {
         /// The manifest, or the index that led to it.
         origin: &'a Digest,
+        /// The name that was asked for.
+        reference: &'a Reference,
     },
     /// An archive or a layout whose content is the image's own.
     Archive {
@@ -298,11 +302,11 @@ impl Store {
     }
 
     /// Records that a registry has this under a name: what it will be known by there.
-    pub(super) fn pushed(&self, name: &Reference, digest: &Digest) -> Result<(), Error> {
+    pub(super) fn pushed(&self, reference: &Reference, digest: &Digest) -> Result<(), Error> {
         self.change(|index| {
-            let name = name.to_string();
+            let name = reference.to_string();
             for entry in index.manifests.iter_mut().filter(|entry| entry.name() == Some(&name)) {
-                *entry = entry.with_origin(Some(digest));
+                *entry = entry.given_by(reference, digest);
             }
             Ok(())
         })
@@ -312,9 +316,8 @@ impl Store {
     pub(super) fn repositories(&self, registry: &str) -> Result<Vec<(String, HashSet<Digest>)>, Error> {
         let mut found: BTreeMap<String, HashSet<Digest>> = BTreeMap::new();
         for entry in &self.index()?.manifests {
-            let Some(Ok(name)) = entry.name().map(str::parse::<Reference>) else { continue };
+            let Some(Ok(name)) = entry.by_digest().map(str::parse::<Reference>) else { continue };
             if name.registry() == registry
-                && entry.origin().is_some()
                 && let Some(incoming) = intact(self.describe(entry))?
             {
                 let blobs = incoming.layers.into_iter().map(|layer| layer.blob).chain([incoming.id]);
@@ -353,18 +356,18 @@ impl Store {
 
     pub(super) fn image_of(&self, index: &Index, entry: &Entry, incoming: Incoming) -> Image {
         let chains = incoming.config.chain_ids();
-        let names = index
-            .manifests
-            .iter()
-            .filter(|other| other.digest == entry.digest)
-            .filter_map(|other| other.name().map(str::to_owned))
-            .collect();
+        let same = || index.manifests.iter().filter(|other| other.digest == entry.digest);
+        let names = same().filter_map(|other| other.name().map(str::to_owned)).collect();
+        let by_digest: BTreeSet<String> =
+            same().filter_map(|other| other.by_digest().map(str::to_owned)).collect();
+        let by_digest = by_digest.into_iter().collect();
         let small = (incoming.manifest_bytes.len() + incoming.config_bytes.len()) as u64;
         Image {
             id: incoming.id,
             manifest: incoming.manifest,
             origin: entry.origin(),
             names,
+            by_digest,
             layers: self.layers.stack(&chains),
             size: small + incoming.layers.iter().map(|layer| layer.size).sum::<u64>(),
             config: incoming.config,
@@ -399,18 +402,16 @@ impl Store {
         let platform = incoming.config.platform();
         let entry = Entry::new(&incoming.media_type, &incoming.manifest, size, platform, &incoming.id);
         let entry = match from {
-            From::Registry { origin } => entry.with_origin(Some(origin)).asked_now(),
+            From::Registry { origin, reference } => entry.given_by(reference, origin).asked_now(),
             From::Archive { origin } => entry.with_origin(origin),
             From::File { stamp } => entry.stamped(Some(stamp)),
             From::Here => entry,
         };
         let index = self.change(|index| {
-            if names.is_empty() {
-                index.put(entry.clone());
-            }
-            for name in names {
-                index.put(entry.named(Some(name)));
-            }
+            index.put_all(match names {
+                [] => vec![entry.clone()],
+                names => names.iter().map(|name| entry.named(Some(name))).collect(),
+            });
             Ok(index.clone())
         })?;
         let described = self.describe(&entry)?;

@@ -208,6 +208,7 @@ mod tests {
                 id: image::Digest::of(b""),
                 manifest: image::Digest::of(b""),
                 origin: None,
+                by_digest: Vec::new(),
                 names: names.iter().map(|name| (*name).to_owned()).collect(),
                 config: image::ImageConfig {
                     labels,

@@ -128,6 +128,7 @@ fn stand_in(need: &Need) -> Image {
         id: unknown.clone(),
         manifest: unknown,
         origin: None,
+        by_digest: Vec::new(),
         names: vec![need.text.clone()],
         config: ImageConfig { cmd: Some(vec![need.text.clone()]), ..ImageConfig::default() },
         layers: Vec::new(),

@@ -155,19 +155,20 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 pub(super) fn listed(store: &Store, image: &Image, name: &str) -> Listed {
     let (repository, tag) = match name.parse::<Source>() {
-        Ok(Source::Registry(reference)) if reference.tag().is_none() => {
-            (reference.familiar_repository(), String::new())
-        }
-        Ok(Source::Registry(reference)) => split_tag(&reference.familiar()),
+        Ok(Source::Registry(reference)) => match (reference.tag(), reference.digest()) {
+            // One that was asked for by its digest has no tag, whatever else was said.
+            (Some(tag), None) => (reference.familiar_repository(), tag.to_owned()),
+            _ => (reference.familiar_repository(), String::new()),
+        },
         Ok(other) => (other.to_string(), String::new()),
         Err(_) => (name.to_owned(), String::new()),
     };
     let nanoseconds =
         |time: SystemTime| i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok();
     Listed {
-        repository,
         tag,
-        digest: image.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
+        digest: digest_in(image, &repository),
+        repository,
         id: image.id.to_string(),
         platform: image.config.platform().to_string(),
         size: store.unpacked_size(image),
@@ -314,9 +315,16 @@ pub fn familiar(name: &str) -> String {
     name.parse::<Source>().map(|source| source.familiar()).unwrap_or_else(|_| name.to_owned())
 }
 
-/// Lines that say what was removed, as `docker rmi` prints them.
+/// Lines that say what was removed, as `docker rmi` prints them. By force, one that is not there is fine.
 pub fn remove(session: &Session<'_>, name: &str, force: bool) -> Result<Vec<String>, Report> {
     let mut lines = Vec::new();
+    if force
+        && let Err(error @ image::Error::Unknown { .. }) =
+            worker::store(session)?.lookup(name, &default_platform()?)
+    {
+        session.ears.warning(&error.to_string());
+        return Ok(lines);
+    }
     let verb = Verb::Remove { name: name.to_owned(), force };
     worker::work(session, verb, None, &mut |said| {
         if let Said::Removed(removed) = said {
@@ -428,34 +436,55 @@ fn inspect_one(session: &Session<'_>, word: &str, platform: Option<&str>) -> Res
     set("Created", json!(text("created")));
     set("DockerVersion", json!(text("docker_version")));
     set("Author", json!(text("author")));
-    set("Config", raw.get("config").cloned().unwrap_or_else(|| json!({})));
+    set("Config", config_in_full(raw.get("config")));
     set("Architecture", json!(text("architecture")));
-    if let Some(variant) = raw.get("variant") {
-        set("Variant", variant.clone());
-    }
+    set("Variant", json!(text("variant")));
     set("Os", json!(text("os")));
-    set("Size", json!(store.unpacked_size(&image)));
+    let size = store.unpacked_size(&image);
+    set("Size", json!(size));
+    set("VirtualSize", json!(size));
     set("RootFS", json!({"Type": "layers", "Layers": image.config.diff_ids}));
     let tagged = image.names.first().and_then(|name| store.tagged(name)).map(jiff::Timestamp::try_from);
     let tagged =
         tagged.and_then(Result::ok).map_or("0001-01-01T00:00:00Z".to_owned(), |time| time.to_string());
     set("Metadata", json!({"LastTagTime": tagged}));
-    set("Descriptor", json!({"digest": image.manifest}));
+    let manifest: Value = serde_json::from_slice(&parts.manifest).unwrap_or_default();
+    set(
+        "Descriptor",
+        json!({
+            "mediaType": manifest.get("mediaType").and_then(Value::as_str).unwrap_or("application/vnd.oci.image.manifest.v1+json"),
+            "digest": image.manifest, "size": parts.manifest.len(),
+        }),
+    );
     Ok(Value::Object(about))
 }
 
-/// `redis@sha256:…` for every repository that gave the image.
+/// The configuration with all fields that docker's has: a template may ask for what this image does not say.
+fn config_in_full(said: Option<&Value>) -> Value {
+    let mut all = json!({
+        "Hostname": "", "Domainname": "", "User": "", "AttachStdin": false, "AttachStdout": false, "AttachStderr": false,
+        "ExposedPorts": {}, "Tty": false, "OpenStdin": false, "StdinOnce": false, "Env": [], "Cmd": [], "Healthcheck": null,
+        "ArgsEscaped": false, "Image": "", "Volumes": {}, "WorkingDir": "", "Entrypoint": [], "OnBuild": [], "Labels": {},
+        "StopSignal": "", "StopTimeout": null, "Shell": [],
+    });
+    for (key, value) in
+        said.and_then(Value::as_object).into_iter().flatten().filter(|(_, value)| !value.is_null())
+    {
+        all[key] = value.clone();
+    }
+    all
+}
+
+/// `redis@sha256:…` for every repository that gave or took the image.
 fn repo_digests(image: &Image) -> Vec<String> {
-    let Some(origin) = &image.origin else { return Vec::new() };
-    let mut found: Vec<String> = image
-        .names
-        .iter()
-        .filter_map(|name| name.parse::<Reference>().ok())
-        .map(|name| format!("{}@{origin}", name.familiar_repository()))
-        .collect();
-    found.sort();
-    found.dedup();
-    found
+    image.by_digest.iter().map(|name| familiar(name)).collect()
+}
+
+/// The digest by which a repository knows the image; empty when it never gave or took it.
+fn digest_in(image: &Image, repository: &str) -> String {
+    let digests = repo_digests(image);
+    let found = digests.iter().filter_map(|name| name.split_once('@')).find(|(of, _)| *of == repository);
+    found.map(|(_, digest)| digest.to_owned()).unwrap_or_default()
 }
 
 /// DOCKER_DEFAULT_PLATFORM, or this machine's.
@@ -471,6 +500,22 @@ pub(super) fn chosen_platform(asked: Option<&str>) -> Result<Platform, Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_has_all_fields() {
+        let said = json!({"Cmd": ["sh"], "Labels": {"a": "b"}, "Entrypoint": null, "ours": 1});
+        let full = config_in_full(Some(&said));
+        for (key, expected) in [
+            ("Cmd", json!(["sh"])),
+            ("Labels", json!({"a": "b"})),
+            ("Entrypoint", json!([])),
+            ("User", json!("")),
+            ("ours", json!(1)),
+        ] {
+            assert_eq!(full[key], expected, "{key}");
+        }
+        assert_eq!(config_in_full(None)["Volumes"], json!({}));
+    }
 
     #[test]
     fn patterns_mean_names() {

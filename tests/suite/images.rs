@@ -148,13 +148,37 @@ fn lists_take_the_templates_that_people_type() {
         ]),
         "linux//run 2"
     );
+    // What an image does not say is empty, as docker has it, and no mistake.
+    let unsaid = "[{{.Config.User}}][{{len .Config.Labels}}][{{.Config.Labels.none}}][{{index .Config.Labels \"none\"}}]";
+    assert_eq!(run(&["image", "inspect", "-f", unsaid, &image]), "[][0][<no value>][]");
+    assert_eq!(
+        run(&["image", "inspect", "-f", "{{.Config.Entrypoint}} {{.Descriptor.digest}}", &image]).len(),
+        3 + 71
+    );
     assert_eq!(run(&["image", "history", "-q", "--no-trunc", &image]).lines().next(), Some(id.as_str()));
     client.run(&["image", "tag", &image, "other/name"]).ok();
+    // Whoever gave it knows it by a digest, under whatever name it is asked for here; nobody else does.
+    for name in [image.as_str(), "other/name"] {
+        let known = run(&["image", "inspect", "-f", "{{json .RepoDigests}}", name]);
+        assert_eq!(known, format!("[\"{repository}@{digest}\"]"), "{name}");
+    }
+    let digests = run(&["image", "ls", "--format", "{{.Repository}} {{.Digest}}"]);
+    assert!(
+        digests.contains("other/name <none>") && digests.contains(&format!("{repository} {digest}")),
+        "{digests}"
+    );
     assert_eq!(run(&["image", "ls", "-q"]).lines().count(), 1, "one image under two names");
     assert_eq!(run(&["image", "ls", "--format", "{{.Repository}}", "other/name"]), "other/name");
     let said = run(&["rmi", "other/name"]);
     assert_eq!(said, "Untagged: other/name:latest");
     assert_eq!(run(&["image", "ls", "--format", "{{.Repository}}"]), repository);
+    let said = client.run(&["rmi", "-f", "nosuch"]);
+    assert_eq!(said.code, Some(0), "what is to be gone is: {}", said.stderr);
+    assert!(said.stderr.contains("there is no image `nosuch` here"), "{}", said.stderr);
+    client.run(&["rmi", &image]).ok();
+    client.run(&["image", "pull", "-q", &format!("{image}@{digest}")]).ok();
+    let row = run(&["image", "ls", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"]);
+    assert_eq!(row, format!("{repository} <none> {digest}"));
 }
 
 /// The machine's own programs, for an image that has none.

@@ -48,7 +48,8 @@ pub fn pull(
         let runtime = runtime()?;
         let result = pull_with((store, &lease), reference, platform, &teller, &runtime).and_then(
             |(incoming, origin)| {
-                store.keep(&incoming, &[reference.to_string()], From::Registry { origin: &origin })
+                let from = From::Registry { origin: &origin, reference };
+                store.keep(&incoming, &[reference.to_string()], from)
             },
         );
         // After a failure a thread may still wait for a lock of another process; nobody needs what it waits for.

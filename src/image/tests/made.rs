@@ -6,7 +6,7 @@ use super::*;
 fn build_on(place: &Place, base: &Image, name: &str, file: &str) -> Image {
     let store = &place.store;
     let lease = store.lease().expect("a lease");
-    let Parts { config, mut layers } = store.parts(&base.manifest).expect("the base's parts");
+    let Parts { config, mut layers, .. } = store.parts(&base.manifest).expect("the base's parts");
     lease.keep(layers.iter().flat_map(|part| [&part.blob, &part.chain])).expect("kept");
     let bytes = tar(&[(file, b"built")]);
     let diff_id = Digest::of(&bytes);

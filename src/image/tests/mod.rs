@@ -261,16 +261,32 @@ fn a_small_archive_is_no_large_amount_of_work() {
     let mut files: Vec<(&str, &[u8])> = vec![("index.json", index.as_bytes())];
     files.extend(names.iter().map(String::as_str).zip(blobs.iter().map(|blob| blob.bytes.as_slice())));
     assert_eq!(load_bytes(&Place::new(), &tar(&files)).expect("an image").len(), 1);
-    // Forty names for one large configuration.
-    let config = String::from_utf8(made.config.bytes.clone()).expect("text");
-    let config = config.replacen('{', &format!("{{\"author\":\"{}\",", "x".repeat(4 << 20)), 1);
+    // Forty entries for one image are one image, with forty names.
     let saved = |tag: usize| format!(r#"{{"Config":"c","RepoTags":["x:{tag}"],"Layers":["l"]}}"#);
     let saved = format!("[{}]", (0..40).map(saved).collect::<Vec<_>>().join(","));
     let files = [
-        ("c", config.as_bytes()),
+        ("c", made.config.bytes.as_slice()),
         ("l", made.layers[0].bytes.as_slice()),
         ("manifest.json", saved.as_bytes()),
     ];
+    let loaded = load_bytes(&Place::new(), &tar(&files)).expect("an image");
+    assert_eq!(loaded.iter().map(|image| image.names.len()).collect::<Vec<_>>(), [40]);
+    // Forty manifests for one large configuration.
+    let config = String::from_utf8(made.config.bytes.clone()).expect("text");
+    let config = Blob::new(config.replacen('{', &format!("{{\"author\":\"{}\",", "x".repeat(4 << 20)), 1));
+    let text = String::from_utf8(made.manifest.bytes.clone()).expect("text");
+    let text = text.replace(made.config.digest.hex(), config.digest.hex());
+    let sizes = [&made.config, &config].map(|blob| format!("\"size\":{}", blob.bytes.len()));
+    let text = text.replacen(&sizes[0], &sizes[1], 1);
+    let manifests: Vec<Blob> =
+        (0..40).map(|number| Blob::new(text.replacen('{', &format!("{{\"n\":{number},"), 1))).collect();
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let entries: Vec<String> = manifests.iter().map(|blob| blob.descriptor(manifest)).collect();
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+    let blobs: Vec<&Blob> = manifests.iter().chain([&config, &made.layers[0]]).collect();
+    let names: Vec<String> = blobs.iter().map(|blob| format!("blobs/sha256/{}", blob.digest.hex())).collect();
+    let mut files: Vec<(&str, &[u8])> = vec![("index.json", index.as_bytes())];
+    files.extend(names.iter().map(String::as_str).zip(blobs.iter().map(|blob| blob.bytes.as_slice())));
     let error = load_bytes(&Place::new(), &tar(&files)).expect_err("too much");
     assert!(error.to_string().contains("128 MiB"), "{error}");
 }

@@ -141,18 +141,23 @@ impl Scope<'_> {
     }
 }
 
+/// Fields whose keys users choose: what one of them lacks is no mistake, but `<no value>`.
+const MAPS: [&str; 7] = ["Annotations", "ExposedPorts", "Labels", "Networks", "Options", "Ports", "Volumes"];
+
 /// Follows fields. Docker takes the names of Go as well as those of its JSON (`.ID`, `.Id`), so another case will do.
 fn field(value: &Value, path: &[String]) -> Result<Value, Error> {
     let mut at = value;
-    for name in path {
+    for (depth, name) in path.iter().enumerate() {
         let other_case = || {
             let fields = at.as_object()?.iter();
             fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
         };
-        at = at
-            .get(name)
-            .or_else(other_case)
-            .ok_or_else(|| Error::Field { field: name.clone(), known: known(at) })?;
+        let of_map = || depth > 0 && MAPS.contains(&path[depth - 1].as_str()) && at.is_object();
+        at = match at.get(name).or_else(other_case) {
+            Some(value) => value,
+            None if of_map() => return Ok(Value::Null),
+            None => return Err(Error::Field { field: name.clone(), known: known(at) }),
+        };
     }
     Ok(at.clone())
 }

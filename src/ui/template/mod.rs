@@ -149,6 +149,7 @@ mod tests {
             ("{{slice .Name 2 5}} {{truncate .State 3}} {{lower `A}}`}}", "web run a}}\n"),
             ("{{if and (gt (len .Publishers) 1) (lt .ExitCode 1)}}many{{end}}", "many\n"),
             ("{{range .Labels}}x{{else}}no labels{{end}}{{index .Labels \"a\"}}", "no labels\n"),
+            ("{{.Labels.a}}", "<no value>\n"),
             ("{{index .Publishers 0}} {{.name}}", "map[Protocol:tcp PublishedPort:8080] p-web-1\n"),
             ("{{json \"<a>\"}}", "\"\\u003ca\\u003e\"\n"),
             ("table {{.Name}}\\t{{.State}}", "NAME      STATE\np-web-1   running\n"),

@@ -117,6 +117,6 @@ fn row(image: &Listed, id: &str) -> Value {
         "CreatedSince": created(image.created_ns), "Digest": or_none(&image.digest),
         "ID": if id.len() > 12 { id } else { bare(id) }, "Platform": image.platform,
         "Repository": or_none(&image.repository), "SharedSize": "N/A", "Size": value::decimal_size(image.size),
-        "Tag": or_none(&image.tag), "UniqueSize": "N/A",
+        "Tag": or_none(&image.tag), "UniqueSize": "N/A", "VirtualSize": value::decimal_size(image.size),
     })
 }
