@@ -260,6 +260,7 @@ fn what_a_container_cannot_start_with_is_shown_where_it_stands() {
         ("command: nonesuch x", "4:14", "executable file not found in $PATH"),
         ("entrypoint: [/nonesuch]", "4:18", "no such file or directory"),
         ("command: 'true', user: nobody-knows", "4:28", "no user `nobody-knows`"),
+        ("command: 'true', group_add: [nobody-knows]", "4:22", "no group `nobody-knows`"),
         ("command: 'true', working_dir: /etc/passwd", "4:35", "Not a directory"),
     ];
     for (number, (attributes, place, cause)) in cases.into_iter().enumerate() {
