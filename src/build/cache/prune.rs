@@ -4,7 +4,7 @@
 //! goes between two looks is a step that is done again.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -219,7 +219,7 @@ const GONE: &str = ".gone-";
 
 /// Removes a cache mount that nobody holds.
 fn remove_mount(path: &Path) -> Result<bool, files::Error> {
-    let Ok(file) = File::open(path) else { return Ok(false) };
+    let Ok(file) = files::open_directory(path) else { return Ok(false) };
     if file.try_lock().is_err() {
         return Ok(false);
     }
