@@ -291,20 +291,16 @@ fn what_stands_in_the_place_of_the_stores_own_leads_nowhere_and_is_mended() {
     let build = ["image", "build", "-q", "-t", "built:1", "."];
     client.run(&build).ok();
     let elsewhere = client.project.path().join("elsewhere");
-    let kinds: [(&str, &dyn Fn(&Path)); 3] = [
-        ("a link", &|place| std::os::unix::fs::symlink(&elsewhere, place).expect("linked")),
-        ("a pipe", &|place| {
-            nix::unistd::mkfifo(place, nix::sys::stat::Mode::S_IRWXU).expect("made");
-        }),
-        ("another", &|place| match place.extension().is_some() || place.ends_with("lock") {
-            true => fs::create_dir(place).expect("made"),
-            false => fs::write(place, "x").expect("written"),
-        }),
-    ];
+    let put = |kind: &str, place: &Path| match kind {
+        "a link" => std::os::unix::fs::symlink(&elsewhere, place).expect("linked"),
+        "a pipe" => nix::unistd::mkfifo(place, nix::sys::stat::Mode::S_IRWXU).expect("made"),
+        _ if place.extension().is_some() || place.ends_with("lock") => fs::create_dir(place).expect("made"),
+        _ => fs::write(place, "x").expect("written"),
+    };
     let places = places_of(&client.project.home());
     assert!(places.len() > 20, "{places:?}");
     // Each in turn with one of the kinds.
-    for (place, (kind, put)) in places.iter().zip(kinds.iter().cycle()) {
+    for (place, kind) in places.iter().zip(["a link", "a pipe", "another"].into_iter().cycle()) {
         fs::create_dir_all(&elsewhere).expect("made");
         fs::write(elsewhere.join("keep"), "keep").expect("written");
         if !place.exists() {
@@ -314,7 +310,7 @@ fn what_stands_in_the_place_of_the_stores_own_leads_nowhere_and_is_mended() {
             true => fs::remove_dir_all(place).expect("removed"),
             false => fs::remove_file(place).expect("removed"),
         }
-        put(place);
+        put(kind, place);
         let shown = place.display();
         // They end, whatever they make of it.
         for command in [&["image", "ls"][..], &build, &["builder", "du"], &["builder", "prune", "-f"]] {

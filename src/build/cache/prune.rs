@@ -301,7 +301,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("0");
         fs::create_dir_all(path.join("data/x")).expect("made");
-        let held = File::open(&path).expect("open");
+        let held = fs::File::open(&path).expect("open");
         held.lock_shared().expect("locked");
         assert!(!remove_mount(&path).expect("tried") && path.join("data/x").exists());
         drop(held);
