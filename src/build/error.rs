@@ -54,6 +54,12 @@ pub enum Error {
         /// What would allow it.
         hint: String,
     },
+    /// Files of a context that there is not.
+    #[error("`{path}` is in no build context: there is none")]
+    NoContext {
+        /// The path, as written.
+        path: String,
+    },
     /// Something that we do not do.
     #[error("{what}")]
     Unsupported {
@@ -120,6 +126,11 @@ impl From<Error> for Report {
             Error::Ssh(error) => error.hints(),
             Error::Process { hints, .. } => hints.clone(),
             Error::NotAllowed { hint, .. } => vec![hint.clone()],
+            Error::NoContext { .. } => vec![
+                "a Dockerfile that comes alone has no files beside it; `rcompose image build -f - .` reads it from \
+                 standard input and takes files from here"
+                    .to_owned(),
+            ],
             Error::Unsupported { hint, .. } => hint.iter().cloned().collect(),
             Error::Runtime(error) => error.hints(),
             _ => Vec::new(),

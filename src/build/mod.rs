@@ -24,6 +24,7 @@ pub mod graph;
 pub mod ignore;
 pub mod order;
 mod plan;
+mod preflight;
 mod remote;
 pub mod run;
 mod serve;
@@ -33,4 +34,5 @@ mod step;
 
 pub use error::Error;
 pub use order::Order;
+pub use plan::Base;
 pub use serve::{Given, Said, serve};

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::Platform;
+use super::dockerfile::Within;
+use crate::image::{Locked, Platform};
 use crate::report::Report;
 
 /// Everything that one command builds.
@@ -26,9 +27,22 @@ pub struct Order {
     pub targets: Vec<Target>,
     /// How many steps may run at once.
     pub at_once: usize,
-    /// Only say what is doubtful in the recipes; nothing is built.
-    #[serde(default)]
-    pub check: bool,
+    /// What for.
+    pub purpose: Purpose,
+    /// What images stand for, where only these may be built on.
+    pub locked: Option<Locked>,
+}
+
+/// What an order is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Images are made.
+    Build,
+    /// What is doubtful in the recipes is said; nothing is built.
+    Check,
+    /// The images that would be built on are named; none is looked at.
+    Bases,
 }
 
 /// One image.
@@ -88,7 +102,7 @@ impl Target {
             tags: Vec::new(),
             wanted: false,
             context: Context::Nothing,
-            dockerfile: Dockerfile::Text { name: "Dockerfile".to_owned(), text: Vec::new() },
+            dockerfile: Dockerfile::Text { name: "Dockerfile".to_owned(), text: Vec::new(), within: None },
             stage: None,
             args: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -170,6 +184,8 @@ pub enum Dockerfile {
         name: String,
         /// The text.
         text: Vec<u8>,
+        /// Where it stands, if it is a part of a file.
+        within: Option<Within>,
     },
 }
 

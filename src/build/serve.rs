@@ -20,8 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::execute::execute;
-use super::order::Order;
-use super::plan::plan;
+use super::order::{Order, Purpose};
+use super::plan::{Base, plan};
+use super::preflight;
 use super::session::Session;
 use crate::image::Users;
 use crate::image::registry::Caller;
@@ -39,6 +40,8 @@ pub enum Said {
         /// The registry.
         host: String,
     },
+    /// An image that is built on, for who wants no more than to know that.
+    Base(Box<Base>),
     /// It failed.
     Failed(Box<Report>),
     /// Everything is built.
@@ -78,9 +81,16 @@ pub fn serve(given: Given, output: impl Write + Send + 'static, users: Users<'_>
         });
         let session = Arc::new(session);
         let planned = plan(&session, &order)?;
-        if order.check {
-            return Ok(());
+        match order.purpose {
+            Purpose::Build => {}
+            Purpose::Check => return Ok(()),
+            Purpose::Bases => {
+                planned.bases.into_iter().for_each(|base| say(&Said::Base(Box::new(base))));
+                return Ok(());
+            }
         }
+        let planned = planned.targets;
+        preflight::check(&planned)?;
         execute(&session, planned)?;
         Ok(session.cache.look_after(session.made.load(Ordering::Relaxed), users)?)
     });

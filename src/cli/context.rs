@@ -127,6 +127,10 @@ impl Ears for Context {
         self.build.tell(word);
     }
 
+    fn built(&self) {
+        self.build.finish();
+    }
+
     fn warning(&self, warning: &str) {
         // What command and supervisor both find, or what is so for each container, is said once.
         if !self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(warning.to_owned()) {

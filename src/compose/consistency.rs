@@ -324,12 +324,12 @@ impl<'a> Checker<'a> {
                 None => keyed(node),
             };
             if !required {
-                // It may be switched off; a name that stands nowhere may be a slip of the pen.
+                // It may be switched off; a name that stands nowhere is a slip of the pen, which `up` refuses.
                 if !self.disabled.contains_key(dependency) {
                     let known = self.services.keys().map(String::as_str);
                     let meant = nearest(dependency, known).map(|near| format!(" (did you mean `{near}`?)"));
                     let warning = format!(
-                        "service `{name}` depends on `{dependency}`{}, which is not defined: it is not required, so it is left out",
+                        "service `{name}` depends on `{dependency}`{}, which is not defined: `required: false` is for services that are switched off",
                         meant.unwrap_or_default()
                     );
                     self.warnings.push((warning, node.key));

@@ -65,12 +65,19 @@ impl<'de> IntoDeserializer<'de, Mismatch> for Source<'de> {
     }
 }
 
+fn out_of_range(value: i128, least: impl fmt::Display, most: impl fmt::Display) -> String {
+    match value < 0 {
+        true => format!("{value} is out of range: it must be {least} or more"),
+        false => format!("{value} is out of range: it must be {most} or less"),
+    }
+}
+
 macro_rules! integers {
     ($($method:ident $visit:ident $type:ty,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
             let Some(value) = self.integer()? else { return self.deserialize_any(visitor) };
             let fits = <$type>::try_from(value)
-                .map_err(|_| Mismatch::custom(format!("{value} is out of range")));
+                .map_err(|_| Mismatch::custom(out_of_range(value, <$type>::MIN, <$type>::MAX)));
             self.placed(fits.and_then(|value| visitor.$visit(value)))
         }
     )*};

@@ -54,6 +54,7 @@ fn values_of_the_wrong_kind() {
     service("tty: maybe", (3, 10, "invalid boolean", "true or false"));
     service("scale: many", (3, 12, "no integer", "no integer"));
     service("oom_score_adj: 5000", (3, 20, "out of range", "-1000 to 1000"));
+    service("healthcheck: {test: a, retries: -5}", (3, 37, "-5 is out of range", "0 or more"));
     service("stop_grace_period: 10", (3, 24, "a duration", "`10s`"));
     service("stop_grace_period: 1y", (3, 24, "unknown unit `y`", "w, d, h, m, s, ms, us or ns"));
     service("stop_grace_period: '5'", (3, 24, "without a unit", "`5s`"));

@@ -17,6 +17,8 @@ const LONGEST: usize = 64 << 20;
 /// The most descriptors beside one frame: a socket for each port that there is, of each protocol and both families.
 const MOST_FDS: usize = 4 << 16;
 const HEADER: usize = 8;
+/// The most that is received at once.
+const PIECE: usize = 256 << 10;
 
 /// Bytes, and the descriptors that travel beside them.
 type Frame = (Vec<u8>, Vec<OwnedFd>);
@@ -128,14 +130,14 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
                     .map(|message| Some((message, descriptors)))
                     .map_err(Error::Content);
             }
-            let mut bytes = [0; 16 << 10];
             let mut fds = Vec::new();
-            match recv_with_fds(&self.socket, &mut bytes, &mut fds) {
+            let begun = self.inbox.len();
+            self.inbox.resize(begun + self.missing(), 0);
+            let received = recv_with_fds(&self.socket, &mut self.inbox[begun..], &mut fds);
+            self.inbox.truncate(begun + received.as_ref().copied().unwrap_or(0));
+            match received {
                 Ok(0) => return Err(Error::Closed),
-                Ok(count) => {
-                    self.inbox.extend_from_slice(&bytes[..count]);
-                    self.arrived.extend(fds);
-                }
+                Ok(_) => self.arrived.extend(fds),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(Errno::CONNRESET.raw_os_error()) => {
@@ -146,13 +148,22 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
         }
     }
 
-    /// Takes a whole frame off the inbox, with its descriptors.
+    /// One of the two numbers before the message.
+    fn number(&self, at: usize) -> Option<usize> {
+        let bytes = self.inbox.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    }
+
+    /// How much is asked for at once. Never anything of the next message: the keeper forks while it carries this one out,
+    /// and what it forks is no business of the next one's.
+    fn missing(&self) -> usize {
+        let whole = HEADER + self.number(4).and(self.number(0)).unwrap_or(0);
+        (whole - self.inbox.len()).min(PIECE)
+    }
+
+    /// Takes a whole frame out of the inbox, with its descriptors.
     fn take_frame(&mut self) -> Result<Option<Frame>, Error> {
-        let number = |at: usize| -> Option<usize> {
-            let bytes = self.inbox.get(at..at + 4)?;
-            Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
-        };
-        let (Some(length), Some(count)) = (number(0), number(4)) else { return Ok(None) };
+        let (Some(length), Some(count)) = (self.number(0), self.number(4)) else { return Ok(None) };
         if length > LONGEST || count > MOST_FDS {
             return Err(Error::Frame { length, descriptors: count });
         }
@@ -163,11 +174,8 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
             // The first bytes brought them; fewer means that the kernel dropped some (EMFILE on our side).
             return Err(Error::Frame { length, descriptors: count });
         }
-        let frame = self.inbox[HEADER..HEADER + length].to_vec();
-        self.inbox.drain(..HEADER + length);
-        if self.inbox.is_empty() {
-            self.inbox.shrink_to(64 << 10);
-        }
+        let mut frame = std::mem::take(&mut self.inbox);
+        frame.drain(..HEADER);
         Ok(Some((frame, self.arrived.drain(..count).collect())))
     }
 }

@@ -33,6 +33,7 @@ use crate::sys::process::{
     Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, ignore_broken_pipes, kill,
     peek_ended_child, put_descriptor_at, reap, reset_signals, take_descriptor,
 };
+use crate::sys::wipe::wipe_freed_memory;
 
 /// What a keeper starts with.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub struct Config {
 /// [`super::Client`], each time one is needed; that process has no other descriptor but the standard streams.
 pub fn run(config: Config, supervisor: impl Fn(OwnedFd) -> Infallible) -> Result<Infallible, Error> {
     let files = settle(config.log)?;
+    // What we are told is for one container each, and others are copies of us for a while.
+    wipe_freed_memory(true);
     let signals = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGHUP]);
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&signals, flags).map_err(failed("make a signalfd"))?;
@@ -162,6 +165,8 @@ impl Keeper {
         let (near, far) = UnixStream::pair().map_err(failed("make a socket pair"))?;
         match fork().map_err(failed("fork the supervisor"))? {
             Forked::Child => {
+                // Nobody else is a copy of this process.
+                wipe_freed_memory(false);
                 reset_signals();
                 ignore_broken_pipes();
                 // All of the keeper's descriptors are closed here, under values that this process never touches again.

@@ -5,14 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::lock::Lock;
 use super::observed::Observed;
 use super::project::{self, Found, Project};
 use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
 use super::{Session, lock, store};
 use crate::compose::model::Service;
-use crate::image::{self, Digest, Image, ImageConfig, Lease, Platform, Reference, Source, Store};
+use crate::image::{self, Digest, Image, ImageConfig, Lease, Locked, Platform, Reference, Source, Store};
 use crate::progress::{Progress, State};
 use crate::report::{Exit, Report};
 
@@ -29,7 +28,7 @@ struct Need {
     wanted: Wanted,
     policy: PullPolicy,
     /// The lock that it is held to, and what it is called there.
-    locked: Option<(Lock, Source)>,
+    locked: Option<(Locked, Source)>,
 }
 
 impl Need {
@@ -228,7 +227,7 @@ pub(super) fn combine(mut reports: Vec<Report>) -> Result<(), Report> {
 /// Says for each service which image it needs.
 fn needs(project: &Project, services: &[&Service], options: &Options) -> Result<Vec<Need>, Report> {
     let default_platform = project::variable(project, "DOCKER_DEFAULT_PLATFORM");
-    let lock = options.locked.then(|| lock::needed(project)).transpose()?;
+    let lock = options.locked.then(|| lock::needed(project)).transpose()?.map(|lock| lock.locked());
     let mut needs = Vec::new();
     for service in services {
         let Some(text) = image_of(project, service)? else { continue };
@@ -311,6 +310,7 @@ fn build_needed(
     let building = super::build::Options {
         services: building,
         quiet: options.quiet_build,
+        locked: options.locked,
         ..super::build::Options::default()
     };
     super::build::build(session, project, &building)

@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::project::Project;
-use super::{Session, images, worker};
+use super::{Session, build, images, worker};
 use crate::compose::model::Service;
 use crate::host::files::{self, Durability};
 use crate::image::registry::{self, DockerConfig, Keys};
-use crate::image::{self, Digest, Platform, Source};
-use crate::report::{Exit, Report};
+use crate::image::{self, Digest, Locked, Platform, Source};
+use crate::report::{Exit, Place, Report};
 
 const NAME: &str = "compose.lock";
 const FORMAT: u32 = 1;
@@ -58,39 +58,9 @@ impl Lock {
         Ok(Some(Lock { path, images }))
     }
 
-    /// The locked content of an image, in place of what its name means today.
-    pub fn apply(&self, source: &Source) -> Result<Source, Report> {
-        if matches!(source, Source::Rootfs { .. }) {
-            return Ok(source.clone());
-        }
-        let locked = self.images.get(&source.to_string()).ok_or_else(|| {
-            Report::new(Exit::Pull, format!("`{}` has no digest for `{}`", NAME, source.familiar()))
-                .hint("`rcompose lock` asks for it and writes it down")
-        })?;
-        match source {
-            Source::Registry(reference) => match reference.digest() {
-                Some(own) if own != locked => Err(Report::new(
-                    Exit::Pull,
-                    format!("`{}` is locked to {locked}, not to its own digest", source.familiar()),
-                )
-                .hint("`rcompose lock` brings them together")),
-                _ => Ok(Source::Registry(reference.with_digest(locked))),
-            },
-            other => Ok(other.clone()),
-        }
-    }
-
-    /// Refuses an image of a layout or an archive that has changed since.
-    pub fn check(&self, source: &Source, image: &image::Image) -> Result<(), Report> {
-        let is_file = !matches!(source, Source::Registry(_) | Source::Rootfs { .. });
-        match self.images.get(&source.to_string()) {
-            Some(locked) if is_file && *locked != image.manifest => Err(Report::new(
-                Exit::Pull,
-                format!("`{}` is locked to {locked}, but holds {}", source.familiar(), image.manifest),
-            )
-            .hint("`rcompose lock` takes it as it is now")),
-            _ => Ok(()),
-        }
+    /// What names of images are held to.
+    pub fn locked(&self) -> Locked {
+        Locked { name: NAME.to_owned(), images: self.images.clone() }
     }
 
     /// Writes the file.
@@ -127,7 +97,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Digest>, String> {
 
 /// What `lock` has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Locked {
+pub struct Outcome {
     /// As it is now.
     pub lock: Lock,
     /// Names whose digest is new or another.
@@ -136,44 +106,92 @@ pub struct Locked {
     pub dropped: Vec<String>,
 }
 
-/// Asks the registries what the images of services are, and compares that with the file. `local` takes what is here,
-/// and asks nobody.
+/// An image that a service needs, and where that is written.
+struct Need {
+    source: Source,
+    /// As its user wrote it.
+    text: String,
+    platform: Platform,
+    /// What for: the end of a cause.
+    why: String,
+    places: Vec<Place>,
+}
+
+/// Asks the registries what the images of services are, and those that they are built on, and compares that with the file.
+/// `local` takes what is here, and asks nobody.
 pub fn lock(
     session: &Session<'_>,
     project: &Project,
     services: &[&Service],
     local: bool,
-) -> Result<Locked, Report> {
+) -> Result<Outcome, Report> {
     let before = Lock::read(project)?.unwrap_or_default();
     let mut lock = Lock { path: project.working_dir.join(NAME), images: BTreeMap::new() };
     let mut failures = Vec::new();
-    for service in services {
-        // What is built here has no content that others could be held to.
-        let Some(text) = service.image.as_ref().filter(|_| service.build.is_none()) else { continue };
-        let source = text.parse::<Source>().map_err(|error| Report::from_error(Exit::File, &error))?;
-        let source = source.relative_to(&project.working_dir);
-        let name = source.to_string();
-        if matches!(source, Source::Rootfs { .. }) || lock.images.contains_key(&name) {
+    for need in needs(session, project, services)? {
+        let name = need.source.to_string();
+        if matches!(need.source, Source::Rootfs { .. }) || lock.images.contains_key(&name) {
             continue;
         }
-        match digest(session, project, service, &source, local) {
+        match digest(session, &need, local) {
             Ok(digest) => {
                 lock.images.insert(name, digest);
             }
-            Err(report) => refuse(&mut failures, wanted_by(project, service, text, report)),
+            Err(report) => refuse(&mut failures, wanted_by(&need, report)),
         }
     }
     images::combine(failures)?;
     let changed = lock.images.iter().filter(|(name, digest)| before.images.get(*name) != Some(digest));
     let changed = changed.map(|(name, _)| name.clone()).collect();
     let dropped = before.images.keys().filter(|name| !lock.images.contains_key(*name)).cloned().collect();
-    Ok(Locked { lock, changed, dropped })
+    Ok(Outcome { lock, changed, dropped })
 }
 
-/// Says of an image that has no digest which service wants it, and where the file says so.
-fn wanted_by(project: &Project, service: &Service, image: &str, report: Report) -> Report {
-    let mut report = report.cause(format!("service `{}` needs `{image}`", service.name));
-    report.places.extend(project.places.find(&format!("services.{}.image", service.name)));
+/// What services run, and what is built on for them. What is built here has itself no content that others could be held to.
+fn needs(session: &Session<'_>, project: &Project, services: &[&Service]) -> Result<Vec<Need>, Report> {
+    let default = super::project::variable(project, "DOCKER_DEFAULT_PLATFORM");
+    let mut needs = Vec::new();
+    let mut built = Vec::new();
+    for service in services {
+        if service.build.is_some() {
+            built.push(service.name.clone());
+            continue;
+        }
+        let Some(text) = &service.image else { continue };
+        let source = text.parse::<Source>().map_err(|error| Report::from_error(Exit::File, &error))?;
+        let platform = Platform::choose(service.platform.as_deref(), default)
+            .map_err(|error| Report::from_error(Exit::File, &error))?;
+        needs.push(Need {
+            source: source.relative_to(&project.working_dir),
+            text: text.clone(),
+            platform,
+            why: format!("service `{}` needs", service.name),
+            places: project.places.find(&format!("services.{}.image", service.name)).into_iter().collect(),
+        });
+    }
+    if built.is_empty() {
+        return Ok(needs);
+    }
+    let options = build::Options { services: built, ..build::Options::default() };
+    for base in build::bases(session, project, &options)? {
+        needs.push(Need {
+            source: base.source,
+            text: base.name,
+            platform: base.platform,
+            why: match base.target.as_str() {
+                "" => "the build needs".to_owned(),
+                service => format!("the build of service `{service}` needs"),
+            },
+            places: base.place.into_iter().collect(),
+        });
+    }
+    Ok(needs)
+}
+
+/// Says of an image that has no digest who wants it, and where the file says so.
+fn wanted_by(need: &Need, report: Report) -> Report {
+    let mut report = report.cause(format!("{} `{}`", need.why, need.text));
+    report.places.extend(need.places.iter().cloned());
     report
 }
 
@@ -192,16 +210,8 @@ fn refuse(failures: &mut Vec<Report>, report: Report) {
     }
 }
 
-fn digest(
-    session: &Session<'_>,
-    project: &Project,
-    service: &Service,
-    source: &Source,
-    local: bool,
-) -> Result<Digest, Report> {
-    let default = super::project::variable(project, "DOCKER_DEFAULT_PLATFORM");
-    let platform = Platform::choose(service.platform.as_deref(), default)
-        .map_err(|error| Report::from_error(Exit::File, &error))?;
+fn digest(session: &Session<'_>, need: &Need, local: bool) -> Result<Digest, Report> {
+    let source = &need.source;
     if let (Source::Registry(reference), false) = (source, local) {
         if let Some(digest) = reference.digest() {
             return Ok(digest.clone());
@@ -213,7 +223,7 @@ fn digest(
         Report::new(Exit::Pull, format!("image `{}` is not here", source.familiar()))
             .hint("`rcompose pull` fetches it")
     };
-    let image = image::resolve(&worker::store(session)?, source, &platform)?.ok_or_else(missing)?;
+    let image = image::resolve(&worker::store(session)?, source, &need.platform)?.ok_or_else(missing)?;
     match source {
         Source::Registry(_) => image.origin.ok_or_else(|| {
             Report::new(Exit::Pull, format!("no registry is known to have the image `{}`", source.familiar()))
@@ -272,6 +282,7 @@ mod tests {
         let source = |text: &str| text.parse::<Source>().expect(text);
         let lock = lock(&[("docker.io/library/redis:7", b"a")]);
         let digest = Digest::of(b"a");
+        let lock = lock.locked();
         let applied = lock.apply(&source("redis:7")).expect("locked");
         assert_eq!(applied.to_string(), format!("docker.io/library/redis:7@{digest}"));
         assert!(lock.apply(&source("redis:8")).is_err());

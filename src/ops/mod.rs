@@ -44,6 +44,8 @@ pub trait Ears: Sync {
     fn progress(&self, progress: Progress);
     /// How a build gets on.
     fn build(&self, _: crate::progress::build::Word) {}
+    /// The builds are over, however they ended: what is shown of them is whole now and stays.
+    fn built(&self) {}
     /// What the user should know: a sentence without a full stop.
     fn warning(&self, text: &str);
 }

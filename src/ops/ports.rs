@@ -53,7 +53,7 @@ pub fn check_scale(desired: &Desired) -> Result<(), Report> {
                 _ => format!("ports {}-{} of the host", port.host_port, port.host_port_end),
             };
             let (name, scale) = (&service.name, service.scale);
-            let message = format!("{what} cannot be those of {scale} containers of service `{name}`");
+            let message = format!("{what} would be in use by {scale} containers of service `{name}`");
             return Err(Report::new(Exit::PortBusy, message)
                 .about(format!("services.{name}.ports.{index}"))
                 .hint(SHARED));
@@ -94,14 +94,18 @@ fn bind<'a>(
     let mut bound = Vec::new();
     let mut descriptors = Vec::new();
     for (service, number) in starts {
-        for port in service.ports.iter().filter(|port| !held(port, &service.name, number, present)) {
+        let all = service.ports.iter().enumerate();
+        for (index, port) in all.filter(|(_, port)| !held(port, &service.name, number, present)) {
             match publish::bind(port) {
                 Ok(sockets) => add(sockets, port, &service.name, number, &mut bound, &mut descriptors),
                 // A command that was killed, or one that is before us, has handed it to our own supervisor, which
                 // gives it to the container, or binds it and says who has it.
                 Err(Error::PortBusy { ref holder, .. })
                     if spawn::may_hold(session.paths, project, holder.as_ref().map(|holder| holder.pid)) => {}
-                Err(error) => return Err(refused(session.paths, error, &service.name, number, &bound)),
+                Err(error) => {
+                    return Err(refused(session.paths, error, &service.name, number, &bound)
+                        .about(format!("services.{}.ports.{index}", service.name)));
+                }
             }
         }
     }

@@ -99,6 +99,7 @@ fn start(
 ) -> Result<(Client, Pumps), Report> {
     let named = std::slice::from_ref(&options.service);
     let mut chosen = project::select(project, named, options.no_dependencies, &[])?;
+    project::check_dependencies(project, &chosen)?;
     let Some(service) = chosen.services.get_mut(&options.service) else {
         return Err(Report::new(Exit::Failure, format!("no such service: {}", options.service)));
     };

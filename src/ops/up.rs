@@ -118,6 +118,7 @@ pub fn prepare(session: &Session<'_>, project: &Project, options: &Options) -> R
 
 fn decide(session: &Session<'_>, project: &Project, options: &Options) -> Result<Prepared, Report> {
     let chosen = project::select(project, &options.services, options.apply.no_dependencies, &options.scale)?;
+    project::check_dependencies(project, &chosen)?;
     if chosen.services.is_empty() {
         return Err(Report::new(Exit::File, "no service selected")
             .hint("services of a profile take part with `--profile NAME`, or when they are named"));

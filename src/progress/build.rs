@@ -59,6 +59,11 @@ pub enum Word {
         /// Where.
         place: Option<Place>,
     },
+    /// Something that the user should know and that no rule is about: a sentence without a full stop.
+    Note {
+        /// The sentence.
+        text: String,
+    },
     /// An image is there.
     Image {
         /// Its names.

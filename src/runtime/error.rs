@@ -78,6 +78,8 @@ pub enum Error {
     UnknownGroup {
         /// As written.
         group: String,
+        /// Where: `user` or `group_add`.
+        attribute: &'static str,
     },
     /// The user namespace has no such id.
     #[error("user {uid}:{gid} cannot be used: the id is not mapped on this host")]
@@ -171,10 +173,8 @@ impl Error {
     /// Returns the service's attribute at fault, where it is one.
     pub fn attribute(&self) -> Option<&'static str> {
         match self {
-            Error::UnknownUser { .. }
-            | Error::UnknownGroup { .. }
-            | Error::NoId { .. }
-            | Error::Unmapped { .. } => Some("user"),
+            Error::UnknownGroup { attribute, .. } => Some(attribute),
+            Error::UnknownUser { .. } | Error::NoId { .. } | Error::Unmapped { .. } => Some("user"),
             Error::Kinds { .. } => Some("volumes"),
             Error::UnknownCapability { .. } => Some("cap_add"),
             Error::UnknownLimit { .. } => Some("ulimits"),

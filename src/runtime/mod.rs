@@ -10,6 +10,7 @@
 //! resolv.conf), `secrets/` (an empty directory; bytes are in memory). It must never follow a path of an image outside
 //! of the container's root (`target`), nor leave a descriptor of ours open in a program.
 
+mod bpf;
 pub mod caps;
 pub mod cgroup;
 pub mod create;

@@ -6,21 +6,12 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Codes of linux/bpf_common.h, put together: load a word, jump if equal, return.
-const LOAD: u16 = 0x20;
-const IF_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
-/// Where the fields of `struct seccomp_data` are.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
-const SIXTH: u32 = 56;
-/// The most instructions that the kernel takes.
-const LONGEST: usize = 4096;
+use super::bpf::{
+    ARCHITECTURE, ARGUMENTS, Instruction, LOAD, LONGEST, NUMBER, OWN_ARCHITECTURE, RETURN, packed,
+};
 
-#[cfg(target_arch = "x86_64")]
-const OURS: u32 = 0xc000_003e;
-#[cfg(target_arch = "aarch64")]
-const OURS: u32 = 0xc000_00b7;
+/// Where the sixth argument is.
+const SIXTH: u32 = ARGUMENTS + 8 * 5;
 
 /// Returns a number that nobody guesses: `RandomState` is keyed by the kernel's random numbers.
 pub(super) fn key() -> u64 {
@@ -33,27 +24,24 @@ pub(super) fn key() -> u64 {
 /// them are always allowed.
 pub(super) fn before(filter: Vec<u8>, key: u64) -> Vec<u8> {
     let (low, high) = (key as u32, (key >> 32) as u32);
-    let gap: [(u16, u8, u8, u32); 10] = [
-        (LOAD, 0, 0, ARCHITECTURE),
-        (IF_EQUAL, 0, 8, OURS),
-        (LOAD, 0, 0, NUMBER),
-        (IF_EQUAL, 1, 0, libc::SYS_clone as u32),
-        (IF_EQUAL, 0, 5, libc::SYS_setsid as u32),
-        (LOAD, 0, 0, SIXTH),
-        (IF_EQUAL, 0, 3, low),
-        (LOAD, 0, 0, SIXTH + 4),
-        (IF_EQUAL, 0, 1, high),
-        (RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    let gap = [
+        Instruction::plain(LOAD, ARCHITECTURE),
+        Instruction::if_equal(OWN_ARCHITECTURE, 0, 8),
+        Instruction::plain(LOAD, NUMBER),
+        Instruction::if_equal(libc::SYS_clone as u32, 1, 0),
+        Instruction::if_equal(libc::SYS_setsid as u32, 0, 5),
+        Instruction::plain(LOAD, SIXTH),
+        Instruction::if_equal(low, 0, 3),
+        Instruction::plain(LOAD, SIXTH + 4),
+        Instruction::if_equal(high, 0, 1),
+        Instruction::plain(RETURN, libc::SECCOMP_RET_ALLOW),
     ];
     if filter.len() / 8 + gap.len() > LONGEST {
         return filter;
     }
-    let bytes = |(code, yes, no, value): (u16, u8, u8, u32)| {
-        let [a, b] = code.to_ne_bytes();
-        let [c, d, e, f] = value.to_ne_bytes();
-        [a, b, yes, no, c, d, e, f]
-    };
-    gap.into_iter().flat_map(bytes).chain(filter).collect()
+    let mut program = packed(gap);
+    program.extend(filter);
+    program
 }
 
 #[cfg(test)]
@@ -64,41 +52,27 @@ mod tests {
 
     /// What a filter that refuses all says of a call behind the gap, as the kernel would run it.
     fn run(architecture: u32, number: libc::c_long, sixth: u64) -> u32 {
-        let [a, b, c, d] = REFUSED.to_ne_bytes();
-        let program = before(vec![RETURN as u8, 0, 0, 0, a, b, c, d], 0x1122_3344_5566_7788);
-        let (mut at, mut word) = (0, 0);
-        loop {
-            let bytes: [u8; 8] = program[at * 8..at * 8 + 8].try_into().expect("an instruction");
-            let value = u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-            at += 1;
-            match u16::from_ne_bytes([bytes[0], bytes[1]]) {
-                LOAD => {
-                    word = match value {
-                        NUMBER => number as u32,
-                        ARCHITECTURE => architecture,
-                        SIXTH => sixth as u32,
-                        _ => (sixth >> 32) as u32,
-                    }
-                }
-                IF_EQUAL => at += usize::from(if word == value { bytes[2] } else { bytes[3] }),
-                RETURN => return value,
-                other => panic!("no code {other}"),
-            }
-        }
+        let refusing = packed([Instruction::plain(RETURN, REFUSED)]);
+        super::super::bpf::run(&before(refusing, 0x1122_3344_5566_7788), |field| match field {
+            NUMBER => number as u32,
+            ARCHITECTURE => architecture,
+            SIXTH => sixth as u32,
+            _ => (sixth >> 32) as u32,
+        })
     }
 
     #[test]
     fn two_calls_pass_with_the_key_and_all_else_is_the_filters() {
         const KEY: u64 = 0x1122_3344_5566_7788;
         for call in [libc::SYS_clone, libc::SYS_setsid] {
-            assert_eq!(run(OURS, call, KEY), libc::SECCOMP_RET_ALLOW, "{call}");
+            assert_eq!(run(OWN_ARCHITECTURE, call, KEY), libc::SECCOMP_RET_ALLOW, "{call}");
             for wrong in [0, KEY ^ 1, KEY ^ 1 << 40] {
-                assert_eq!(run(OURS, call, wrong), REFUSED, "{call} {wrong:x}");
+                assert_eq!(run(OWN_ARCHITECTURE, call, wrong), REFUSED, "{call} {wrong:x}");
             }
             assert_eq!(run(0x4000_0003, call, KEY), REFUSED, "{call} of i386");
         }
         for call in [libc::SYS_read, libc::SYS_execve, libc::SYS_clone3, libc::SYS_unshare] {
-            assert_eq!(run(OURS, call, KEY), REFUSED, "{call}");
+            assert_eq!(run(OWN_ARCHITECTURE, call, KEY), REFUSED, "{call}");
         }
         assert_eq!(before(vec![0; 8 * 4090], KEY).len(), 8 * 4090);
     }

@@ -44,12 +44,12 @@ pub fn find(user: &str, further: &[String], passwd: &str, group: &str) -> Result
     };
     let mut groups = Vec::new();
     match group_name {
-        Some(group_name) => gid = group_id(group_name, group)?,
+        Some(group_name) => gid = group_id(group_name, group, "user")?,
         None if !login.is_empty() => groups.extend(groups_of(&login, group)),
         None => {}
     }
     for name in further {
-        groups.push(group_id(name, group)?);
+        groups.push(group_id(name, group, "group_add")?);
     }
     groups.insert(0, gid);
     let mut seen = std::collections::BTreeSet::new();
@@ -72,13 +72,15 @@ fn refuse_no_id(text: &str) -> Result<(), Error> {
 }
 
 /// A name wins over a number: a group may be called `100`.
-fn group_id(name: &str, group: &str) -> Result<u32, Error> {
+fn group_id(name: &str, group: &str, attribute: &'static str) -> Result<u32, Error> {
     let named = group.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
     });
     refuse_no_id(name)?;
-    named.or_else(|| name.parse().ok()).ok_or_else(|| Error::UnknownGroup { group: name.to_owned() })
+    named
+        .or_else(|| name.parse().ok())
+        .ok_or_else(|| Error::UnknownGroup { group: name.to_owned(), attribute })
 }
 
 fn groups_of(login: &str, group: &str) -> Vec<u32> {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indexmap::IndexMap;
+use nix::sys::signal::SigSet;
 use unicode_width::UnicodeWidthStr;
 
 use super::progress::{Mode, fit};
@@ -116,9 +117,10 @@ impl Display {
         shown.draw(false);
     }
 
-    /// Leaves the lines as they are, with what a failed step has printed last.
+    /// Draws how it has ended and leaves the lines there, with what a failed step has printed last.
     pub fn finish(&self) {
         let mut shown = lock(&self.shown);
+        shown.cancel();
         shown.draw(true);
         shown.live = None;
         if shown.mode != Mode::Json {
@@ -136,6 +138,8 @@ fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
 /// Redraws ten times a second, so that clocks go on, until the display is finished.
 fn keep_turning(shown: Weak<Mutex<Shown>>) {
     thread::spawn(move || {
+        // Signals are for the thread that knows what to do before the process ends.
+        let _ = SigSet::all().thread_block();
         loop {
             thread::sleep(Duration::from_millis(100));
             let Some(shown) = shown.upgrade() else { return };
@@ -182,7 +186,14 @@ impl Shown {
                     step.ended = Some((how.clone(), *took));
                 }
             }
-            Word::Doubt { .. } | Word::Image { .. } => {}
+            Word::Doubt { .. } | Word::Note { .. } | Word::Image { .. } => {}
+        }
+    }
+
+    /// Whatever is still under way when all is over has not come to its end.
+    fn cancel(&mut self) {
+        for step in self.steps.values_mut().filter(|step| step.ended.is_none()) {
+            step.ended = Some((How::Canceled, step.began.elapsed()));
         }
     }
 
@@ -212,7 +223,8 @@ impl Shown {
             Word::Doubt { rule, about, message, place } => {
                 console::err_line(&doubt(rule, about, message, place.as_ref()));
             }
-            Word::Image { .. } => {}
+            // Notes are warnings, which have a way of their own.
+            Word::Note { .. } | Word::Image { .. } => {}
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indexmap::IndexMap;
+use nix::sys::signal::SigSet;
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
 
@@ -147,6 +148,8 @@ fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
 /// Redraws ten times a second, so that clocks go on, until the display is finished.
 fn keep_turning(shown: Weak<Mutex<Shown>>) {
     thread::spawn(move || {
+        // Signals are for the thread that knows what to do before the process ends.
+        let _ = SigSet::all().thread_block();
         loop {
             thread::sleep(Duration::from_millis(100));
             let Some(shown) = shown.upgrade() else { return };

@@ -136,3 +136,62 @@ fn who_traces_in_a_container_finds_no_way_out_in_what_is_born_there() {
     assert!(found.is_empty(), "{} of {seen}: {found:?}", found.len());
     project.leaves_nothing();
 }
+
+/// Looks for a word in all memory of the first process, and tries to: as an ordinary user, with a binary that is not the
+/// user's, nobody may.
+const SEARCH: &str = r#"
+import re
+word, found = ("WORD" + "_OF_ANOTHER").encode(), 0
+try:
+    maps = open("/proc/1/maps").read().splitlines()
+except OSError:
+    maps = []
+for line in maps:
+    place = re.match(r"([0-9a-f]+)-([0-9a-f]+) r.*?(\S*)$", line)
+    if place and not place[3].startswith("[v"):
+        begin, end = int(place[1], 16), int(place[2], 16)
+        try:
+            with open("/proc/1/mem", "rb", 0) as memory:
+                memory.seek(begin)
+                found += memory.read(end - begin).count(word)
+        except OSError:
+            pass
+print("found", found)
+"#;
+
+#[test]
+fn our_init_knows_nothing_of_other_containers() {
+    if !needs(&[Capability::UserNamespaces, Capability::Python]) {
+        return;
+    }
+    let compose = r#"
+services:
+  other:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    environment: {SAID: WORD_OF_ANOTHER}
+    secrets: [told]
+  curious:
+    image: rootfs:/
+    init: true
+    command: sleep 1000
+    stop_grace_period: 0s
+    cap_add: [SYS_PTRACE]
+    depends_on: [other]
+secrets: {told: {environment: TOLD}}
+"#;
+    let project = Project::new("curious", compose);
+    let mut up = project.command(&["up", "-d"]);
+    up.env("TOLD", "WORD_OF_ANOTHER");
+    crate::support::ended(up.spawn().expect("starts"), "up").ok();
+    // At once, too: then the words for both come one behind the other.
+    for command in [&["ps"][..], &["up", "-d", "--force-recreate"]] {
+        let mut command = project.command(command);
+        command.env("TOLD", "WORD_OF_ANOTHER");
+        crate::support::ended(command.spawn().expect("starts"), "the command").ok();
+        let said = project.run(&["exec", "-T", "curious", "python3", "-c", SEARCH]).ok();
+        assert_eq!(said, "found 0\n");
+    }
+    project.leaves_nothing();
+}

@@ -90,17 +90,21 @@ fn a_port_that_two_services_publish_names_both() {
 }
 
 #[test]
-fn a_dependency_that_is_declared_nowhere_is_refused_unless_it_is_not_required() {
+fn a_dependency_that_is_declared_nowhere_is_refused_even_if_it_is_not_required() {
     let compose = |required: bool| {
         format!(
             "services:\n  web:\n    image: rootfs:/\n    depends_on:\n      gone: {{condition: service_started, required: {required}}}\n"
         )
     };
     refused("optional", &compose(true), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
+    refused("optional", &compose(false), &["depends on undefined service \"gone\"", "compose.yaml:5:7"]);
     let project = Project::new("optional", &compose(false));
     let output = project.command(&["config", "-q"]).output().expect("run");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("it is left out (compose.yaml:5:7)"), "{said}");
+    assert!(
+        output.status.success() && said.contains("for services that are switched off (compose.yaml:5:7)"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -256,6 +260,7 @@ fn what_a_container_cannot_start_with_is_shown_where_it_stands() {
         ("command: nonesuch x", "4:14", "executable file not found in $PATH"),
         ("entrypoint: [/nonesuch]", "4:18", "no such file or directory"),
         ("command: 'true', user: nobody-knows", "4:28", "no user `nobody-knows`"),
+        ("command: 'true', group_add: [nobody-knows]", "4:22", "no group `nobody-knows`"),
         ("command: 'true', working_dir: /etc/passwd", "4:35", "Not a directory"),
     ];
     for (number, (attributes, place, cause)) in cases.into_iter().enumerate() {

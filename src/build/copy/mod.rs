@@ -26,4 +26,4 @@ pub use files::{Files, Owners};
 pub use mode::Change;
 pub use place::{How, put, put_file};
 pub use previous::{Placed, Previous};
-pub use select::{Item, Taken, Wanted, take};
+pub use select::{Item, Taken, Wanted, is_there, near, take};

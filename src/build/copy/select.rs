@@ -10,6 +10,7 @@ use super::digest::Sum;
 use super::error::{Error, shown};
 use super::files::{Entry, Files, base, join, parent, parts};
 use crate::build::ignore::{Directory, Patterns};
+use crate::report::nearest;
 
 /// What a source of a `COPY` says.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,35 @@ fn take_one(files: &Files, path: &[u8], wanted: Wanted<'_>) -> Result<Taken, Err
 
 fn not_found(files: &Files, path: &[u8]) -> Error {
     Error::NotFound { path: format!("/{}", shown(path)), place: files.place().to_owned() }
+}
+
+/// Whether a source is there, as far as that can be seen without looking at all that is in it. A pattern may match nothing.
+pub fn is_there(files: &Files, pattern: &str) -> Result<(), Error> {
+    let (above, below) = pattern.split_once("/./").unwrap_or(("", pattern));
+    let (plain, wild) = split(format!("{above}/{below}").as_bytes());
+    match (files.resolve(&plain)?, wild) {
+        (None, None) => Err(not_found(files, &plain)),
+        _ => Ok(()),
+    }
+}
+
+/// What is there instead of something that is not: in the last directory on its way, the name that is nearest.
+pub fn near(files: &Files, path: &[u8]) -> Option<String> {
+    let mut found = Vec::new();
+    for name in clean(path) {
+        let next = join(&found, name);
+        if matches!(files.resolve(&next), Ok(Some(_))) {
+            found = next;
+            continue;
+        }
+        let (directory, _) = files.resolve(&found).ok()??;
+        let list = files.list(&directory).ok()?;
+        let names: Vec<String> =
+            list.iter().map(|entry| String::from_utf8_lossy(&entry.name).into_owned()).collect();
+        let near = nearest(&String::from_utf8_lossy(name), names.iter().map(String::as_str))?;
+        return Some(shown(&join(&found, near.as_bytes())));
+    }
+    None
 }
 
 /// `--parents`: everything is taken with its path from the root, or from the pivot `/./`.

@@ -1,5 +1,7 @@
 //! What is wrong with a Dockerfile, or only doubtful, and where.
 
+use serde::{Deserialize, Serialize};
+
 use crate::report::{Exit, Place, Report, nearest};
 
 use super::rule::Rule;
@@ -22,12 +24,36 @@ pub struct Source {
     pub name: String,
     /// What is in it. Bytes that are not UTF-8 are replaced.
     pub text: String,
+    /// Where it stands, if it is a part of another file.
+    pub within: Option<Within>,
+}
+
+/// A Dockerfile that is a block of another file: its lines stand there one by one, all with the same indentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Within {
+    /// The file as the user would type it.
+    pub file: String,
+    /// How many lines are above.
+    pub above: u32,
+    /// How many spaces are before each line.
+    pub indent: u32,
 }
 
 impl Source {
     /// Returns the place with its line, or `None` for what stands nowhere.
     pub fn place(&self, at: Span) -> Option<Place> {
-        (at.line > 0).then(|| Place::find(&self.name, &self.text, at.line, at.column, at.width))
+        let place =
+            (at.line > 0).then(|| Place::find(&self.name, &self.text, at.line, at.column, at.width))?;
+        Some(match &self.within {
+            None => place,
+            Some(within) => Place {
+                file: within.file.clone(),
+                line: place.line + within.above,
+                column: place.column + within.indent,
+                text: " ".repeat(within.indent as usize) + &place.text,
+                ..place
+            },
+        })
     }
 }
 

@@ -27,12 +27,12 @@ mod run;
 mod tests;
 mod words;
 
-pub use diagnostic::{Diagnostic, Refused, Source, Span, Warning};
+pub use diagnostic::{Diagnostic, Refused, Source, Span, Warning, Within};
 pub use instruction::{
     Add, ArgItem, Check, Chmod, Command, Copy, Directives, Dockerfile, Escape, From, Healthcheck, Heredoc,
     Instruction, Kind, Mount, MountField, Names, Network, Pair, Paths, Run, Security, Sharing, Stage, Word,
 };
-pub use parse::parse;
+pub use parse::{parse, parse_within};
 pub use rule::Rule;
 
 pub(super) use diagnostic::{Fault, Problem};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::build::check::Findings;
 
-use super::diagnostic::{Fault, Problem, Refused, Source, Span, Warning};
+use super::diagnostic::{Fault, Problem, Refused, Source, Span, Warning, Within};
 use super::directives;
 use super::form::{self, Parsed};
 use super::instruction::{Directives, Dockerfile, From, Instruction, Kind, Stage};
@@ -19,7 +19,12 @@ const MANY: usize = 20;
 /// All mistakes in its form are found at once. What depends on variables and base images is the matter of
 /// [`evaluate`](crate::build::graph::evaluate).
 pub fn parse(text: &[u8], name: &Path) -> Result<Dockerfile, Refused> {
-    let source = Source { name: name.display().to_string(), text: decode(text) };
+    parse_within(text, name, None)
+}
+
+/// The same for one that may be a part of another file.
+pub fn parse_within(text: &[u8], name: &Path, within: Option<Within>) -> Result<Dockerfile, Refused> {
+    let source = Source { name: name.display().to_string(), text: decode(text), within };
     let (directives, skip) = match directives::read(text) {
         Ok(found) => found,
         Err(fault) => return refuse(&source, vec![fault], Vec::new()),

@@ -1,6 +1,6 @@
 //! The order of it all: arguments, stages, base images, triggers, steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::build::check::Findings;
 use crate::build::dockerfile::{
@@ -10,6 +10,7 @@ use crate::build::dockerfile::{
 use crate::image::Platform;
 use crate::report::Report;
 
+use super::args;
 use super::globals::{self, Globals};
 use super::outline::{Base, Outline};
 use super::scope::Scope;
@@ -55,7 +56,7 @@ pub fn evaluate(file: &Dockerfile, request: &Request, bases: &mut dyn Bases) -> 
             let places = warnings.iter().filter_map(|warning| warning.place.clone()).collect();
             refused(vec![Diagnostic { message, places, hints }], None)
         }
-        Ok((stages, epoch)) => Ok(Graph { stages, epoch, warnings }),
+        Ok(graph) => Ok(Graph { warnings, ..graph }),
     }
 }
 
@@ -74,7 +75,7 @@ fn walk(
     request: &Request,
     bases: &mut dyn Bases,
     findings: &mut Findings,
-) -> Result<(Vec<Stage>, Option<u64>), End> {
+) -> Result<Graph, End> {
     let lexer = Lexer::new(file.directives.escape.char());
     globals::check_defaults(file, request, lexer, findings);
     let globals = Globals::new(file, request, lexer, &request.args)?;
@@ -90,6 +91,7 @@ fn walk(
         outline: &outline,
         ended: BTreeMap::new(),
         numbers: BTreeMap::new(),
+        named_at: HashMap::new(),
     };
     let mut stages = Vec::new();
     let needed = outline.reachable(target);
@@ -104,7 +106,10 @@ fn walk(
     if let Some(last) = stages.last_mut() {
         finish(&mut last.config, request);
     }
-    Ok((stages, epoch))
+    let named_at = walk.named_at;
+    let declared_args = args::declared(file, &outline);
+    let unused_args = args::unused(&request.args, &declared_args);
+    Ok(Graph { stages, epoch, warnings: Vec::new(), named_at, unused_args, declared_args })
 }
 
 /// Asks for base images and adds triggers until nothing new is needed; returns the stages to walk.
@@ -189,6 +194,8 @@ pub(super) struct Walk<'a> {
     ended: BTreeMap<usize, (Scope, Platform)>,
     /// Where stages are in the graph, by their number in the file.
     numbers: BTreeMap<usize, usize>,
+    /// Where what is read beside the context is named first.
+    named_at: HashMap<Origin, Span>,
 }
 
 impl Walk<'_> {
@@ -210,6 +217,7 @@ impl Walk<'_> {
                     true => Origin::Named(image.reference.clone()),
                     false => Origin::Image(image.clone()),
                 };
+                self.named_at.entry(origin.clone()).or_insert(node.stage.from.base.at);
                 (origin, Scope::on_image(node.config.clone().unwrap_or_default()), platform)
             }
         };
@@ -278,7 +286,7 @@ impl Walk<'_> {
     }
 
     /// Returns whose files a `--from` means. A stage must be before the one that reads it.
-    pub fn origin(&self, stage: usize, name: &str, at: Span, numbers: bool) -> Result<Origin, Fault> {
+    pub fn origin(&mut self, stage: usize, name: &str, at: Span, numbers: bool) -> Result<Origin, Fault> {
         match self.outline.origin(name, at, numbers)? {
             Origin::Stage(index) if index < stage => {
                 Ok(Origin::Stage(self.numbers.get(&index).copied().unwrap_or_default()))
@@ -294,7 +302,10 @@ impl Walk<'_> {
                     .hint("move it up, before the stage that reads from it")
                     .fail()
             }
-            origin => Ok(origin),
+            origin => {
+                self.named_at.entry(origin.clone()).or_insert(at);
+                Ok(origin)
+            }
         }
     }
 

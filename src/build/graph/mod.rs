@@ -8,13 +8,14 @@
 //! | file | what |
 //! |---|---|
 //! | `evaluate` | the order of it all |
-//! | `globals` | arguments before the first FROM |
+//! | `globals`, `args` | arguments before the first FROM; those that nobody takes |
 //! | `outline` | which stages there are, what each begins with and needs; circles; the target |
 //! | `scope` | variables and configuration of a stage as they grow |
 //! | `configure`, `copy`, `run` | an instruction becomes a step |
 //! | `expose`, `mount`, `repository`, `signal` | values with a spelling of their own |
 //! | `write` | texts as Go writes them: history is compared by them |
 
+mod args;
 mod configure;
 mod copy;
 mod evaluate;
@@ -31,7 +32,7 @@ mod step;
 mod tests;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::image::{ImageConfig, Platform};
 use crate::report::Report;
@@ -133,6 +134,12 @@ pub struct Graph {
     pub epoch: Option<u64>,
     /// Findings of the checks that the user wants to see, those of the parser too.
     pub warnings: Vec<Warning>,
+    /// Where what is read beside the context is named first.
+    pub named_at: HashMap<Origin, Span>,
+    /// Names of arguments that were given and that no `ARG` takes.
+    pub unused_args: Vec<String>,
+    /// Names of arguments that the Dockerfile has.
+    pub declared_args: BTreeSet<String>,
 }
 
 /// A stage that is needed.

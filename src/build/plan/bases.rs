@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::Planner;
 use crate::build::cache::KeyMaker;
+use crate::build::dockerfile::Dockerfile;
 use crate::build::error::Error;
 use crate::build::graph::{self, BaseName, Bases, Graph, Origin};
-use crate::build::order::{Context as Place, Target};
+use crate::build::order::{Context as Place, Purpose, Target};
 use crate::build::session::Session;
 use crate::build::state::{InUse, State};
-use crate::image::{self, Image, ImageConfig, Platform, Source, registry};
+use crate::image::{self, Image, ImageConfig, Platform, Reference, Source, registry};
 use crate::progress::Progress;
-use crate::progress::build::How;
-use crate::report::{Exit, Report};
+use crate::progress::build::{How, Word};
+use crate::report::{Exit, Report, nearest};
 
 impl Planner<'_> {
     /// The image of a name, fetched if it is not here.
@@ -20,27 +21,64 @@ impl Planner<'_> {
         if let Some(image) = self.images.get(name) {
             return Ok(image.clone());
         }
-        let text = match (name.named, target.contexts.get(&name.reference)) {
-            (true, Some(Place::Image(text))) => text.clone(),
-            _ => name.reference.clone(),
+        let named = source_of(target, name)?;
+        let (source, anew) = match &self.order.locked {
+            // A digest never means anything new.
+            Some(locked) => (locked.apply(&named)?, false),
+            None => (named.clone(), target.pull),
         };
-        let source: Source = text.parse().map_err(|error| Report::from_error(Exit::Build, &error))?;
-        let image = fetch(self.session, &source, &name.platform, target.pull)?;
-        if image.host_userland
-            || image.manifest == image.id && image.layers.len() == 1 && text.starts_with("rootfs:")
-        {
+        if matches!(named, Source::Rootfs { .. }) {
             return Err(Report::new(
                 Exit::Build,
-                format!("nothing can be built on `{text}`: it is no image"),
+                format!("nothing can be built on `{named}`: it is no image"),
             ));
+        }
+        let image = fetch(self.session, &source, &name.platform, anew)?;
+        if let Some(locked) = &self.order.locked {
+            locked.check(&named, &image)?;
         }
         self.images.insert(name.clone(), image.clone());
         Ok(image)
     }
 
+    /// Says what may have been meant by an image that cannot be had: a stage, or an image that is here.
+    pub(super) fn near(&self, report: Report, name: &BaseName, dockerfile: &Dockerfile) -> Report {
+        let Ok(reference) = name.reference.parse::<Reference>() else { return report };
+        if name.named {
+            return report;
+        }
+        let familiar = reference.familiar();
+        let bare = familiar.trim_end_matches(":latest");
+        let stages = dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_ref());
+        if let Some(stage) = nearest(bare, stages.map(|name| name.text.as_str())) {
+            return report.hint(format!("did you mean the stage `{stage}`?"));
+        }
+        let here = self.session.store.list().unwrap_or_default();
+        let here: Vec<String> = here
+            .iter()
+            .flat_map(|image| &image.names)
+            .filter_map(|name| Some(name.parse::<Reference>().ok()?.familiar()))
+            .collect();
+        match nearest(&familiar, here.iter().map(String::as_str)) {
+            Some(image) if *image != *familiar => {
+                report.hint(format!("did you mean `{image}`, which is here?"))
+            }
+            _ => report,
+        }
+    }
+
     pub(super) fn state(&self, image: &Image) -> Result<State, Report> {
         Ok(state_of(self.session, image)?)
     }
+}
+
+/// Where an image comes from.
+pub(super) fn source_of(target: &Target, name: &BaseName) -> Result<Source, Report> {
+    let text = match (name.named, target.contexts.get(&name.reference)) {
+        (true, Some(Place::Image(text))) => text,
+        _ => &name.reference,
+    };
+    text.parse().map_err(|error| Report::from_error(Exit::Build, &error))
 }
 
 /// The files of an image of the store.
@@ -119,26 +157,41 @@ pub(super) fn origins_of(graph: &Graph) -> Vec<&Origin> {
 pub(super) struct TargetBases<'a, 'b> {
     pub planner: &'a mut Planner<'b>,
     pub target: &'a Target,
+    pub dockerfile: &'a Dockerfile,
 }
 
 impl Bases for TargetBases<'_, '_> {
     fn configs(&mut self, wanted: &[BaseName]) -> Vec<Result<ImageConfig, Report>> {
-        let check = self.planner.order.check;
-        let known = |name: &BaseName, found: Result<ImageConfig, Report>| match found {
-            // Most of what can be said of a recipe does not depend on its base.
-            Err(_) if check => Ok(ImageConfig {
-                os: name.platform.os.clone(),
-                architecture: name.platform.architecture.clone(),
-                variant: name.platform.variant.clone(),
-                ..ImageConfig::default()
-            }),
-            found => found,
-        };
-        wanted.iter().map(|name| known(name, self.config(name))).collect()
+        wanted.iter().map(|name| self.config_for(name)).collect()
     }
 }
 
 impl TargetBases<'_, '_> {
+    /// What a base says of itself, as far as the order's purpose needs it.
+    fn config_for(&mut self, name: &BaseName) -> Result<ImageConfig, Report> {
+        let unknown = || ImageConfig {
+            os: name.platform.os.clone(),
+            architecture: name.platform.architecture.clone(),
+            variant: name.platform.variant.clone(),
+            ..ImageConfig::default()
+        };
+        match self.planner.order.purpose {
+            Purpose::Bases if self.planner.sibling(self.target, name).is_none() => Ok(unknown()),
+            // Most of what can be said of a recipe does not depend on its base.
+            Purpose::Check => self.config(name).or_else(|report| {
+                let reason = report.message;
+                let base =
+                    source_of(self.target, name).map_or_else(|_| name.reference.clone(), |it| it.familiar());
+                let text = format!(
+                    "the base `{base}` was not looked at, so nothing that depends on it is checked: {reason}"
+                );
+                self.planner.session.tell(Word::Note { text });
+                Ok(unknown())
+            }),
+            _ => self.config(name),
+        }
+    }
+
     fn config(&mut self, name: &BaseName) -> Result<ImageConfig, Report> {
         if let Some(other) = self.planner.sibling(self.target, name) {
             self.planner.target(other)?;
@@ -147,6 +200,7 @@ impl TargetBases<'_, '_> {
                 Report::new(Exit::Build, format!("nothing is known of `{}`", name.reference))
             });
         }
-        Ok(self.planner.image(self.target, name)?.config)
+        let image = self.planner.image(self.target, name);
+        Ok(image.map_err(|report| self.planner.near(report, name, self.dockerfile))?.config)
     }
 }

@@ -10,18 +10,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::copy::digest::{Known, file_name};
 use super::copy::{Files, Owners};
 use super::dockerfile::{self, Dockerfile};
 use super::graph::{self, BaseName, ContextKind, Graph, Origin};
 use super::ignore::Patterns;
-use super::order::{Context as Place, Order, Target};
+use super::order::{Context as Place, Order, Purpose, Target};
 use super::session::Session;
 use super::step::source::{Context, Slot, Sources};
-use crate::image::{Image, Platform, Reference};
+use crate::image::{Image, Platform, Reference, Source};
 use crate::progress::build::Word;
-use crate::report::{Exit, Report};
-use bases::{TargetBases, origins_of};
+use crate::report::{self, Exit, Report, nearest};
+use bases::{TargetBases, origins_of, source_of};
 use recipe::{cannot_read, ignore_file, open_directory};
 
 /// A target that can be executed.
@@ -36,8 +38,31 @@ pub struct Planned {
     pub sources: Sources,
 }
 
+/// An image that a target is built on, or copies from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The target's name.
+    pub target: String,
+    /// Where the image comes from.
+    pub source: Source,
+    /// As it is called in the recipe, or by the context.
+    pub name: String,
+    /// What for.
+    pub platform: Platform,
+    /// Where it is named.
+    pub place: Option<report::Place>,
+}
+
+/// What comes of an order before anything is done.
+pub struct Plan {
+    /// The targets, those before that others need.
+    pub targets: Vec<Planned>,
+    /// What they are built on, where only that is wanted.
+    pub bases: Vec<Base>,
+}
+
 /// Plans all targets.
-pub fn plan(session: &Session, order: &Order) -> Result<Vec<Planned>, Report> {
+pub fn plan(session: &Session, order: &Order) -> Result<Plan, Report> {
     let results = order.targets.iter().map(|_| Arc::default()).collect();
     let mut planner = Planner {
         session,
@@ -46,13 +71,40 @@ pub fn plan(session: &Session, order: &Order) -> Result<Vec<Planned>, Report> {
         open: Vec::new(),
         results,
         images: HashMap::new(),
+        bases: Vec::new(),
     };
     for number in 0..order.targets.len() {
         if order.targets[number].wanted {
             planner.target(number)?;
         }
     }
-    Ok(planner.planned.into_values().collect())
+    if order.purpose == Purpose::Build {
+        name_unused(session, planner.planned.values());
+    }
+    let Planner { planned, bases, .. } = planner;
+    Ok(Plan { targets: planned.into_values().collect(), bases })
+}
+
+/// Says which arguments were given that no recipe takes. One that another target takes was meant for that one.
+fn name_unused<'a>(session: &Session, planned: impl Iterator<Item = &'a Planned> + Clone) {
+    let is_taken = |name: &String| planned.clone().any(|one| one.graph.declared_args.contains(name));
+    for one in planned.clone() {
+        let unused: Vec<&str> =
+            one.graph.unused_args.iter().filter(|name| !is_taken(name)).map(String::as_str).collect();
+        if unused.is_empty() {
+            continue;
+        }
+        let near = |name: &&str| nearest(name, one.graph.declared_args.iter().map(String::as_str));
+        let near: Vec<String> = unused.iter().filter_map(near).map(|name| format!("`{name}`")).collect();
+        let mut text = format!("One or more build-args [{}] were not consumed", unused.join(" "));
+        if !one.target.name.is_empty() {
+            text = format!("service `{}`: {text}", one.target.name);
+        }
+        if !near.is_empty() {
+            text.push_str(&format!("; did you mean {}?", near.join(", ")));
+        }
+        session.tell(Word::Note { text });
+    }
 }
 
 struct Planner<'a> {
@@ -63,6 +115,7 @@ struct Planner<'a> {
     open: Vec<usize>,
     results: Vec<Arc<Slot>>,
     images: HashMap<BaseName, Image>,
+    bases: Vec<Base>,
 }
 
 impl Planner<'_> {
@@ -88,7 +141,7 @@ impl Planner<'_> {
         if let Some(refused) = target.refused.take() {
             return Err(*refused);
         }
-        if !target.no_cache && !self.order.check {
+        if !target.no_cache && self.order.purpose == Purpose::Build {
             target.cache_from.iter().for_each(|place| self.session.import(place));
         }
         let recipe = self.recipe(&mut target)?;
@@ -96,7 +149,8 @@ impl Planner<'_> {
             tell_doubts(self.session, &refused.warnings);
             Report::from(refused)
         };
-        let dockerfile = dockerfile::parse(&recipe.text, &recipe.name).map_err(refuse)?;
+        let dockerfile =
+            dockerfile::parse_within(&recipe.text, &recipe.name, recipe.within).map_err(refuse)?;
         let mut sources = Sources::default();
         let ignore = self.contexts(&target, recipe.path.as_deref(), &mut sources)?;
         let mut request = graph::Request::new(Platform::host());
@@ -106,9 +160,9 @@ impl Planner<'_> {
         request.platform.clone_from(&target.platform);
         request.ignore = ignore;
         // Who asks what is doubtful, and names no stage, means all of them.
-        request.all_stages = self.order.check && target.stage.is_none();
+        request.all_stages = self.order.purpose == Purpose::Check && target.stage.is_none();
         request.contexts = target.contexts.iter().map(|(name, place)| (name.clone(), kind(place))).collect();
-        let mut bases = TargetBases { planner: self, target: &target };
+        let mut bases = TargetBases { planner: self, target: &target, dockerfile: &dockerfile };
         let graph = match graph::evaluate(&dockerfile, &request, &mut bases) {
             Ok(graph) => graph,
             Err(refused) => {
@@ -117,8 +171,10 @@ impl Planner<'_> {
             }
         };
         tell_doubts(self.session, &graph.warnings);
-        if !self.order.check {
-            self.origins(&target, &graph, &mut sources)?;
+        match self.order.purpose {
+            Purpose::Build => self.origins(&target, &dockerfile, &graph, &mut sources)?,
+            Purpose::Bases => self.name_bases(&target, &dockerfile, &graph)?,
+            Purpose::Check => {}
         }
         let stage_name = |stage: &graph::Stage| (stage.name.clone(), Arc::default());
         sources.stages = graph.stages.iter().map(stage_name).collect();
@@ -168,37 +224,86 @@ impl Planner<'_> {
     }
 
     /// Finds the states of all images that the graph reads.
-    fn origins(&mut self, target: &Target, graph: &Graph, sources: &mut Sources) -> Result<(), Report> {
+    fn origins(
+        &mut self,
+        target: &Target,
+        dockerfile: &Dockerfile,
+        graph: &Graph,
+        sources: &mut Sources,
+    ) -> Result<(), Report> {
         for origin in origins_of(graph) {
-            let name = match origin {
-                Origin::Image(name) => name.clone(),
-                Origin::Named(name) if matches!(target.contexts.get(name), Some(Place::Image(_))) => {
-                    let platform = target.platform.clone().unwrap_or_else(Platform::host);
-                    let base = BaseName { reference: name.clone(), named: true, platform };
-                    let image = self.image(target, &base)?;
-                    let slot = Slot::default();
-                    slot.give(Some(self.state(&image)?));
-                    sources.targets.insert(name.clone(), Arc::new(slot));
-                    continue;
-                }
-                Origin::Named(name) => {
-                    // Nobody may have asked for it, and whoever copies from it waits for it.
-                    if let Some(Place::Target(other)) = target.contexts.get(name) {
-                        self.target(*other)?;
-                    }
-                    continue;
-                }
-                _ => continue,
+            let at = graph.named_at.get(origin).copied().unwrap_or_default();
+            let named = |report: Report| match dockerfile.source.place(at) {
+                Some(place) => report.place(place),
+                None => report,
             };
-            if let Some(other) = self.sibling(target, &name) {
-                self.target(other)?;
-                sources.siblings.insert(name, Arc::clone(&self.results[other]));
-            } else {
-                let image = self.image(target, &name)?;
-                sources.images.insert(name, self.state(&image)?);
+            match self.needed(target, origin) {
+                Needed::Target(other) => {
+                    self.target(other)?;
+                    if let Origin::Image(name) = origin {
+                        sources.siblings.insert(name.clone(), Arc::clone(&self.results[other]));
+                    }
+                }
+                Needed::Image(name) => {
+                    let image = self
+                        .image(target, &name)
+                        .map_err(|report| named(self.near(report, &name, dockerfile)))?;
+                    let state = self.state(&image)?;
+                    match origin {
+                        Origin::Named(name) => {
+                            let slot = Slot::default();
+                            slot.give(Some(state));
+                            sources.targets.insert(name.clone(), Arc::new(slot));
+                        }
+                        _ => drop(sources.images.insert(name, state)),
+                    }
+                }
+                Needed::Nothing => {}
             }
         }
         Ok(())
+    }
+
+    /// Notes which images the graph reads.
+    fn name_bases(&mut self, target: &Target, dockerfile: &Dockerfile, graph: &Graph) -> Result<(), Report> {
+        for origin in origins_of(graph) {
+            match self.needed(target, origin) {
+                Needed::Target(other) => self.target(other)?,
+                Needed::Image(name) => {
+                    let source = source_of(target, &name)?;
+                    let at = graph.named_at.get(origin).copied().unwrap_or_default();
+                    self.bases.push(Base {
+                        target: target.name.clone(),
+                        name: source.familiar(),
+                        source,
+                        platform: name.platform,
+                        place: dockerfile.source.place(at),
+                    });
+                }
+                Needed::Nothing => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What has to be there for the files of an origin.
+    fn needed(&self, target: &Target, origin: &Origin) -> Needed {
+        match origin {
+            Origin::Image(name) => match self.sibling(target, name) {
+                Some(other) => Needed::Target(other),
+                None => Needed::Image(name.clone()),
+            },
+            Origin::Named(name) => match target.contexts.get(name) {
+                Some(Place::Image(_)) => {
+                    let platform = target.platform.clone().unwrap_or_else(Platform::host);
+                    Needed::Image(BaseName { reference: name.clone(), named: true, platform })
+                }
+                // Nobody may have asked for it, and whoever copies from it waits for it.
+                Some(Place::Target(other)) => Needed::Target(*other),
+                _ => Needed::Nothing,
+            },
+            _ => Needed::Nothing,
+        }
     }
 
     /// The target that makes an image, if one of the order does.
@@ -214,6 +319,16 @@ impl Planner<'_> {
         let is_own = self.order.targets[other].tags == target.tags;
         (!is_own).then_some(other)
     }
+}
+
+/// What has to be there before files can be read.
+enum Needed {
+    /// What another target makes.
+    Target(usize),
+    /// An image.
+    Image(BaseName),
+    /// Nothing that is not there.
+    Nothing,
 }
 
 fn kind(place: &Place) -> ContextKind {

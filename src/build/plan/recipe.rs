@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::Planner;
+use crate::build::dockerfile::Within;
 use crate::build::error::failed;
 use crate::build::ignore::Patterns;
 use crate::build::order::{Context as Place, Dockerfile as Recipe, Target};
@@ -28,7 +29,7 @@ impl Planner<'_> {
                 target.context = Place::Nothing;
                 if matches!(target.dockerfile, Recipe::InContext(_)) {
                     let text = read_limited(File::open(&path), &path)?;
-                    target.dockerfile = Recipe::Text { name: "Dockerfile".to_owned(), text };
+                    target.dockerfile = Recipe::Text { name: "Dockerfile".to_owned(), text, within: None };
                 }
             }
         }
@@ -49,12 +50,13 @@ impl Planner<'_> {
         let is_local = matches!(target.context, Place::Directory(_));
         self.bring(target)?;
         match &target.dockerfile {
-            Recipe::Text { name, text } => {
-                Ok(Found { text: text.clone(), name: PathBuf::from(name), path: None })
+            Recipe::Text { name, text, within } => {
+                let (text, within) = (text.clone(), within.clone());
+                Ok(Found { text, name: PathBuf::from(name), path: None, within })
             }
             Recipe::File(path) => {
                 let text = read_limited(File::open(path), path)?;
-                Ok(Found { text, name: shown(path), path: Some(path.clone()) })
+                Ok(Found { text, name: shown(path), path: Some(path.clone()), within: None })
             }
             Recipe::InContext(inside) => {
                 let Place::Directory(directory) = &target.context else {
@@ -67,7 +69,7 @@ impl Planner<'_> {
                 let path = directory.join(inside);
                 // Where what was fetched lies is nothing that anybody has typed.
                 let name = if is_local { shown(&path) } else { PathBuf::from(inside) };
-                Ok(Found { text: read_limited(opened, &name)?, name, path: Some(path) })
+                Ok(Found { text: read_limited(opened, &name)?, name, path: Some(path), within: None })
             }
         }
     }
@@ -81,6 +83,8 @@ pub(super) struct Found {
     pub name: PathBuf,
     /// Where it is, if it is a file.
     pub path: Option<PathBuf>,
+    /// Where it stands, if it is a part of a file.
+    pub within: Option<Within>,
 }
 
 /// A path as its user would type it here.

@@ -31,6 +31,9 @@ pub struct Args {
     /// Give the images to their registries
     #[arg(long)]
     pub push: bool,
+    /// Build only on the images that `compose.lock` names, with the content that it says
+    #[arg(long)]
+    pub locked: bool,
     /// Let steps ask this agent, by its socket, or keys in files; without, the agent of SSH_AUTH_SOCK
     #[arg(long, value_name = "ID[=SOCKET|KEY[,KEY]]")]
     pub ssh: Vec<String>,
@@ -61,6 +64,7 @@ impl Args {
             overrides,
             quiet: self.quiet,
             push: self.push,
+            locked: self.locked,
         };
         if self.print {
             let file = build::bake(&project, &options)?;

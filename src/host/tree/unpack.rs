@@ -75,6 +75,7 @@ pub fn unpack(
         parent: None,
         directories: BTreeMap::new(),
         remark: Remark::default(),
+        buffer: vec![0; 64 << 10],
     };
     let mut input = io::BufReader::with_capacity(256 << 10, input);
     let mut archive = tar::Archive::new(&mut input);
@@ -100,6 +101,8 @@ struct Unpacking<'a> {
     /// What directories become when everything is in them.
     directories: BTreeMap<PathBuf, Attributes>,
     remark: Remark,
+    /// [`io::copy`] takes small pieces from what is no file.
+    buffer: Vec<u8>,
 }
 
 /// What a file gets beside its content.
@@ -169,7 +172,7 @@ impl Unpacking<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = anew(parent, name, || openat(parent, name, flags, Mode::RUSR | Mode::WUSR))?;
         let mut file = fs::File::from(file);
-        let (size, written) = (entry.size(), copy(entry, &mut file)?);
+        let (size, written) = (entry.size(), copy(entry, &mut file, &mut self.buffer)?);
         if written != size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -342,12 +345,10 @@ fn anew<T>(parent: &OwnedFd, name: &OsStr, make: impl Fn() -> rustix::io::Result
     Ok(make()?)
 }
 
-/// [`io::copy`] takes small pieces from what is no file.
-fn copy(from: &mut impl Read, to: &mut fs::File) -> io::Result<u64> {
-    let mut buffer = vec![0; 64 << 10];
+fn copy(from: &mut impl Read, to: &mut fs::File, buffer: &mut [u8]) -> io::Result<u64> {
     let mut copied = 0;
     loop {
-        match from.read(&mut buffer) {
+        match from.read(buffer) {
             Ok(0) => return Ok(copied),
             Ok(count) => {
                 to.write_all(&buffer[..count])?;

@@ -9,7 +9,7 @@ use super::super::{Session, images, registry};
 use super::exchange;
 use super::target::{agents, dockerfile_in, full_name, is_runnable, named_place, network, place};
 use super::worker::{self, Built};
-use crate::build::order::{Context, Dockerfile, Secret, Target};
+use crate::build::order::{Context, Dockerfile, Purpose, Secret, Target};
 use crate::image::Platform;
 use crate::report::{Exit, Report};
 
@@ -71,7 +71,9 @@ pub fn build_alone(session: &Session<'_>, alone: &Alone) -> Result<Built, Report
     }
     let (target, input) = target(session, alone)?;
     let mut order = worker::order(session, vec![target])?;
-    order.check = alone.check;
+    if alone.check {
+        order.purpose = Purpose::Check;
+    }
     if session.dry_run {
         match alone.tags.as_slice() {
             [] => images::pretend(session, &alone.context, images::BUILD),
@@ -175,7 +177,7 @@ fn recipe(alone: &Alone, context: &Context) -> Result<Dockerfile, Report> {
                 Report::new(Exit::Build, "cannot read the Dockerfile from standard input")
                     .cause(error.to_string())
             })?;
-            Ok(Dockerfile::Text { name: "-".to_owned(), text })
+            Ok(Dockerfile::Text { name: "-".to_owned(), text, within: None })
         }
         Some(name) if matches!(context, Context::Directory(_)) => {
             let path = std::path::absolute(name).unwrap_or_else(|_| PathBuf::from(name));

@@ -10,6 +10,8 @@ mod alone;
 mod cache;
 mod emulator;
 mod exchange;
+mod inline;
+mod interruption;
 mod print;
 mod target;
 mod worker;
@@ -17,9 +19,10 @@ mod worker;
 use super::Session;
 use super::desired::placed;
 use super::project::Project;
-use super::{images, registry};
+use super::{images, lock, registry};
+pub use crate::build::Base;
 pub use crate::build::order::Secret;
-use crate::build::order::{Order, Target};
+use crate::build::order::{Order, Purpose, Target};
 use crate::compose::model::Service;
 use crate::report::Report;
 
@@ -44,6 +47,8 @@ pub struct Options {
     pub quiet: bool,
     /// Give the images to their registries.
     pub push: bool,
+    /// Build on what `compose.lock` says, and on nothing else.
+    pub locked: bool,
 }
 
 /// Builds services.
@@ -79,8 +84,16 @@ pub fn build(session: &Session<'_>, project: &Project, options: &Options) -> Res
 /// Looks for what is doubtful in the recipes of services; returns how much that is. Nothing is built.
 pub fn check(session: &Session<'_>, project: &Project, options: &Options) -> Result<usize, Report> {
     let mut order = order(session, project, options)?;
-    order.check = true;
+    order.purpose = Purpose::Check;
     Ok(run(session, &order, None)?.doubts)
+}
+
+/// The images that services are built on. Nothing is built, and no image is fetched.
+pub fn bases(session: &Session<'_>, project: &Project, options: &Options) -> Result<Vec<Base>, Report> {
+    let mut order = order(session, project, options)?;
+    order.purpose = Purpose::Bases;
+    let silent = images::Silenced(session.ears);
+    Ok(run(&Session { ears: &silent, ..*session }, &order, None)?.bases)
 }
 
 /// Writes what is to be built.
@@ -104,7 +117,9 @@ pub fn order(session: &Session<'_>, project: &Project, options: &Options) -> Res
     if targets.len() == 1 {
         targets[0].name.clear();
     }
-    worker::order(session, targets)
+    let mut order = worker::order(session, targets)?;
+    order.locked = options.locked.then(|| lock::needed(project)).transpose()?.map(|lock| lock.locked());
+    Ok(order)
 }
 
 /// The services that are asked for and can be built.

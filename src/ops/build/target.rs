@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::Session;
 use super::super::project::{Project, variable};
-use super::{emulator, exchange};
+use super::{emulator, exchange, inline};
 use crate::build::graph::Repository;
 use crate::build::order::{Context, Dockerfile, Network, Secret, Ssh, Target};
 use crate::build::run::keys::Key;
@@ -65,7 +65,10 @@ pub fn of_service(
         name: service.name.clone(),
         tags,
         wanted: false,
-        dockerfile: dockerfile(build, &context),
+        dockerfile: match &build.dockerfile_inline {
+            Some(text) => inline::dockerfile(project, &service.name, text),
+            None => dockerfile(build, &context),
+        },
         context,
         stage: build.target.clone().filter(|target| !target.is_empty()),
         args,
@@ -98,6 +101,9 @@ fn look(service: &Service, build: &Build, context: &Context) -> Result<(), Repor
     if !directory.is_dir() {
         return Err(missing("the build context", directory, "context")
             .hint("paths are relative to the Compose file: make that directory, or name another"));
+    }
+    if build.dockerfile_inline.is_some() {
+        return Ok(());
     }
     let path = match dockerfile(build, context) {
         Dockerfile::InContext(name) => directory.join(name),
@@ -206,10 +212,7 @@ pub fn named_place(text: &str, buildable: &[&str]) -> Result<Context, Report> {
 }
 
 fn dockerfile(build: &Build, context: &Context) -> Dockerfile {
-    match &build.dockerfile_inline {
-        Some(text) => Dockerfile::Text { name: "Dockerfile".to_owned(), text: text.clone().into_bytes() },
-        None => dockerfile_in(context, build.dockerfile.as_deref().filter(|name| !name.is_empty())),
-    }
+    dockerfile_in(context, build.dockerfile.as_deref().filter(|name| !name.is_empty()))
 }
 
 /// The recipe of this name, or the usual one, of a context.

@@ -2,16 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter, Write};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{ChildStdout, Stdio};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::super::Session;
-use crate::build::order::{Order, Target};
-use crate::build::{Given, Said, serve};
+use super::interruption::Interruption;
+use crate::build::order::{Order, Purpose, Target};
+use crate::build::{Base, Given, Said, serve};
 use crate::host::paths::Paths;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry;
@@ -34,7 +35,8 @@ pub fn order(session: &Session<'_>, targets: Vec<Target>) -> Result<Order, Repor
         single_id: mapping.map.is_single(),
         targets,
         at_once: session.parallel.unwrap_or_else(|| processors.max(AT_ONCE)),
-        check: false,
+        purpose: Purpose::Build,
+        locked: None,
     })
 }
 
@@ -50,6 +52,8 @@ pub struct Built {
     pub doubts: usize,
     /// Ids of the images, in the order in which they were done.
     pub images: Vec<String>,
+    /// What would be built on, where that was asked.
+    pub bases: Vec<Base>,
 }
 
 /// Has an order built. `input` is the archive that is a context, if one is.
@@ -77,32 +81,50 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
         Program { command, args, stdin: Some(stdin), fds: vec![memory.into(), alive, questions.into()] };
     let target = userns::find(session.paths)?;
     let mut child = userns::spawn_inside(&target, &mapping()?, program)?;
-    let mut outcome = None;
-    let mut built = Built::default();
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines() {
-            match line.ok().and_then(|line| serde_json::from_str(&line).ok()) {
-                Some(Said::Word(word)) => {
-                    match &word {
-                        Word::Doubt { .. } => built.doubts += 1,
-                        Word::Image { id, .. } => built.images.push(id.clone()),
-                        _ => {}
-                    }
-                    session.ears.build(word);
-                }
-                Some(Said::Asks { host }) => registry::answer(&host, &mut answers),
-                Some(Said::Failed(report)) => outcome = Some(Err(*report)),
-                Some(Said::Done) => outcome = Some(Ok(std::mem::take(&mut built))),
-                // A broken line is the worker's death in the middle of it, which its status tells better.
-                None => break,
-            }
-            if outcome.is_some() {
-                break;
-            }
-        }
-    }
+    // The worker, which was started before, is ended by the same Ctrl-C, or with us.
+    let interruption = Interruption::hold().map_err(cannot)?;
+    let outcome = child.stdout.take().map_or(Ok(None), |output| {
+        listen(session, BufReader::new(output), &mut answers, &interruption).map_err(cannot)
+    });
+    session.ears.built();
+    drop(interruption);
+    let outcome = outcome?;
     let status = child.wait().map_err(cannot)?;
     outcome.unwrap_or_else(|| Err(Report::new(Exit::Build, "the build broke off").cause(status.to_string())))
+}
+
+/// Hears what the worker says until it has come to an end; `None` when it has died, or we are about to.
+fn listen(
+    session: &Session<'_>,
+    mut output: BufReader<ChildStdout>,
+    answers: &mut PipeWriter,
+    interruption: &Interruption,
+) -> io::Result<Option<Result<Built, Report>>> {
+    let mut built = Built::default();
+    let mut line = String::new();
+    while !output.buffer().is_empty() || interruption.awaits(output.get_ref())? {
+        line.clear();
+        // A broken line is the worker's death in the middle of it, which its status tells better.
+        let said = output.read_line(&mut line).ok().and_then(|_| serde_json::from_str(&line).ok());
+        match said {
+            Some(Said::Word(Word::Note { text })) => session.ears.warning(&text),
+            Some(Said::Word(word)) => {
+                match &word {
+                    Word::Doubt { .. } => built.doubts += 1,
+                    Word::Image { id, .. } => built.images.push(id.clone()),
+                    _ => {}
+                }
+                session.ears.build(word);
+            }
+            Some(Said::Base(base)) => built.bases.push(*base),
+            // Helpers of credentials are programs of their own.
+            Some(Said::Asks { host }) => interruption.aside(|| registry::answer(&host, answers))?,
+            Some(Said::Failed(report)) => return Ok(Some(Err(*report))),
+            Some(Said::Done) => return Ok(Some(Ok(built))),
+            None => break,
+        }
+    }
+    Ok(None)
 }
 
 /// The process itself: its argument says where containers are, its descriptors are what it is [`Given`].

@@ -8,37 +8,13 @@ use std::collections::HashMap;
 use super::Error;
 use super::profile::{Action, Compare, Operator};
 use super::select::{Answer, Range};
-
-/// `struct sock_filter` of linux/filter.h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Instruction {
-    code: u16,
-    /// How many to skip if true.
-    yes: u8,
-    /// How many to skip if false.
-    no: u8,
-    value: u32,
-}
+use crate::runtime::bpf::{
+    AND, ARCHITECTURE, ARGUMENTS, GOTO, IF_EQUAL, IF_GREATER, IF_GREATER_OR_EQUAL, Instruction, LOAD,
+    LONGEST, NUMBER, RETURN, packed,
+};
 
 /// A place in the program, counted from its end.
 type Place = usize;
-
-/// Where the fields of `struct seccomp_data` are: linux/seccomp.h.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
-const ARGUMENTS: u32 = 16;
-
-/// Codes of linux/bpf_common.h, put together.
-const LOAD: u16 = 0x20;
-const AND: u16 = 0x54;
-const GOTO: u16 = 0x05;
-const IF_EQUAL: u16 = 0x15;
-const IF_GREATER: u16 = 0x25;
-const IF_GREATER_OR_EQUAL: u16 = 0x35;
-const RETURN: u16 = 0x06;
-
-/// BPF_MAXINSNS.
-const LONGEST: usize = 4096;
 
 /// Assembles the filter: for each token of an architecture its ranges, which begin at 0 and ascend.
 pub(super) fn program(sections: &[(u32, Vec<Range>)]) -> Result<Vec<u8>, Error> {
@@ -69,9 +45,9 @@ impl Program {
     /// Places an instruction that goes on with `next`.
     fn push(&mut self, code: u16, value: u32, next: Place) -> Place {
         if next + 1 != self.reversed.len() {
-            self.place(Instruction { code: GOTO, yes: 0, no: 0, value: self.distance(next) as u32 });
+            self.place(Instruction::plain(GOTO, self.distance(next) as u32));
         }
-        self.place(Instruction { code, yes: 0, no: 0, value })
+        self.place(Instruction::plain(code, value))
     }
 
     fn place(&mut self, instruction: Instruction) -> Place {
@@ -96,7 +72,7 @@ impl Program {
     /// instructions come between.
     fn within_reach(&mut self, to: Place, more: usize) -> Place {
         match self.distance(to) + more > usize::from(u8::MAX) {
-            true => self.place(Instruction { code: GOTO, yes: 0, no: 0, value: self.distance(to) as u32 }),
+            true => self.place(Instruction::plain(GOTO, self.distance(to) as u32)),
             false => to,
         }
     }
@@ -108,7 +84,7 @@ impl Program {
         {
             return *place;
         }
-        let place = self.place(Instruction { code: RETURN, yes: 0, no: 0, value: returned(action) });
+        let place = self.place(Instruction::plain(RETURN, returned(action)));
         self.returns.insert(action, place);
         place
     }
@@ -183,13 +159,7 @@ impl Program {
         if self.reversed.len() > LONGEST {
             return Err(Error::TooLong { instructions: self.reversed.len() });
         }
-        let mut bytes = Vec::with_capacity(self.reversed.len() * 8);
-        for instruction in self.reversed.iter().rev() {
-            bytes.extend(instruction.code.to_ne_bytes());
-            bytes.extend([instruction.yes, instruction.no]);
-            bytes.extend(instruction.value.to_ne_bytes());
-        }
-        Ok(bytes)
+        Ok(packed(self.reversed.into_iter().rev()))
     }
 }
 

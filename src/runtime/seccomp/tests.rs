@@ -13,28 +13,10 @@ fn run(program: &[u8], number: u32, architecture: u32, arguments: [u64; 6]) -> u
     data.extend(architecture.to_le_bytes());
     data.extend([0; 8]);
     data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
-    let (mut at, mut accumulator) = (0, 0u32);
-    loop {
-        let instruction: [u8; 8] = program[at * 8..at * 8 + 8].try_into().expect("within the program");
-        let code = u16::from_ne_bytes([instruction[0], instruction[1]]);
-        let (yes, no) = (usize::from(instruction[2]), usize::from(instruction[3]));
-        let value = u32::from_ne_bytes(instruction[4..].try_into().expect("four bytes"));
-        at += 1;
-        let mut jump = |condition: bool| at += if condition { yes } else { no };
-        match code {
-            0x20 => {
-                let place = value as usize;
-                accumulator = u32::from_le_bytes(data[place..place + 4].try_into().expect("four bytes"));
-            }
-            0x54 => accumulator &= value,
-            0x05 => at += value as usize,
-            0x15 => jump(accumulator == value),
-            0x25 => jump(accumulator > value),
-            0x35 => jump(accumulator >= value),
-            0x06 => return value,
-            other => panic!("unknown instruction {other:#x}"),
-        }
-    }
+    crate::runtime::bpf::run(program, |place| {
+        let place = place as usize;
+        u32::from_le_bytes(data[place..place + 4].try_into().expect("four bytes"))
+    })
 }
 
 fn matches(compare: &Compare, arguments: [u64; 6]) -> bool {

@@ -1,11 +1,14 @@
 //! `build`: what is done is not done again, failures name their place. On `scratch`, so that no image has to be at hand.
 
 mod cache;
+mod early;
 mod hostile;
 mod interrupted;
+mod locked;
 mod owners;
 mod registries;
 mod reuse;
+mod screen;
 mod steps;
 
 use super::support::{Capability, Project, needs, programs};

@@ -12,7 +12,6 @@ use super::source::Provided;
 use super::{Bench, Failure, Made};
 use crate::build::cache::{Key, KeyMaker};
 use crate::build::copy::Draft;
-use crate::build::dockerfile::{Network as Asked, Security};
 use crate::build::error::{Error, failed};
 use crate::build::graph::{Mount, MountKind, Run};
 use crate::build::order::Network;
@@ -32,7 +31,6 @@ const OWN_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]
 
 impl Bench<'_> {
     pub(super) fn run(&self, run: &Run, title: &str, below: &State) -> Result<(State, u64), Failure> {
-        self.allowed(run)?;
         let mut found = Vec::new();
         for mount in &run.mounts {
             if let MountKind::Bind(bind) = &mount.kind {
@@ -44,24 +42,6 @@ impl Bench<'_> {
         Ok(self.once(&key, title, below, |told, directory| {
             self.run_in(run, &key, below, &found, told, directory)
         })?)
-    }
-
-    /// Refuses privileges that nobody has given.
-    fn allowed(&self, run: &Run) -> Result<(), Error> {
-        let has = |name: &str| self.target.entitlements.iter().any(|known| known == name);
-        if run.security == Security::Insecure && !has("security.insecure") {
-            return Err(Error::NotAllowed {
-                what: "`--security=insecure`".to_owned(),
-                hint: "give the build `entitlements: [security.insecure]`".to_owned(),
-            });
-        }
-        if run.network == Asked::Host && self.target.network != Network::Host && !has("network.host") {
-            return Err(Error::NotAllowed {
-                what: "`--network=host`".to_owned(),
-                hint: "give the build `entitlements: [network.host]`, or `network: host`".to_owned(),
-            });
-        }
-        Ok(())
     }
 
     /// Everything that makes a difference to what the step does. Values of secrets do not, nor do proxies.

@@ -1,0 +1,75 @@
+//! `compose.lock` and builds: what images are built on stays what it was.
+
+use std::fs;
+
+use super::super::pull::{Client, count, offer};
+use super::super::support::registry::{Access, Registry};
+use super::super::support::{Capability, needs};
+
+#[test]
+fn a_lock_holds_bases_to_their_digests() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let registry = Registry::start(Access::Open);
+    let [base, tools, extra, seed] =
+        ["base", "tools", "extra", "seed"].map(|name| offer(&registry, &format!("{name}:1"), 1, 1000));
+    let compose = format!(
+        "services:
+  app:
+    image: 't-locked:1'
+    build:
+      context: .
+      additional_contexts: {{more: 'docker-image://{extra}'}}
+      dockerfile_inline: |
+        FROM unused.invalid/none:1 AS unused
+        FROM {base}
+        COPY --from={tools} /file-0 /tools
+        COPY --from=more /file-0 /more
+"
+    );
+    let client = Client::new("locked-bases", &compose);
+    client.run(&["lock"]).ok();
+    assert_eq!(
+        count(&registry.asked(), |it| it.path.contains("/blobs/")),
+        0,
+        "nothing is fetched for a lock"
+    );
+    let file = client.project.path().join("compose.lock");
+    let text = fs::read_to_string(&file).expect("a lock");
+    let digest = |name: &str| registry.digest(&format!("{name}:1")).expect("offered").to_string();
+    for name in ["base", "tools", "extra"] {
+        assert!(text.contains(&digest(name)), "{name}: {text}");
+    }
+    assert!(!text.contains("unused") && !text.contains("t-locked"), "{text}");
+    client.run(&["lock", "--check"]).ok();
+    let locked = digest("base");
+    // The tag moves on: what is locked stays.
+    offer(&registry, "base:1", 2, 2000);
+    assert_ne!(digest("base"), locked);
+    client.run(&["lock", "--check"]).fails(1);
+    registry.asked();
+    client.run(&["build", "--locked", "--pull"]).ok();
+    let asked = registry.asked();
+    assert!(count(&asked, |it| it.path.contains(&locked)) > 0, "{asked:?}");
+    assert_eq!(count(&asked, |it| it.path.ends_with("/manifests/1")), 0, "no tag is asked for: {asked:?}");
+    client.run(&["up", "--locked", "--build", "--no-start"]).ok();
+    // What the lock does not name is refused, at its place.
+    let other = compose.replace(&format!("--from={tools}"), &format!("--from={seed}"));
+    client.project.write("compose.yaml", &other);
+    let ended = client.run(&["build", "--locked"]);
+    assert_ne!(ended.code, Some(0));
+    let said = ended.stderr;
+    assert!(
+        said.contains("compose.lock") && said.contains(&seed) && said.contains("compose.yaml:10:"),
+        "{said}"
+    );
+    let mounted = compose.replace(
+        &format!("COPY --from={tools} /file-0 /tools"),
+        &format!("RUN --mount=from={seed},target=/s [\"x\"]"),
+    );
+    client.project.write("compose.yaml", &mounted);
+    client.run(&["lock"]).ok();
+    let text = fs::read_to_string(&file).expect("a lock");
+    assert!(text.contains(&digest("seed")) && !text.contains(&tools), "{text}");
+}
