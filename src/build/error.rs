@@ -38,6 +38,16 @@ pub enum Error {
         /// What helps.
         hints: Vec<String>,
     },
+    /// A process that did not come to run.
+    #[error("process `{command}` could not be started: {reason}")]
+    NotStarted {
+        /// The command line.
+        command: String,
+        /// Why.
+        reason: String,
+        /// What helps.
+        hints: Vec<String>,
+    },
     /// A secret or an agent that a step cannot do without.
     #[error("{what} `{id}` is required and was not given")]
     Missing {
@@ -124,7 +134,7 @@ impl From<Error> for Report {
                 return Report::from(error);
             }
             Error::Ssh(error) => error.hints(),
-            Error::Process { hints, .. } => hints.clone(),
+            Error::Process { hints, .. } | Error::NotStarted { hints, .. } => hints.clone(),
             Error::NotAllowed { hint, .. } => vec![hint.clone()],
             Error::NoContext { .. } => vec![
                 "a Dockerfile that comes alone has no files beside it; `rcompose image build -f - .` reads it from \

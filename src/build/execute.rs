@@ -6,6 +6,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::dockerfile::Span;
 use super::error::Error;
 use super::exchange;
 use super::export::{Line, export};
@@ -184,13 +185,28 @@ impl Work {
         format!("[{}] {title}", words.join(" "))
     }
 
+    /// All lines of an instruction that has several, as they stand in the file.
+    fn lines(&self, step: &Step) -> String {
+        let source = &self.planned.dockerfile.source;
+        let places = (step.at.line..=step.end_line)
+            .filter_map(|line| source.place(Span { line, column: 1, width: 1 }))
+            .collect::<Vec<_>>();
+        let width = places.last().map_or(1, |place| place.line.to_string().len());
+        let lines = places.iter().map(|place| format!("{:width$} | >>> {}", place.line, place.text));
+        std::iter::once("the whole step:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
+    }
+
     fn report(&self, stage: &Stage, step: Option<&Step>, failure: Failure) -> Option<Box<Report>> {
         if matches!(failure.error, Error::Stopped) {
             return None;
         }
         let at = failure.at.filter(|at| at.line > 0).unwrap_or_else(|| step.map_or(stage.at, |step| step.at));
+        let ran = matches!(failure.error, Error::Process { .. } | Error::NotStarted { .. });
         let mut report = Report::from(failure.error);
         report.exit = Exit::Build;
+        if let Some(step) = step.filter(|step| ran && !step.on_build && step.end_line > step.at.line) {
+            report = report.cause(self.lines(step));
+        }
         if let Some(place) = self.planned.dockerfile.source.place(at) {
             report = report.place(place);
         }

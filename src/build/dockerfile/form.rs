@@ -207,8 +207,12 @@ fn from(form: &Form<'_>) -> Result<From, Fault> {
     let (base, name) = match words.as_slice() {
         [base] => (base, None),
         [base, keyword, name] if keyword.text.eq_ignore_ascii_case("as") => (base, Some(name)),
-        _ => {
-            return form.wrong("FROM takes an image, or an image and a name: `FROM image AS name`").fail();
+        words => {
+            let wrong = form.wrong("FROM takes an image, or an image and a name: `FROM image AS name`");
+            return match words.iter().any(|word| word.text.starts_with('#')) {
+                true => wrong.hint("a comment stands on a line of its own").fail(),
+                false => wrong.fail(),
+            };
         }
     };
     if let Some(name) = name

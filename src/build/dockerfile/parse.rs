@@ -36,6 +36,7 @@ pub fn parse_within(text: &[u8], name: &Path, within: Option<Within>) -> Result<
         findings: Findings::new(source.clone()),
         faults: Vec::new(),
         empty: true,
+        lost: false,
     };
     file.read(&mut Reader::new(text, skip, file.directives.escape));
     let missing = match (file.empty, file.stages.is_empty()) {
@@ -78,6 +79,10 @@ pub(in crate::build) fn trigger(text: &str, at: Span) -> Result<Instruction, Fau
     }
 }
 
+fn is_from(line: &Line) -> bool {
+    line.text.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"))
+}
+
 /// A Dockerfile while it is read.
 struct File {
     directives: Directives,
@@ -86,6 +91,8 @@ struct File {
     findings: Findings,
     faults: Vec<Fault>,
     empty: bool,
+    /// Whether a FROM was refused, so that what follows has a stage that is not there.
+    lost: bool,
 }
 
 impl File {
@@ -104,6 +111,7 @@ impl File {
                 Ok(Parsed::Instruction(instruction)) => self.add(&line, instruction),
                 Err(fault) => {
                     self.check_refused_from(&line);
+                    self.lost |= is_from(&line);
                     self.faults.push(fault);
                     if self.faults.len() == MANY {
                         return;
@@ -129,6 +137,7 @@ impl File {
         match (self.stages.last_mut(), &instruction.kind) {
             (Some(stage), _) => stage.instructions.push(instruction),
             (None, Kind::Arg(_)) => self.global.push(instruction),
+            (None, _) if self.lost => {}
             (None, _) => {
                 let message =
                     format!("{} stands before the first FROM", instruction.keyword().to_uppercase());

@@ -262,7 +262,6 @@ fn all_mistakes_are_found_at_once() {
             "1:1: FROM takes an image, or an image and a name: `FROM image AS name`",
             "2:1: unknown instruction `FLY`",
             "3:11: `1` cannot be the name of a stage",
-            "4:1: RUN stands before the first FROM",
             "5:6: COPY needs a source and a destination",
         ]
     );

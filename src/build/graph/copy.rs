@@ -154,6 +154,7 @@ impl Walk<'_> {
             from: Origin::Context,
             sources: Vec::new(),
             destination: destination(scope, &written),
+            chown_at: paths.chown.as_ref().filter(|_| chown.is_some()).map(|word| word.at),
             chown,
             chmod,
             link: paths.link,

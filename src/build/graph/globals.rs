@@ -76,7 +76,9 @@ pub(super) fn check_defaults(file: &Dockerfile, request: &Request, lexer: Lexer,
     let Ok(globals) = Globals::new(file, request, lexer, &BTreeMap::new()) else { return };
     for from in file.stages.iter().map(|stage| &stage.from) {
         let Ok(expanded) = lexer.expand(&from.base.text, &globals.values) else { return };
-        if expanded.text.parse::<Reference>().is_err() {
+        // What holds no argument is refused itself.
+        let is_constant = expanded.matched.is_empty() && expanded.unmatched.is_empty();
+        if !is_constant && expanded.text.parse::<Reference>().is_err() {
             let message = format!("without arguments, `{}` is empty or no name of an image", from.base.text);
             findings.add(Rule::InvalidDefaultArgInFrom, from.base.at, message);
         }

@@ -169,6 +169,8 @@ pub struct Copy {
     pub destination: String,
     /// `--chown`: `user[:group]`, names or numbers; without, 0:0.
     pub chown: Option<String>,
+    /// Where it is written.
+    pub chown_at: Option<Span>,
     /// `--chmod`
     pub chmod: Option<Chmod>,
     /// `--link`

@@ -41,7 +41,8 @@ impl Bench<'_> {
         let mode = copy.chmod.as_ref().map(Change::parse).transpose().map_err(Error::from)?;
         let exclude = Patterns::list(copy.exclude.iter().map(String::as_str))
             .map_err(|error| Error::Unsupported { what: format!("`--exclude`: {error}"), hint: None })?;
-        let owner = copy.chown.as_deref().map(|owner| self.owner(below, owner)).transpose()?;
+        let owner = copy.chown.as_deref().map(|owner| self.owner(below, owner)).transpose();
+        let owner = owner.map_err(|error| Failure { error, at: copy.chown_at })?;
         let mut key = self
             .key("copy")
             .with_some("below", (!copy.link).then_some(below.id))

@@ -6,12 +6,15 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use super::super::context::{Context, usage};
+use crate::cli::args::size;
+use crate::ops::Ears;
 use crate::ops::build::{self, Options, Overrides};
 use crate::report::{Exit, Report};
 use crate::ui::console;
 
-/// Options of `build`.
+/// Options of `build`. A switch that is given twice is on.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub struct Args {
     /// Only these services
     #[arg(value_name = "SERVICE")]
@@ -46,11 +49,49 @@ pub struct Args {
     /// Print the same as a file for `docker buildx bake`, and build nothing
     #[arg(long)]
     pub print: bool,
+    /// Memory of steps: is not honoured
+    #[arg(short, long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+    /// Who builds: is not honoured, rcompose builds itself
+    #[arg(long, value_name = "NAME")]
+    pub builder: Option<String>,
+    /// What is said of the images.
+    #[command(flatten)]
+    pub attestations: Attestations,
+}
+
+/// What images could be said to be made of.
+#[derive(Debug, clap::Args)]
+pub struct Attestations {
+    /// Say how the image was made: only `false` is honoured
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    provenance: Option<String>,
+    /// Say what is in the image: only `false` is honoured
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sbom: Option<String>,
+}
+
+impl Attestations {
+    /// Says what is not made.
+    pub fn name_unhonoured(&self, context: &Context) {
+        for (option, value) in [("--provenance", &self.provenance), ("--sbom", &self.sbom)] {
+            if value.as_deref().is_some_and(|value| value != "false") {
+                context.warning(&format!("`{option}` is not honoured: rcompose makes no attestations"));
+            }
+        }
+    }
 }
 
 impl Args {
     /// Builds them.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
+        self.attestations.name_unhonoured(context);
+        if self.memory.is_some() {
+            context.warning("`--memory` is not honoured: steps have the memory of this machine");
+        }
+        if let Some(builder) = &self.builder {
+            context.warning(&format!("`--builder {builder}` is not honoured: rcompose builds itself"));
+        }
         let project = context.project(&self.services)?;
         let overrides = Overrides {
             args: arguments(&self.args)?,

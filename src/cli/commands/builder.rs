@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::super::context::{Context, agreed, usage};
+use super::image;
 use crate::cli::args::size;
 use crate::cli::shape::{Json, List, Shape};
 use crate::ops::build::{self, Budget, Choice, Entry, Kind};
@@ -32,6 +33,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Build an image from a Dockerfile: the same as `image build`
+    Build(Box<image::build::Args>),
     /// Show what the cache of builds takes of the disk
     Du(DuArgs),
     /// Remove from the cache of builds
@@ -83,6 +86,7 @@ impl Args {
     /// Does it.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         match self.command {
+            Command::Build(args) => args.run(context),
             Command::Du(args) => args.run(context),
             Command::Prune(args) => args.run(context),
             Command::Budget(args) => args.run(context),

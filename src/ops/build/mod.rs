@@ -26,6 +26,7 @@ use crate::build::order::{Order, Purpose, Target};
 use crate::compose::model::Service;
 use crate::report::Report;
 
+pub use crate::plan::desired::RLIMITS as LIMITS;
 pub use alone::{Alone, build_alone};
 pub use cache::{
     Budget, CachePruned, CacheVerb, Choice, Entry, Kind, budget, entries, prune, set_budget, work_on_cache,

@@ -11,7 +11,7 @@ use crate::build::order::{Context, Dockerfile, Network, Secret, Ssh, Target};
 use crate::build::run::keys::Key;
 use crate::compose::model::{Build, FileReference, Service};
 use crate::image::{Platform, Reference};
-use crate::report::{Exit, Report};
+use crate::report::{Exit, Report, nearest};
 
 /// What the command line says, over what the files say.
 #[derive(Clone, Debug, Default)]
@@ -298,11 +298,28 @@ fn can_run(service: &Service, platform: &Platform) -> Result<(), Report> {
     is_runnable(&format!("service `{}`", service.name), platform)
 }
 
+/// Architectures of images, by the names that Go has for them (image-spec, image index).
+const ARCHITECTURES: [&str; 13] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
+    "riscv64", "s390x",
+];
+
 /// Refuses a platform whose programs do not run here.
 pub fn is_runnable(what: &str, platform: &Platform) -> Result<(), Report> {
     let host = Platform::host();
     if host.distance(platform).is_some() || emulator::is_registered(&platform.architecture) {
         return Ok(());
+    }
+    let unknown = !ARCHITECTURES.contains(&platform.architecture.as_str());
+    if let Some(near) = nearest(&platform.architecture, ARCHITECTURES).filter(|_| unknown) {
+        return Err(Report::new(
+            Exit::Build,
+            format!(
+                "{what} cannot be built for {platform}: there is no architecture `{}`",
+                platform.architecture
+            ),
+        )
+        .hint(format!("did you mean `{}/{near}`?", platform.os)));
     }
     Err(Report::new(Exit::Build, format!("{what} cannot be built for {platform}"))
         .cause(format!(

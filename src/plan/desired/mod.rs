@@ -41,4 +41,5 @@ pub use convert::{Facts, ImageFacts, Warning, desired, image_name, needed_files}
 pub use error::Error;
 pub(super) use logging::sends_elsewhere;
 pub use model::*;
+pub use process::RLIMITS;
 pub use signal::parse as parse_signal;

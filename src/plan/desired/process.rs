@@ -12,7 +12,7 @@ use crate::runtime::spec::{Process, Seccomp, UserNamespace};
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Names of resource limits, getrlimit(2) without `RLIMIT_`.
-const RLIMITS: [&str; 16] = [
+pub const RLIMITS: [&str; 16] = [
     "as",
     "core",
     "cpu",

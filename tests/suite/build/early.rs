@@ -134,3 +134,58 @@ fn arguments_that_nobody_takes_are_named() {
     let said = project.run(&taken).ok_stderr();
     assert!(!said.contains("not consumed"), "{said}");
 }
+
+#[test]
+fn one_fault_is_one_error_at_its_place() {
+    let Some(project) = project("early-one", "") else { return };
+    for (steps, place, words) in [
+        ("FROM scratch # base\nCOPY notes.txt /\n", "Dockerfile:1:", "a comment stands on a line of its own"),
+        ("FROM Not_A_Name:1\nCOPY notes.txt /\n", "Dockerfile:1:6", "Not_A_Name"),
+        ("FROM scratch\nCOPY --chown=nosuch notes.txt /\n", "Dockerfile:2:6", "nosuch"),
+        ("FROM scratch\nRUN [\"/nosuch\"]\n", "Dockerfile:2:1", "could not be started"),
+    ] {
+        project.write("Dockerfile", steps);
+        let said = project.run(&["image", "build", "--network=none", "."]).fails(17);
+        assert!(said.contains(place) && said.contains(words), "{steps}: {said}");
+        let told = |kind: &str| said.lines().filter(|line| line.starts_with(kind)).count();
+        assert_eq!((told("error:"), told("warning:")), (1, 0), "{steps}: {said}");
+    }
+    project.write("Dockerfile", "FROM scratch\nCOPY notes.txt /\n");
+    let said = project.run(&["image", "build", "--platform", "linux/amd46", "."]).fails(17);
+    assert!(said.contains("did you mean `linux/amd64`?"), "{said}");
+}
+
+#[test]
+fn a_step_of_several_lines_is_shown_whole() {
+    let steps = "RUN echo one && \\\n    # which fails\n    exit 3\n";
+    let Some(project) = super::with_programs("early-lines", super::ONE, &[("Dockerfile", steps)]) else {
+        return;
+    };
+    let said = project.run(&["build"]).fails(17);
+    for line in ["3 | >>> RUN echo one", "4 | >>>     # which fails", "5 | >>>     exit 3"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_check_says_what_it_could_not_look_at() {
+    // Nobody listens on port 1.
+    let Some(project) = project("early-check", "FROM 127.0.0.1:1/none:1\nCOPY notes.txt /\n") else { return };
+    let said = project.run(&["image", "build", "--check", "."]).ok_stderr();
+    assert!(said.contains("`127.0.0.1:1/none:1` was not looked at"), "{said}");
+}
+
+#[test]
+fn an_image_is_given_where_scripts_want_it() {
+    let Some(project) = project("early-output", "FROM scratch\nCOPY notes.txt /\n") else { return };
+    let words = "builder build --load --rm -t t-output:1 -o type=oci,dest=out.tar --metadata-file=meta.json --provenance=false --sbom=true .";
+    let said = project.run(&words.split(' ').collect::<Vec<_>>()).ok_stderr();
+    assert!(said.contains("`--sbom` is not honoured") && !said.contains("--provenance"), "{said}");
+    let meta = std::fs::read_to_string(project.path().join("meta.json")).expect("written");
+    let meta: serde_json::Value = serde_json::from_str(&meta).expect("JSON");
+    let id = meta["containerimage.config.digest"].as_str().expect("an id").to_owned();
+    assert!(id.starts_with("sha256:") && meta["image.name"] == "t-output:1", "{meta}");
+    project.run(&["image", "rm", "t-output:1"]).ok();
+    project.run(&["load", "-q", "-i", "out.tar"]).ok();
+    assert_eq!(project.run(&["image", "inspect", "t-output:1", "--format", "{{.Id}}"]).ok().trim(), id);
+}

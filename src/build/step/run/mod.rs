@@ -192,7 +192,9 @@ fn ended(run: &Run, end: End) -> Result<(), Error> {
         End::Signalled(signal) => {
             failed(format!("exit code: {} (signal {signal})", 128 + signal), Vec::new())
         }
-        End::NotRun(failure) => failed(failure.message, failure.hints),
+        End::NotRun(failure) => {
+            Err(Error::NotStarted { command: command(), reason: failure.message, hints: failure.hints })
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! `rcompose image build`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::super::build::{agents, arguments, checked};
+use super::super::build::{Attestations, agents, arguments, checked};
 use crate::cli::args::size;
 use crate::cli::context::{Context, usage};
-use crate::ops::build::{Alone, Secret, build_alone};
-use crate::report::{Exit, Report};
+use crate::ops::Ears;
+use crate::ops::build::{Alone, LIMITS, Secret, build_alone};
+use crate::ops::store::{self, Form, Target};
+use crate::report::{Exit, Report, nearest};
 use crate::ui::console;
 
-/// Options of `image build`.
+/// Options of `image build`. A switch that is given twice is on.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub struct Args {
     /// The context: a directory, a URL, a repository, or `-` for standard input (an archive, or a Dockerfile alone)
     #[arg(value_name = "PATH|URL|-")]
@@ -76,23 +79,57 @@ pub struct Args {
     /// No progress; print the image's id
     #[arg(short, long)]
     quiet: bool,
+    /// Where else the image goes: `type=docker,dest=FILE`, `type=oci,dest=FILE` (archives), `type=registry` (as `--push`)
+    #[arg(short, long = "output", value_name = "OUTPUT")]
+    outputs: Vec<Output>,
+    /// Write what came of it to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    /// Memory of steps: is not honoured
+    #[arg(short, long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
     /// Write the image's id to this file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
     /// Say what is doubtful in the Dockerfile, and build nothing
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    attestations: Attestations,
+    /// The image is in the store, as always
+    #[arg(long, hide = true)]
+    load: bool,
+    /// Nothing is left of steps, as always
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    rm: Option<bool>,
+    /// Nothing is left of steps, as always
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    force_rm: Option<bool>,
 }
 
 impl Args {
     /// Builds it.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         let (quiet, check, iidfile) = (self.quiet, self.check, self.iidfile.clone());
-        let built = build_alone(&context.session(), &self.read()?)?;
+        let (outputs, metadata, tags) = (self.outputs.clone(), self.metadata_file.clone(), self.tags.clone());
+        self.attestations.name_unhonoured(context);
+        if self.memory.is_some() {
+            context.warning("`--memory` is not honoured: steps have the memory of this machine");
+        }
+        let alone = self.read()?;
+        let platform = alone.platform.clone();
+        let built = build_alone(&context.session(), &alone)?;
         if check {
             return Ok(checked(built.doubts));
         }
         if let Some(id) = built.images.last() {
+            let words = if tags.is_empty() { std::slice::from_ref(id) } else { &tags };
+            for output in &outputs {
+                output.write(context, words, platform.as_deref())?;
+            }
+            if let Some(path) = metadata {
+                write_metadata(&path, id, &tags)?;
+            }
             if quiet {
                 console::out_line(id);
             }
@@ -124,13 +161,113 @@ impl Args {
             limits: self.limits.iter().map(|word| limit(word)).collect::<Result<_, _>>()?,
             no_cache: self.no_cache,
             pull: self.pull,
-            entitlements: self.entitlements,
+            entitlements: self.entitlements.into_iter().map(entitlement).collect::<Result<_, _>>()?,
             cache_from: self.cache_from,
             cache_to: self.cache_to,
             quiet: self.quiet,
-            push: self.push,
+            push: self.push || self.outputs.contains(&Output::Registry),
             check: self.check,
         })
+    }
+}
+
+/// What an image is given to beside the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Output {
+    /// An archive.
+    File(PathBuf, Form),
+    /// The registry of its name.
+    Registry,
+    /// The store alone.
+    Store,
+}
+
+impl std::str::FromStr for Output {
+    type Err = String;
+
+    /// Reads `type=KIND[,dest=FILE]`.
+    fn from_str(text: &str) -> Result<Output, String> {
+        let (mut kind, mut file) = (None, None);
+        for word in text.split(',') {
+            match word.split_once('=') {
+                Some(("type", value)) => kind = Some(value),
+                Some(("dest", value)) => file = Some(value).filter(|value| !value.is_empty()),
+                Some(("push", "true")) if kind == Some("image") => kind = Some("registry"),
+                Some((key, _)) => return Err(format!("`{key}` is not known: there are `type` and `dest`")),
+                None => return Err(FILES_ALONE.to_owned()),
+            }
+        }
+        let form = match kind.unwrap_or_default() {
+            "docker" => Form::Docker,
+            "oci" => Form::Oci,
+            "registry" => return Ok(Output::Registry),
+            "image" => return Ok(Output::Store),
+            "local" | "tar" => return Err(FILES_ALONE.to_owned()),
+            "" => return Err("it has no `type`".to_owned()),
+            other => {
+                return Err(format!(
+                    "`type={other}` is not known: there are docker, oci, image and registry"
+                ));
+            }
+        };
+        match (file, form) {
+            (None, Form::Docker) => Ok(Output::Store),
+            (None, _) => Err("it has no `dest`".to_owned()),
+            (Some("-"), _) => {
+                Err("an archive goes to a file here; `rcompose image save` writes to standard output"
+                    .to_owned())
+            }
+            (Some(file), form) => Ok(Output::File(PathBuf::from(file), form)),
+        }
+    }
+}
+
+const FILES_ALONE: &str = "the files of an image alone are not written; build it with a name, `rcompose create` a service of it, and \
+                           `rcompose export` that";
+
+impl Output {
+    fn write(&self, context: &Context, words: &[String], platform: Option<&str>) -> Result<(), Report> {
+        match self {
+            Output::File(path, form) => {
+                store::save(&context.session(), words, platform, &Target::File(path.clone(), *form))
+            }
+            Output::Registry | Output::Store => Ok(()),
+        }
+    }
+}
+
+/// Writes what `docker buildx build --metadata-file` writes of an image, as far as there is something to say.
+fn write_metadata(path: &Path, id: &str, tags: &[String]) -> Result<(), Report> {
+    let mut fields = serde_json::json!({ "containerimage.config.digest": id });
+    if !tags.is_empty() {
+        fields["image.name"] = tags.join(",").into();
+    }
+    let text = serde_json::to_string_pretty(&fields).unwrap_or_default() + "\n";
+    std::fs::write(path, text).map_err(|error| {
+        Report::new(Exit::Failure, format!("cannot write `{}`", path.display())).cause(error.to_string())
+    })
+}
+
+/// Privileges that there are.
+const ENTITLEMENTS: [&str; 2] = ["network.host", "security.insecure"];
+
+fn entitlement(word: String) -> Result<String, Report> {
+    match ENTITLEMENTS.contains(&word.as_str()) {
+        true => Ok(word),
+        false => Err(near(
+            usage(format!(
+                "`--allow {word}` is no privilege: there are `network.host` and `security.insecure`"
+            )),
+            &word,
+            ENTITLEMENTS,
+        )),
+    }
+}
+
+fn near(report: Report, word: &str, known: impl IntoIterator<Item = &'static str>) -> Report {
+    match nearest(word, known) {
+        Some(meant) => report.hint(format!("did you mean `{meant}`?")),
+        None => report,
     }
 }
 
@@ -197,6 +334,9 @@ fn host(word: &str) -> Result<(String, Vec<String>), Report> {
 fn limit(word: &str) -> Result<(String, u64, u64), Report> {
     let wrong = || usage(format!("`--ulimit {word}` is not NAME=SOFT[:HARD]"));
     let (name, values) = word.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+    if !LIMITS.contains(&name) {
+        return Err(near(usage(format!("`--ulimit {word}`: there is no limit `{name}`")), name, LIMITS));
+    }
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let number = |text: &str| match text.parse::<i64>() {
         Ok(number) => Ok(u64::try_from(number).unwrap_or(u64::MAX)),
@@ -221,8 +361,37 @@ mod tests {
         assert_eq!(limit("nofile=10:20").ok(), Some(("nofile".to_owned(), 10, 20)));
         assert_eq!(limit("core=-1").ok(), Some(("core".to_owned(), u64::MAX, u64::MAX)));
         assert!(limit("nofile=20:10").is_err() && limit("x").is_err());
+        assert_eq!(limit("nofil=1").expect_err("none").hints, ["did you mean `nofile`?"]);
+        assert_eq!(
+            entitlement("network.hots".to_owned()).expect_err("none").hints,
+            ["did you mean `network.host`?"]
+        );
         assert!(pairs("--label", &["a".to_owned()]).is_ok());
         assert!(pairs("--build-context", &["a".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn flags_of_scripts_are_taken() {
+        use clap::{Args as _, FromArgMatches as _};
+        let read = |words: &str| {
+            let command = Args::augment_args(clap::Command::new("build"));
+            let matches = command.try_get_matches_from(format!("build {words}").split(' '))?;
+            Args::from_arg_matches(&matches)
+        };
+        let args =
+            read("--load --rm --force-rm=false --pull --pull -t a -t b -q --quiet --provenance=false .");
+        let args = args.expect("all are known");
+        assert_eq!(args.tags, ["a", "b"], "what may be given often is not given once");
+        assert!(args.pull && args.quiet);
+        let args =
+            read("-o type=oci,dest=f --output type=docker -o type=image,push=true -m 1g --sbom=true .");
+        let args = args.expect("all are known");
+        let file = Output::File(PathBuf::from("f"), Form::Oci);
+        assert_eq!(args.outputs, [file, Output::Store, Output::Registry]);
+        assert_eq!(args.memory, Some(1 << 30));
+        for wrong in ["out", "type=local,dest=d", "type=oci", "type=docker,colour=red", "type=gif,dest=f"] {
+            assert!(read(&format!("-o {wrong} .")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

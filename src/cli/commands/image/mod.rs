@@ -1,6 +1,6 @@
 //! `rcompose image`
 
-mod build;
+pub mod build;
 mod history;
 mod inspect;
 mod ls;
