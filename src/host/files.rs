@@ -75,17 +75,25 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Opens a directory, and nothing else: neither a pipe, for whose writer one would wait, nor what a link leads to.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// Refuses a place where we are about to keep a file or a socket and where something of another kind stands.
 pub fn check_place(path: &Path, wanted: Kept) -> Result<(), Error> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     let kind = found.file_type();
     let (fits, wanted) = match wanted {
         Kept::File => (kind.is_file(), "a file"),
+        Kept::Directory => (kind.is_dir(), "a directory"),
         Kept::Socket => (kind.is_socket() || kind.is_file(), "a socket"),
     };
     let found = match () {
         () if fits => return Ok(()),
         () if kind.is_dir() => "a directory",
+        () if kind.is_file() => "a file",
         () if kind.is_fifo() => "a pipe",
         () if kind.is_symlink() => "a link",
         () if kind.is_socket() => "a socket",
@@ -99,6 +107,8 @@ pub fn check_place(path: &Path, wanted: Kept) -> Result<(), Error> {
 pub enum Kept {
     /// A regular file.
     File,
+    /// A directory.
+    Directory,
     /// A socket; a file in its place is replaced.
     Socket,
 }

@@ -9,5 +9,6 @@ pub mod mishap;
 pub mod paths;
 pub mod process;
 pub mod removal;
+pub mod shape;
 pub mod tree;
 pub mod userns;

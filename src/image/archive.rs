@@ -134,7 +134,9 @@ impl Way<'_> {
         platforms: &Platforms,
         sink: &dyn Sink,
     ) -> Result<Image, Error> {
-        let Held { incoming, names, origin, others, index } = held;
+        let Held { incoming, mut names, origin, others, index } = held;
+        // In a layout a name may be anything; what could be no image's name here is none.
+        names.retain(|name| name.parse::<Reference>().is_ok());
         let title = names.first().map_or_else(|| incoming.id.short().to_owned(), |name| familiar(name));
         let teller = Teller::loading(sink, &title);
         teller.around("Loading", "Loaded", || {

@@ -14,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 use super::error::Error;
 use super::lease::Lease;
 use super::reference::Digest;
-use crate::host::files::{self, failed};
+use crate::host::files::{self, Kept, failed};
+use crate::host::shape;
 
 const PARTIAL: &str = ".partial-";
 const BUFFER: usize = 256 << 10;
@@ -67,7 +68,7 @@ impl Blobs {
     /// Opens a blob; its content is not verified.
     pub fn open(&self, digest: &Digest) -> Result<File, Error> {
         let path = self.path(digest);
-        match File::open(&path) {
+        match files::open_regular(&path) {
             Ok(file) => Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Error::MissingBlob { digest: digest.clone(), place: self.directory.clone() })
@@ -209,13 +210,7 @@ impl Blobs {
 
     /// Removes a blob, if it is there.
     pub fn remove(&self, digest: &Digest) -> Result<(), Error> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("remove", &path)(error).into())
-            }
-            _ => Ok(()),
-        }
+        Ok(shape::clear(&self.path(digest))?)
     }
 }
 
@@ -288,6 +283,9 @@ impl Partial {
     fn name(self, found: Digest) -> Result<Digest, Error> {
         self.file.sync_all().map_err(failed("sync", &self.path))?;
         let target = self.directory.join(found.hex());
+        if files::check_place(&target, Kept::File).is_err() {
+            shape::clear(&target)?;
+        }
         fs::rename(&self.path, &target).map_err(failed("rename", &self.path))?;
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())

@@ -36,6 +36,7 @@ use super::{fetch_anew, registry};
 use crate::host::files::{self, Durability, failed};
 use crate::host::lock::{Lock, Mode};
 use crate::host::removal::remove_tree;
+use crate::host::shape::{self, Shape};
 use crate::progress::Sink;
 
 /// Blobs that are read side by side.
@@ -112,6 +113,24 @@ pub fn check(store: &Store, options: Options, users: Users<'_>, sink: &dyn Sink)
         run.layers(&whole)
     })?;
     Ok(run.checked)
+}
+
+/// What is of another kind than it should be, or leads elsewhere, in directories of these shapes. A store in which that is
+/// left need not open.
+pub fn check_shapes(places: &[(&Path, &Shape)], repair: bool) -> Result<Checked, Error> {
+    let mut checked = Checked::default();
+    for (root, shape) in places {
+        for (place, damage) in shape::misplaced(root, shape)? {
+            match repair {
+                true => {
+                    shape::clear(&place)?;
+                    checked.mended(damage.to_string(), "removed");
+                }
+                false => checked.left(damage.to_string(), None),
+            }
+        }
+    }
+    Ok(checked)
 }
 
 struct Run<'a> {

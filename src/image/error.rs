@@ -258,6 +258,9 @@ fn hints(error: &Error) -> Vec<String> {
                  project's directory"
                 .to_owned())
         }
+        Error::File(files::Error::Occupied { .. }) | Error::Lock(lock::Error::File(files::Error::Occupied { .. })) => {
+            one("`rcompose system check` removes it, and mends what is missing then".to_owned())
+        }
         _ => Vec::new(),
     }
 }

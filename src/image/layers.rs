@@ -113,8 +113,11 @@ impl Layers {
 
     /// Returns whether a layer is there, whole.
     pub fn has(&self, chain: &Digest) -> bool {
+        let path = self.path(chain);
         let mut mark = [0; 64];
-        match rustix::fs::lgetxattr(self.path(chain), UNSYNCED, &mut mark[..]) {
+        match rustix::fs::lgetxattr(&path, UNSYNCED, &mut mark[..]) {
+            // Nothing else than a directory is ours, whatever it is or leads to.
+            _ if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) => false,
             Ok(length) => mark[..length] == *self.boot.as_bytes(),
             Err(Errno::NOENT) => false,
             // No mark, no attributes at all, or not ours to read: the name alone says that it is complete.
@@ -266,7 +269,7 @@ impl Layers {
                 }
                 _ => {}
             }
-            let directory = match File::open(&place) {
+            let directory = match files::open_directory(&place) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened.map_err(failed("open", &place))?,
             };
@@ -293,7 +296,7 @@ impl Layers {
     ) -> Result<(), Error> {
         let wrap = |source| Error::Layer { layer: layer.diff_id.clone(), source };
         fs::create_dir(place).map_err(failed("create directory", place))?;
-        let directory = File::open(place).map_err(failed("open", place))?;
+        let directory = files::open_directory(place).map_err(failed("open", place))?;
         self.prepare(place, &directory)?;
         let roots = below.iter().rev().map(|chain| open_root(&self.path(chain)));
         let roots = roots.collect::<Result<Vec<OwnedFd>, Error>>()?;
@@ -368,7 +371,7 @@ impl Layers {
 
     /// Gives a finished directory the name of a layer; one that is there stays.
     pub fn publish(&self, directory: &Path, chain: &Digest) -> Result<PathBuf, Error> {
-        let opened = File::open(directory).map_err(failed("open", directory))?;
+        let opened = files::open_directory(directory).map_err(failed("open", directory))?;
         self.mark(directory, &opened)?;
         self.record_size(&opened, measure(directory));
         self.give_name(directory, chain)

@@ -89,7 +89,7 @@ pub(super) fn living(root: &Path) -> Result<HashSet<Digest>, Error> {
 fn look(root: &Path, clear: bool) -> Result<HashSet<Digest>, Error> {
     let mut kept = HashSet::new();
     for path in children_if_there(&root.join("leases"))? {
-        let file = match File::open(&path) {
+        let file = match files::open_regular(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened.map_err(failed("read", &path))?,
         };
@@ -119,7 +119,7 @@ pub(super) fn pin<'a>(
 /// Says that a pin was of use just now; `false` when there is none of that name.
 pub(super) fn touch(root: &Path, name: &str) -> Result<bool, Error> {
     let path = root.join("pins").join(name);
-    match File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now())) {
+    match files::open_regular(&path).and_then(|file| file.set_modified(SystemTime::now())) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(failed("touch", &path)(error).into()),

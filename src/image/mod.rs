@@ -63,7 +63,7 @@ pub use reference::{Digest, Reference};
 pub use remove::{InUse, Removed, Users};
 pub use save::{Form, save, save_layout};
 pub use source::Source;
-pub use store::{Image, Store};
+pub use store::{Image, SHAPE, Store};
 pub use unwritten::Tar;
 pub use usage::{Item, Usage, What};
 

@@ -15,7 +15,7 @@ use super::layers::Layers;
 use super::lease;
 use super::reference::Digest;
 use super::store::{Store, intact, owner};
-use crate::host::files::failed;
+use crate::host::files::{self, failed};
 use crate::host::lock::{Lock, Mode};
 use crate::host::removal::remove_tree;
 
@@ -157,7 +157,8 @@ impl Store {
 
 /// Takes the lock of a blob or layer that nobody needs; `None` when somebody is making it.
 fn unused(path: &Path) -> Result<Option<File>, Error> {
-    let file = match File::open(path) {
+    let opened = files::open_directory(path).or_else(|_| files::open_regular(path));
+    let file = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(failed("open", path))?,
     };

@@ -15,7 +15,6 @@
 //! removes layers must be inside the user namespace whose map KEY stands for.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -34,8 +33,9 @@ use super::platform::Platform;
 use super::reference::{Digest, Reference};
 use super::registry::{DockerConfig, Keys};
 use super::unpack;
-use crate::host::files::{self, Durability};
+use crate::host::files::{self, Durability, Kept};
 use crate::host::lock::{Lock, Mode};
+use crate::host::shape::{self, Shape};
 
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -95,10 +95,37 @@ pub struct Store {
     keys: Arc<dyn Keys>,
 }
 
+/// What the store's directory is made of.
+pub const SHAPE: &Shape = &[
+    ("lock", Kept::File),
+    ("index.json", Kept::File),
+    ("index.copy", Kept::File),
+    ("index.lock", Kept::File),
+    ("oci-layout", Kept::File),
+    ("blobs", Kept::Directory),
+    ("blobs/sha256", Kept::Directory),
+    ("blobs/sha256/*", Kept::File),
+    ("layers", Kept::Directory),
+    ("layers/*", Kept::Directory),
+    ("layers/*/*", Kept::Directory),
+    ("leases", Kept::Directory),
+    ("leases/*", Kept::File),
+    ("pins", Kept::Directory),
+    ("pins/*", Kept::File),
+    ("unwritten", Kept::Directory),
+    ("unwritten/*", Kept::Directory),
+    ("unwritten/*/*", Kept::Directory),
+    ("unwritten/*/*/*", Kept::File),
+];
+
 impl Store {
     /// Opens the store at `root` and makes what is missing. `id_map_key` is a file name that stands for the id map
     /// under which layers are unpacked.
     pub fn open(root: &Path, id_map_key: &str) -> Result<Store, Error> {
+        shape::check(root, SHAPE)?;
+        for all in ["layers", "unwritten"] {
+            files::check_place(&root.join(all).join(id_map_key), Kept::Directory)?;
+        }
         let blobs = Blobs::of_layout(root);
         files::make_private_dir(blobs.directory())?;
         let layers = Layers::open(root.join("layers").join(id_map_key))?;
@@ -184,7 +211,8 @@ impl Store {
     /// Says that an image was of use just now. Its manifest's time is what the budget goes by.
     pub(super) fn touch(&self, manifest: &Digest) {
         // Where that is not allowed the image is thought to be older than it is, and nothing worse.
-        let _ = File::open(self.blobs.path(manifest)).and_then(|file| file.set_modified(SystemTime::now()));
+        let _ = files::open_regular(&self.blobs.path(manifest))
+            .and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     fn describe_manifest(&self, manifest: &Digest) -> Result<Incoming, Error> {

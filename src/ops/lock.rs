@@ -204,7 +204,11 @@ fn refuse(failures: &mut Vec<Report>, report: Report) {
                     known.causes.push(cause);
                 }
             }
-            known.places.extend(report.places);
+            for place in report.places {
+                if !known.places.contains(&place) {
+                    known.places.push(place);
+                }
+            }
         }
         None => failures.push(report),
     }
@@ -267,7 +271,10 @@ mod tests {
     #[test]
     fn what_keeps_several_images_away_is_said_once() {
         let report = |message: &str, service: &str| {
-            Report::new(Exit::Pull, message).cause("no route").cause(format!("service `{service}` needs it"))
+            Report::new(Exit::Pull, message)
+                .cause("no route")
+                .cause(format!("service `{service}` needs it"))
+                .place(Place::find("compose.yaml", "image: x", 1, 8, 1))
         };
         let mut failures = Vec::new();
         refuse(&mut failures, report("cannot reach registry `r`", "a"));
@@ -275,6 +282,7 @@ mod tests {
         refuse(&mut failures, report("cannot reach registry `r`", "c"));
         assert_eq!(failures.len(), 2);
         assert_eq!(failures[0].causes, ["no route", "service `a` needs it", "service `c` needs it"]);
+        assert_eq!(failures[0].places.len(), 1, "one place is shown once");
     }
 
     #[test]

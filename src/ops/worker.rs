@@ -27,8 +27,10 @@ use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
 use super::volumes::{self, Gone, VolumeVerb};
 use super::{Session, build, snapshot, status};
 use crate::api::read;
+use crate::build::cache;
 use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
+use crate::host::shape::Shape;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry;
 use crate::image::{self, Digest, Image, InUse, Offer, Platform, Platforms, Pruned, Removed, Source, Store};
@@ -240,6 +242,16 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
             let asking = Arc::clone(&output);
             let ask = move |host: &str| self::say(&asking, &Said::Asks { host: host.to_owned() });
             let caller = registry::Caller::new(ask, BufReader::new(io::stdin()));
+            let mut shapes = Checked::default();
+            if let Verb::Check(options) = &task.verb {
+                let places: [(&Path, &Shape); 2] =
+                    [(&task.paths.images(), image::SHAPE), (&task.paths.build(), cache::SHAPE)];
+                shapes = image::check::check_shapes(&places, options.repair)?;
+                if !shapes.is_sound() {
+                    say(&Said::Checked(shapes));
+                    return Ok(());
+                }
+            }
             let store = Store::open(&task.paths.images(), &task.map.key())?.asking(Arc::new(caller));
             let users = || users(&task.paths);
             match task.verb {
@@ -273,7 +285,9 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
                     Ok(())
                 }
                 Verb::Check(options) => {
-                    say(&Said::Checked(image::check::check(&store, options, &users, &sink)?));
+                    let mut checked = image::check::check(&store, options, &users, &sink)?;
+                    checked.findings.splice(0..0, shapes.findings);
+                    say(&Said::Checked(checked));
                     Ok(())
                 }
                 Verb::Builds(verb) => {

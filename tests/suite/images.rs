@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -260,4 +261,71 @@ fn what_a_container_made_becomes_an_image_and_an_archive() {
     let has = |name: &str| names.iter().any(|found| found.trim_start_matches("./") == name);
     assert!(has("made") && has("etc/motd") && !has("top"), "{names:?}");
     client.project.leaves_nothing();
+}
+
+/// Every place in the store and in the cache of builds, but those inside of layers and cache mounts.
+fn places_of(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![root.join("data/images"), root.join("data/build")];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory").flatten() {
+            let is_layer = directory.parent().is_some_and(|parent| parent.ends_with("layers"));
+            if entry.file_type().expect("known").is_dir() && !is_layer {
+                left.push(entry.path());
+            }
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_stores_own_leads_nowhere_and_is_mended() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let (_registry, client, image) = with_image("displaced", "");
+    client.project.write("Dockerfile", &format!("FROM {image}\nCOPY f /f\n"));
+    client.project.write("f", "f");
+    let build = ["image", "build", "-q", "-t", "built:1", "."];
+    client.run(&build).ok();
+    let elsewhere = client.project.path().join("elsewhere");
+    let put = |kind: &str, place: &Path| match kind {
+        "a link" => std::os::unix::fs::symlink(&elsewhere, place).expect("linked"),
+        "a pipe" => nix::unistd::mkfifo(place, nix::sys::stat::Mode::S_IRWXU).expect("made"),
+        _ if place.extension().is_some() || place.ends_with("lock") => fs::create_dir(place).expect("made"),
+        _ => fs::write(place, "x").expect("written"),
+    };
+    let places = places_of(&client.project.home());
+    assert!(places.len() > 20, "{places:?}");
+    // Each in turn with one of the kinds.
+    for (place, kind) in places.iter().zip(["a link", "a pipe", "another"].into_iter().cycle()) {
+        fs::create_dir_all(&elsewhere).expect("made");
+        fs::write(elsewhere.join("keep"), "keep").expect("written");
+        if !place.exists() {
+            continue;
+        }
+        match place.is_dir() {
+            true => fs::remove_dir_all(place).expect("removed"),
+            false => fs::remove_file(place).expect("removed"),
+        }
+        put(kind, place);
+        let shown = place.display();
+        // They end, whatever they make of it.
+        for command in [&["image", "ls"][..], &build, &["builder", "du"], &["builder", "prune", "-f"]] {
+            let said = client.run(command);
+            assert!(!said.stderr.contains("panicked"), "{kind} at {shown}: {}", said.stderr);
+        }
+        client.run(&["system", "check"]);
+        client.run(&["image", "pull", "-q", &image]).ok();
+        let said = client.run(&build);
+        assert_eq!(said.code, Some(0), "{kind} at {shown}: {}", said.stderr);
+        client.run(&["save", "-o", "saved", "built:1"]).ok();
+        // What was made before is an image without a name, and may have lost what cannot be made again.
+        client.run(&["image", "prune", "-f"]).ok();
+        let said = client.run(&["system", "check"]);
+        assert_eq!(said.code, Some(0), "{kind} at {shown}: {}{}", said.stdout, said.stderr);
+        assert_eq!(fs::read(elsewhere.join("keep")).expect("still there"), b"keep", "{kind} at {shown}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What the cache consists of, as users see it: entries with a size, a time of use and a word on what they are.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -132,7 +132,7 @@ impl Cache {
                 let Ok(used) = fs::metadata(&path).and_then(|metadata| metadata.modified()) else { continue };
                 let size = image::measure(&path);
                 let entry = entry(Kind::Mount, &path, description.clone(), size, used);
-                let in_use = File::open(&path).is_ok_and(|file| file.try_lock().is_err());
+                let in_use = files::open_directory(&path).is_ok_and(|file| file.try_lock().is_err());
                 found.push(Found { entry: Entry { in_use, ..entry }, place: Place::Mount(path) });
             }
         }

@@ -33,7 +33,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::copy::Placed;
-use crate::host::files::{self, Durability, failed};
+use crate::host::files::{self, Durability, Kept, failed};
+use crate::host::shape::{self, Shape};
 use crate::image::{Digest, Store, Tar};
 
 pub use entries::{Entry, Kind};
@@ -105,14 +106,41 @@ impl Layer {
     }
 }
 
+/// What the directory of all caches is made of.
+pub const SHAPE: &Shape = &[
+    ("*", Kept::Directory),
+    ("*/upkeep", Kept::File),
+    ("*/steps", Kept::Directory),
+    ("*/steps/*", Kept::File),
+    ("*/sums", Kept::Directory),
+    ("*/sums/*", Kept::File),
+    ("*/copies", Kept::Directory),
+    ("*/copies/*", Kept::File),
+    ("*/mounts", Kept::Directory),
+    ("*/mounts/*", Kept::Directory),
+    ("*/mounts/*/id", Kept::File),
+];
+
+/// Whether something else than a file of ours stands there: as good as nothing.
+fn is_displaced(path: &Path) -> bool {
+    files::check_place(path, Kept::File).is_err()
+}
+
+/// Removes such a thing.
+fn make_place(path: &Path) -> Result<(), files::Error> {
+    if is_displaced(path) { shape::clear(path) } else { Ok(()) }
+}
+
 impl Cache {
     /// Opens the cache below `root` for an id map, and makes what is missing.
     pub fn open(root: &Path, id_map_key: &str, store: Store) -> Result<Cache, files::Error> {
+        files::check_place(&root.join(id_map_key), Kept::Directory)?;
         let own = root.join(id_map_key);
         let (steps, sums, mounts) = (own.join("steps"), own.join("sums"), own.join("mounts"));
         let (copies, upkeep) = (own.join("copies"), own.join("upkeep"));
         let cache = Cache { root: root.to_owned(), steps, sums, copies, mounts, upkeep, store };
         for directory in [&cache.steps, &cache.sums, &cache.copies, &cache.mounts] {
+            files::check_place(directory, Kept::Directory)?;
             files::make_private_dir(directory)?;
         }
         Ok(cache)
@@ -149,6 +177,7 @@ impl Cache {
     /// Reads a record, whatever became of its layer.
     fn record(&self, key: &Key) -> Result<Option<Record>, files::Error> {
         match files::read_record(&self.path(key), FORMAT) {
+            _ if is_displaced(&self.path(key)) => Ok(None),
             // A torn record, or one of a newer rcompose, is as good as none: the step is done again.
             Err(files::Error::Damaged { .. } | files::Error::Newer { .. }) => Ok(None),
             read => read,
@@ -158,37 +187,47 @@ impl Cache {
     /// Records what a step has made.
     pub fn put(&self, key: &Key, record: &Record) -> Result<(), super::Error> {
         self.store.pin(&Cache::pin(key), record.layer.digests())?;
-        Ok(files::write_record(&self.path(key), FORMAT, record, Durability::Crash)?)
+        let path = self.path(key);
+        make_place(&path)?;
+        Ok(files::write_record(&path, FORMAT, record, Durability::Crash)?)
     }
 
     /// Finds the sum of what somebody reads of a state.
     pub fn sum(&self, request: &Key) -> Result<Option<Key>, files::Error> {
         let path = self.sums.join(request.to_string());
+        if is_displaced(&path) {
+            return Ok(None);
+        }
         let found = files::read_if_there(&path)?;
         if found.is_some() {
             // For who prunes by age; a cache that cannot be written to is still one.
-            let _ = fs::File::options()
-                .append(true)
-                .open(&path)
-                .and_then(|file| file.set_modified(SystemTime::now()));
+            let _ = files::open_regular(&path).and_then(|file| file.set_modified(SystemTime::now()));
         }
         Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
     }
 
     /// Remembers a sum.
     pub fn put_sum(&self, request: &Key, sum: &Key) -> Result<(), files::Error> {
-        files::write(&self.sums.join(request.to_string()), sum.to_string().as_bytes(), Durability::Crash)
+        let path = self.sums.join(request.to_string());
+        make_place(&path)?;
+        files::write(&path, sum.to_string().as_bytes(), Durability::Crash)
     }
 
     /// Finds where a step like this one has put files of a context last, and the layer that they are in.
     pub fn placed(&self, like: &Key) -> Result<Option<(Digest, Placed)>, files::Error> {
-        let found = files::read_if_there(&self.copies.join(like.to_string()))?;
+        let path = self.copies.join(like.to_string());
+        if is_displaced(&path) {
+            return Ok(None);
+        }
+        let found = files::read_if_there(&path)?;
         Ok(found.and_then(|bytes| Placed::read(&bytes)))
     }
 
     /// Remembers it for the next time.
     pub fn put_placed(&self, like: &Key, layer: &Digest, placed: &Placed) -> Result<(), files::Error> {
-        files::write(&self.copies.join(like.to_string()), &placed.write(layer), Durability::Crash)
+        let path = self.copies.join(like.to_string());
+        make_place(&path)?;
+        files::write(&path, &placed.write(layer), Durability::Crash)
     }
 
     /// Waits until nobody else does this step, and keeps others from it.

@@ -50,7 +50,7 @@ pub fn take(mounts: &Path, id: &str, sharing: Sharing, root: Root) -> Result<Cac
         let directory = all.join(number.to_string());
         let lock = loop {
             files::make_private_dir(&directory)?;
-            let file = match File::open(&directory) {
+            let file = match files::open_directory(&directory) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 opened => opened.map_err(failed("open", &directory))?,
             };
@@ -89,7 +89,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// The id of the cache mounts in a directory.
 pub(super) fn id_of(all: &Path) -> String {
-    let text = fs::read(all.join(ID)).unwrap_or_default();
+    let text = files::read(&all.join(ID)).unwrap_or_default();
     format!("cache mount `{}`", String::from_utf8_lossy(&text))
 }
 

@@ -4,7 +4,7 @@
 //! goes between two looks is a step that is done again.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -219,7 +219,7 @@ const GONE: &str = ".gone-";
 
 /// Removes a cache mount that nobody holds.
 fn remove_mount(path: &Path) -> Result<bool, files::Error> {
-    let Ok(file) = File::open(path) else { return Ok(false) };
+    let Ok(file) = files::open_directory(path) else { return Ok(false) };
     if file.try_lock().is_err() {
         return Ok(false);
     }
@@ -301,7 +301,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("0");
         fs::create_dir_all(path.join("data/x")).expect("made");
-        let held = File::open(&path).expect("open");
+        let held = fs::File::open(&path).expect("open");
         held.lock_shared().expect("locked");
         assert!(!remove_mount(&path).expect("tried") && path.join("data/x").exists());
         drop(held);

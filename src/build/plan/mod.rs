@@ -272,13 +272,17 @@ impl Planner<'_> {
                 Needed::Image(name) => {
                     let source = source_of(target, &name)?;
                     let at = graph.named_at.get(origin).copied().unwrap_or_default();
-                    self.bases.push(Base {
+                    let base = Base {
                         target: target.name.clone(),
                         name: source.familiar(),
                         source,
                         platform: name.platform,
                         place: dockerfile.source.place(at),
-                    });
+                    };
+                    // What is built on may be copied from as well.
+                    if !self.bases.contains(&base) {
+                        self.bases.push(base);
+                    }
                 }
                 Needed::Nothing => {}
             }

@@ -140,6 +140,14 @@ pub struct Broken {
     unknown_issuer: bool,
 }
 
+impl Broken {
+    /// Says that next to nothing came in this time.
+    pub fn too_slow(patience: Duration) -> Broken {
+        let reason = format!("it has sent next to nothing for {} seconds", patience.as_secs());
+        Broken { reason, unknown_issuer: false }
+    }
+}
+
 impl From<reqwest::Error> for Broken {
     fn from(error: reqwest::Error) -> Broken {
         // The address may bear a signature for a storage service.

@@ -8,12 +8,13 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE, RET
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Challenge, percent_encode};
 use super::error::{Doing, Error};
 use super::keys::{Credentials, Keys};
 use super::settings::Endpoint;
-use super::transport::{self, is_loopback, leads_astray};
+use super::transport::{self, PATIENCE, is_loopback, leads_astray};
 use crate::image::reference::DOCKER_HUB;
 
 /// Attempts for one request; the waits between them double from [`FIRST_WAIT`] up to [`LONGEST_WAIT`]: half a minute.
@@ -26,6 +27,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// What an answer may say about an error.
 const MAX_MESSAGE: usize = 64 << 10;
+/// Characters of it that are shown.
+const MAX_WORDS: usize = 500;
 /// What a token service may say; tokens are some kilobytes.
 const MAX_TOKEN: usize = 1 << 20;
 /// What token services are told of the program that asks (OAuth 2).
@@ -425,10 +428,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// Reads a body that need not have an end, until it breaks off or is too long to be of use.
+/// Reads a body that need not have an end, until it breaks off, or is too long or too slow to be of use.
 async fn beginning(mut response: Response, limit: usize) -> Vec<u8> {
     let mut body = Vec::new();
-    while let Ok(Some(piece)) = response.chunk().await {
+    let deadline = Instant::now() + PATIENCE;
+    while let Ok(Ok(Some(piece))) = timeout_at(deadline, response.chunk()).await {
         body.extend_from_slice(&piece);
         if body.len() > limit {
             break;
@@ -451,18 +455,21 @@ async fn message(response: Response) -> String {
         message: String,
     }
     let body = beginning(response, MAX_MESSAGE).await;
-    match serde_json::from_slice::<Errors>(&body) {
-        Ok(Errors { errors }) if !errors.is_empty() => errors
-            .into_iter()
-            .map(|one| if one.message.is_empty() { one.code } else { one.message })
-            .collect::<Vec<_>>()
-            .join(", "),
-        _ => {
-            let text: String =
-                String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(200).collect();
-            if text.is_empty() { "nothing more".to_owned() } else { text }
+    let said = match serde_json::from_slice::<Errors>(&body) {
+        Ok(Errors { errors }) if !errors.is_empty() => {
+            let words =
+                errors.into_iter().map(|one| if one.message.is_empty() { one.code } else { one.message });
+            words.collect::<Vec<_>>().join(", ")
         }
-    }
+        _ => String::from_utf8_lossy(&body).into_owned(),
+    };
+    spoken(&said)
+}
+
+/// What a server says, as far as a terminal may see it: a few words, none of which moves a cursor.
+fn spoken(said: &str) -> String {
+    let text: String = said.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+    if text.is_empty() { "nothing more".to_owned() } else { text }
 }
 
 /// A server for HTTPS answers plain HTTP with 400 or hangs up.
@@ -482,6 +489,13 @@ async fn speaks_https(http: &reqwest::Client, address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_says_moves_no_cursor() {
+        assert_eq!(spoken("no\u{1b}[2J\u{7} way\n"), "no[2J way");
+        assert_eq!(spoken("\n"), "nothing more");
+        assert_eq!(spoken(&"x".repeat(10_000)).len(), MAX_WORDS);
+    }
 
     #[test]
     fn waits_double_up_to_a_limit() {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::Response;
 use tokio::sync::OnceCell;
 
-use super::error::{Doing, Error, Everywhere};
+use super::error::{Broken, Doing, Error, Everywhere};
 use super::http::Client;
 use super::keys::Keys;
 use super::settings::{Endpoint, Settings};
@@ -61,10 +61,10 @@ impl Places {
     }
 
     /// Makes the error of a connection that broke in the middle of a body; a mirror that does so is left.
-    pub fn broken(&self, source: reqwest::Error) -> Result<(), Error> {
+    pub fn broken(&self, source: Broken) -> Result<(), Error> {
         let number = self.current.load(Ordering::Relaxed);
         let host = self.places[number].endpoint.host.clone();
-        let error = Error::Unreachable { host, source: source.into() };
+        let error = Error::Unreachable { host, source };
         if self.is_home(number) {
             return Err(self.with_failures(error));
         }

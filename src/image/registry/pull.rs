@@ -11,9 +11,12 @@ use oci_spec::image::Descriptor;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use tokio::runtime::Runtime;
+use tokio::time::{Instant, timeout_at};
 
+use super::error::Broken;
 use super::growing::{Growing, Verdict};
 use super::places::Places;
+use super::transport::PATIENCE;
 use super::{Error, Keys, http, run, runtime, settings};
 use crate::image::blob::{Begun, Blobs, Partial};
 use crate::image::config::{self, DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST};
@@ -30,8 +33,10 @@ use crate::progress::{Sink, State};
 
 /// Blobs that are fetched side by side.
 const PARALLEL: usize = 4;
-/// How often a body may break off without a single new byte.
+/// How often a body may break off without having come further by [`SLOWEST`].
 const FRUITLESS: u32 = 6;
+/// A blob of which fewer bytes come within [`PATIENCE`] counts as broken off.
+const SLOWEST: u64 = 4 << 10;
 
 /// Makes the store hold what the registry has under this reference now, and returns it ready to run.
 ///
@@ -222,20 +227,22 @@ async fn small(
         let media_type =
             header.and_then(|value| value.split(';').next()).unwrap_or_default().trim().to_owned();
         let mut bytes = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
-                Ok(None) => return Ok((bytes, media_type)),
-                Err(_) if attempt < FRUITLESS => break,
-                Err(error) => {
-                    client.broken(error)?;
-                    break;
-                }
-            }
-            let size = bytes.len() as u64;
+        let deadline = Instant::now() + PATIENCE;
+        let mut size = response.content_length().unwrap_or(0);
+        let broken: Broken = loop {
             if size > limit {
                 return Err(ImageError::TooLarge { what: format!("`{path}`"), size, limit });
             }
+            match timeout_at(deadline, response.chunk()).await {
+                Ok(Ok(Some(piece))) => bytes.extend_from_slice(&piece),
+                Ok(Ok(None)) => return Ok((bytes, media_type)),
+                Ok(Err(error)) => break error.into(),
+                Err(_) => break Broken::too_slow(PATIENCE),
+            }
+            size = bytes.len() as u64;
+        };
+        if attempt >= FRUITLESS {
+            client.broken(broken)?;
         }
         http::pause(attempt).await;
     }
@@ -347,7 +354,8 @@ impl<'a> Arrivals<'a> {
                     response = client.get(&format!("blobs/{blob}"), "*/*", 0).await?;
                 }
             }
-            let broken = loop {
+            let mut since = (Instant::now(), before);
+            let broken: Option<Broken> = loop {
                 if self.stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }
@@ -364,16 +372,22 @@ impl<'a> Arrivals<'a> {
                         if self.steps[number].passes(found, *size) {
                             self.teller.layer(blob, State::Working, "Downloading", Some((found, *size)));
                         }
+                        if since.0.elapsed() > PATIENCE {
+                            if found - since.1 < SLOWEST {
+                                break Some(Broken::too_slow(PATIENCE));
+                            }
+                            since = (Instant::now(), found);
+                        }
                     }
                     Ok(None) => break None,
-                    Err(error) => break Some(error),
+                    Err(error) => break Some(error.into()),
                 }
             };
             match broken {
                 // An end that comes early without an error is the registry's last word: `finish` says what is wrong.
                 None => return Ok(true),
                 Some(error) => {
-                    fruitless = if partial.written() > before { 0 } else { fruitless + 1 };
+                    fruitless = if partial.written() >= before + SLOWEST { 0 } else { fruitless + 1 };
                     if fruitless >= FRUITLESS {
                         client.broken(error)?;
                         fruitless = 0;

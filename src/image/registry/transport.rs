@@ -10,6 +10,8 @@ use super::certificates::Certificates;
 use super::error::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// What fits into memory comes within this time, or not at all.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Without a byte for so long a connection counts as broken.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -292,6 +292,16 @@ fn a_small_archive_is_no_large_amount_of_work() {
 }
 
 #[test]
+fn what_could_be_no_name_here_is_none() {
+    let place = Place::new();
+    let long = "x".repeat(10_000);
+    for name in ["../../../x:1", long.as_str(), "a b"] {
+        let loaded = load_bytes(&place, &oci_archive(&[(name, &image(&["a"]))])).expect("loaded");
+        assert_eq!(loaded[0].names, Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
 fn what_is_no_archive_is_refused() {
     let place = Place::new();
     let error = load_bytes(&place, &tar(&[("f", b"x")])).expect_err("no image in it");
