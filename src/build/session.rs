@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -151,7 +151,7 @@ impl Teller {
     fn begin(&self, title: &str) -> Told<'_> {
         let step = self.next.fetch_add(1, Ordering::Relaxed);
         (self.tell)(Word::Begun { step, title: title.to_owned() });
-        Told { teller: self, step, began: Instant::now() }
+        Told { teller: self, step, began: Instant::now(), printed: AtomicUsize::new(0) }
     }
 }
 
@@ -161,11 +161,25 @@ pub struct Told<'a> {
     step: u32,
     /// When it began.
     pub began: Instant,
+    /// Bytes.
+    printed: AtomicUsize,
 }
+
+/// Of what a step prints so many bytes are shown, as BuildKit does.
+const SHOWN: usize = 2 << 20;
 
 impl Told<'_> {
     /// It has printed something.
-    pub fn print(&self, at: Duration, text: String) {
+    pub fn print(&self, at: Duration, mut text: String) {
+        let before = self.printed.fetch_add(text.len(), Ordering::Relaxed);
+        if before >= SHOWN {
+            return;
+        }
+        if text.len() > SHOWN - before {
+            let cut = (0..=SHOWN - before).rev().find(|at| text.is_char_boundary(*at));
+            text.truncate(cut.unwrap_or(0));
+            text.push_str("\n[more is not shown: 2 MiB are]\n");
+        }
         (self.teller.tell)(Word::Printed { step: self.step, at, text });
     }
 
@@ -210,5 +224,34 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_step_prints_without_end_the_beginning_is_shown() {
+        let heard = Arc::new(Mutex::new(String::new()));
+        let hear = Arc::clone(&heard);
+        let tell = move |word| {
+            if let Word::Printed { text, .. } = word {
+                hear.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            }
+        };
+        let teller = Teller { tell: Box::new(tell), next: AtomicU32::new(1) };
+        let told = teller.begin("RUN yes");
+        // A character of three bytes lies across the end.
+        for _ in 0..100 {
+            told.print(Duration::ZERO, "€".repeat(10_000));
+        }
+        let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = heard.trim_start_matches('€');
+        assert_eq!((heard.len() - shown.len()) / 3, SHOWN / 3);
+        assert_eq!(shown, "\n[more is not shown: 2 MiB are]\n");
+        // A step of its own has its own room.
+        drop(heard);
+        assert_eq!(teller.begin("RUN true").printed.into_inner(), 0);
     }
 }
