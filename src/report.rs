@@ -159,6 +159,23 @@ impl Report {
         self
     }
 
+    /// Adds the hint "did you mean", when there is something near.
+    pub fn near<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Report {
+        self.near_or(word, known, || None)
+    }
+
+    /// The same; where nothing is near, another hint may say more.
+    pub fn near_or<'a>(
+        mut self,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        otherwise: impl FnOnce() -> Option<String>,
+    ) -> Report {
+        let meant = nearest(word, known).map(|known| format!("did you mean `{known}`?"));
+        self.hints.extend(meant.or_else(otherwise));
+        self
+    }
+
     /// Adds a place.
     pub fn place(mut self, place: Place) -> Report {
         self.places.push(place);

@@ -329,7 +329,7 @@ impl<'a> Checker<'a> {
                     let known = self.services.keys().map(String::as_str);
                     let meant = nearest(dependency, known).map(|near| format!(" (did you mean `{near}`?)"));
                     let warning = format!(
-                        "service `{name}` depends on `{dependency}`{}, which is not defined: `required: false` is for services that are switched off",
+                        "service `{name}` depends on undefined service `{dependency}`{}: `required: false` is for services that are switched off",
                         meant.unwrap_or_default()
                     );
                     self.warnings.push((warning, node.key));

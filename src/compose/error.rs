@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::report::{Exit, Report};
 
-use super::diagnostic::{Diagnostic, Problem, Sources, nearest};
+use super::diagnostic::{Diagnostic, Problem, Sources};
 
 /// How many problems are told at once.
 const MOST: usize = 30;
@@ -159,10 +159,10 @@ impl From<Error> for Report {
                 report.hint(format!("`-p {suggestion}` would do"))
             }
             Error::NoName => report.hint("give it one: `-p NAME`, or `name: NAME` in the file"),
-            Error::NoSuchService { name, known } => match nearest(&name, known.iter().map(String::as_str)) {
-                Some(near) => report.hint(format!("did you mean `{near}`?")),
-                None => report.hint(format!("services are {}", known.join(", "))),
-            },
+            Error::NoSuchService { name, known } => {
+                let others = || Some(format!("services are {}", known.join(", ")));
+                report.near_or(&name, known.iter().map(String::as_str), others)
+            }
             Error::Scale { service, .. } => report
                 .about(format!("services.{service}.container_name"))
                 .hint("remove `container_name`, or do not scale the service"),

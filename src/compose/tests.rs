@@ -165,7 +165,7 @@ fn what_is_declared_nowhere_and_not_required_is_told() {
     assert_eq!(
         loaded.warnings,
         [
-            "service `web` depends on `dbb` (did you mean `db`?), which is not defined: `required: false` is for services that are switched off (compose.yaml:5:7)"
+            "service `web` depends on undefined service `dbb` (did you mean `db`?): `required: false` is for services that are switched off (compose.yaml:5:7)"
         ]
     );
 }

@@ -10,7 +10,7 @@ use crate::api::read;
 use crate::compose;
 pub use crate::compose::{Project, Switches};
 use crate::plan::desired::Desired;
-use crate::report::{Exit, Report, nearest};
+use crate::report::{Exit, Report};
 use crate::volume;
 
 /// What the command line and the environment say about the project.
@@ -234,15 +234,11 @@ pub fn check_dependencies(project: &Project, chosen: &Project) -> Result<(), Rep
     for service in chosen.services.keys().filter_map(|name| project.services.get(name)) {
         let Some(missing) = service.depends_on.keys().find(|name| !known.contains(name)) else { continue };
         let name = &service.name;
-        // Docker compose's own words.
-        let message = format!("service \"{name}\" depends on undefined service \"{missing}\"");
+        let message = format!("service `{name}` depends on undefined service `{missing}`");
         let report = Report::new(Exit::File, message).about(format!("services.{name}.depends_on.{missing}"));
-        return Err(super::desired::placed(project, report).hint(
-            match nearest(missing, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("define `{missing}` below `services:`, or leave it out"),
-            },
-        ));
+        let known = known.iter().map(String::as_str);
+        let define = || Some(format!("define `{missing}` below `services:`, or leave it out"));
+        return Err(super::desired::placed(project, report).near_or(missing, known, define));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::worker::{self, Said, Verb};
 use crate::api::read;
 use crate::host::paths::Paths;
 use crate::image;
-use crate::report::{Exit, Report, nearest};
+use crate::report::{Exit, Report};
 pub use crate::volume::spec::VolumeSpec as Spec;
 use crate::volume::{self, Volume};
 
@@ -133,10 +133,7 @@ fn listed(paths: &Paths, volume: Volume, users: Vec<String>) -> Listed {
 fn missing(paths: &Paths, name: &str) -> Report {
     let report = Report::from(volume::Error::Missing { name: name.to_owned() });
     let known = volume::list(paths).unwrap_or_default();
-    match nearest(name, known.iter().map(|volume| volume.spec.name.as_str())) {
-        Some(near) => report.hint(format!("did you mean `{near}`?")),
-        None => report,
-    }
+    report.near(name, known.iter().map(|volume| volume.spec.name.as_str()))
 }
 
 /// Makes a volume; one that is there already is left as it is.

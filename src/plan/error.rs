@@ -127,11 +127,10 @@ impl From<Error> for Report {
         let mut report = Report::from_error(Exit::Failure, &error);
         report.about = error.path();
         match error {
-            Error::NoSuchService { service, known } => match nearest(&service, &known) {
-                Some(name) => report.hint(format!("did you mean `{name}`?")),
-                None if known.is_empty() => report,
-                None => report.hint(format!("the project has {}", quoted(&known))),
-            },
+            Error::NoSuchService { service, known } => {
+                let all = || (!known.is_empty()).then(|| format!("the project has {}", quoted(&known)));
+                report.near_or(&service, known.iter().map(String::as_str), all)
+            }
             Error::FixedNameScaled { service, .. } => {
                 report.hint(format!("remove `container_name` of `{service}`, or keep its scale at 1"))
             }
@@ -162,32 +161,6 @@ impl From<Error> for Report {
     }
 }
 
-/// The known name that differs by at most two letters, or a third of them.
-fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|name| (distance(word, name), name.as_str()))
-        .min()
-        .filter(|(distance, name)| *distance <= 2.min(name.chars().count() / 3).max(1))
-        .map(|(_, name)| name)
-}
-
-/// Letters to change, add or drop to get from one word to the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
-}
-
 fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -202,7 +175,7 @@ mod tests {
             let known = vec!["web".to_owned(), "database".to_owned()];
             Report::from(Error::NoSuchService { service: service.to_owned(), known }).hints
         };
-        assert_eq!(hint("wbe"), ["the project has `web`, `database`"]);
+        assert_eq!(hint("wbe"), ["did you mean `web`?"]);
         assert_eq!(hint("weeb"), ["did you mean `web`?"]);
         assert_eq!(hint("databose"), ["did you mean `database`?"]);
         assert_eq!(hint("cache"), ["the project has `web`, `database`"]);

@@ -97,7 +97,7 @@ fn a_dependency_that_is_declared_nowhere_is_refused_even_if_it_is_not_required()
         )
     };
     refused("optional", &compose(true), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
-    refused("optional", &compose(false), &["depends on undefined service \"gone\"", "compose.yaml:5:7"]);
+    refused("optional", &compose(false), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
     let project = Project::new("optional", &compose(false));
     let output = project.command(&["config", "-q"]).output().expect("run");
     let said = String::from_utf8_lossy(&output.stderr);
