@@ -53,7 +53,7 @@ const LOG_DRIVER: Entry = named(
     "lines are kept on this machine as `json-file` does, and `rcompose logs` shows them; they are not sent elsewhere",
 );
 const LOG_OPTIONS: Entry =
-    named("services.*.logging.options", "of those of `json-file` and `local` only the sizes are known");
+    named("services.*.logging.options", "of all of them only the sizes and numbers of files are known");
 
 /// Found in the model itself rather than in what it prints: by value, or because they are not printed. Options of logs are
 /// named where they are read.

@@ -95,6 +95,13 @@ pub(super) fn logging(service: &Service, warnings: &mut Vec<Warning>) -> Result<
             })),
         }
     }
+    // Without a size no file is ever full.
+    if kept.max_file.is_some() && kept.max_size.is_none() {
+        warnings.push(Warning {
+            path: format!("services.{}.logging.options.max-file", service.name),
+            reason: "a log is one file unless `max-size` says when the next one begins".to_owned(),
+        });
+    }
     Ok(kept)
 }
 
@@ -132,6 +139,14 @@ mod tests {
             "driver: json-file, options: {max-size: 10m, max-file: '3'}",
             Logging { keep: true, max_size: Some(10 << 20), max_file: Some(3) },
             &[],
+        );
+        check(
+            "options: {max-file: '3'}",
+            Logging { max_file: Some(3), ..ALL },
+            &[
+                "services.web.logging.options.max-file has no effect: a log is one file unless `max-size` says when the \
+               next one begins",
+            ],
         );
         check("driver: local", CACHED, &[]);
         check("driver: local, options: {max-file: '2'}", Logging { max_file: Some(2), ..CACHED }, &[]);

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::error::Error;
+use super::values::digits;
 use crate::compose::model::{Environment, Hook, Service};
 use crate::runtime::spec::{Namespaces, Network, Share};
 
@@ -193,7 +194,7 @@ fn exposed(service: &Service) -> Result<(), Error> {
     let is_port = |text: &str| {
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+        let port = |text: &str| digits(text)?.parse::<u16>().ok().filter(|port| *port > 0);
         port(first).zip(port(last)).is_some_and(|(first, last)| first <= last)
             && ["tcp", "udp", "sctp"].contains(&protocol.to_ascii_lowercase().as_str())
     };
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn ports_that_are_none() {
         let expected = "a port from 1 to 65535, such as `80`, `53/udp` or `3000-3005`";
-        for text in ["70000", "0", "abc", "80/icmp", "80-70", "80-", "-1", ""] {
+        for text in ["+80", "70000", "0", "abc", "80/icmp", "80-70", "80-", "-1", ""] {
             check(&format!("expose: ['80', '{text}']"), "expose.1", text, expected);
         }
         wish("services: {web: {image: x, expose: ['80', '3000-3005', '53/udp', '1-65535/TCP']}}");

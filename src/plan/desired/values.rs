@@ -162,11 +162,16 @@ fn processors(service: &Service) -> Result<(), Error> {
     }
 }
 
+/// A text of digits alone: Rust's numbers may have a plus sign.
+pub(super) fn digits(text: &str) -> Option<&str> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text)
+}
+
 /// The list format of cpuset(7), without strides.
 fn is_list(text: &str) -> bool {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.parse::<u32>().ok();
+        let number = |text: &str| digits(text)?.parse::<u32>().ok();
         number(first).zip(number(last)).is_some_and(|(first, last)| first <= last)
     };
     text.split(',').all(|part| range(part.trim()))
@@ -315,7 +320,7 @@ mod tests {
             "given alone: `cpus` says the same in another way",
         );
         let list = "a list of processors, such as `0-2,4` (cpuset(7))";
-        for text in ["all", "3-1", "0,", "-1"] {
+        for text in ["all", "3-1", "0,", "-1", "+1"] {
             check(&format!("cpuset: '{text}'"), "cpuset", text, list);
         }
         wish(
@@ -325,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_lie_before_now() {
+    fn negative_durations() {
         let check = |attributes: &str, path: &str| {
             check_refused(
                 attributes,
