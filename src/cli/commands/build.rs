@@ -49,20 +49,20 @@ pub struct Args {
     /// Print the same as a file for `docker buildx bake`, and build nothing
     #[arg(long)]
     pub print: bool,
-    /// Memory of steps: is not honoured
-    #[arg(short, long, value_name = "SIZE", value_parser = size)]
-    pub memory: Option<u64>,
     /// Who builds: is not honoured, rcompose builds itself
     #[arg(long, value_name = "NAME")]
     pub builder: Option<String>,
-    /// What is said of the images.
+    /// What is named and not done.
     #[command(flatten)]
-    pub attestations: Attestations,
+    pub unhonoured: Unhonoured,
 }
 
-/// What images could be said to be made of.
+/// Options of every build that are not honoured.
 #[derive(Debug, clap::Args)]
-pub struct Attestations {
+pub struct Unhonoured {
+    /// Memory of steps: is not honoured
+    #[arg(short, long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
     /// Say how the image was made: only `false` is honoured
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
@@ -71,9 +71,12 @@ pub struct Attestations {
     sbom: Option<String>,
 }
 
-impl Attestations {
-    /// Says what is not made.
-    pub fn name_unhonoured(&self, context: &Context) {
+impl Unhonoured {
+    /// Says what is not done.
+    pub fn name(&self, context: &Context) {
+        if self.memory.is_some() {
+            context.warning("`--memory` is not honoured: steps have the memory of this machine");
+        }
         for (option, value) in [("--provenance", &self.provenance), ("--sbom", &self.sbom)] {
             if value.as_deref().is_some_and(|value| value != "false") {
                 context.warning(&format!("`{option}` is not honoured: rcompose makes no attestations"));
@@ -85,10 +88,7 @@ impl Attestations {
 impl Args {
     /// Builds them.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
-        self.attestations.name_unhonoured(context);
-        if self.memory.is_some() {
-            context.warning("`--memory` is not honoured: steps have the memory of this machine");
-        }
+        self.unhonoured.name(context);
         if let Some(builder) = &self.builder {
             context.warning(&format!("`--builder {builder}` is not honoured: rcompose builds itself"));
         }

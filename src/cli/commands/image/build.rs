@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::super::build::{Attestations, agents, arguments, checked};
+use super::super::build::{Unhonoured, agents, arguments, checked};
 use crate::cli::args::size;
 use crate::cli::context::{Context, usage};
 use crate::ops::Ears;
 use crate::ops::build::{Alone, LIMITS, Secret, build_alone};
 use crate::ops::store::{self, Form, Target};
-use crate::report::{Exit, Report, nearest};
+use crate::report::{Exit, Report};
 use crate::ui::console;
 
 /// Options of `image build`. A switch that is given twice is on.
@@ -85,9 +85,6 @@ pub struct Args {
     /// Write what came of it to this file, as JSON
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
-    /// Memory of steps: is not honoured
-    #[arg(short, long, value_name = "SIZE", value_parser = size)]
-    memory: Option<u64>,
     /// Write the image's id to this file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -95,7 +92,7 @@ pub struct Args {
     #[arg(long)]
     check: bool,
     #[command(flatten)]
-    attestations: Attestations,
+    unhonoured: Unhonoured,
     /// The image is in the store, as always
     #[arg(long, hide = true)]
     load: bool,
@@ -112,9 +109,11 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
         let (quiet, check, iidfile) = (self.quiet, self.check, self.iidfile.clone());
         let (outputs, metadata, tags) = (self.outputs.clone(), self.metadata_file.clone(), self.tags.clone());
-        self.attestations.name_unhonoured(context);
-        if self.memory.is_some() {
-            context.warning("`--memory` is not honoured: steps have the memory of this machine");
+        self.unhonoured.name(context);
+        for (option, value) in [("--rm", self.rm), ("--force-rm", self.force_rm)] {
+            if value == Some(false) {
+                context.warning(&format!("`{option}=false` is not honoured: nothing is left of steps"));
+            }
         }
         let alone = self.read()?;
         let platform = alone.platform.clone();
@@ -185,22 +184,32 @@ enum Output {
 impl std::str::FromStr for Output {
     type Err = String;
 
-    /// Reads `type=KIND[,dest=FILE]`.
+    /// Reads `type=KIND[,dest=FILE][,push=true]`, in any order.
     fn from_str(text: &str) -> Result<Output, String> {
-        let (mut kind, mut file) = (None, None);
+        let (mut kind, mut file, mut push) = ("", None, None);
         for word in text.split(',') {
             match word.split_once('=') {
-                Some(("type", value)) => kind = Some(value),
+                Some(("type", value)) => kind = value,
                 Some(("dest", value)) => file = Some(value).filter(|value| !value.is_empty()),
-                Some(("push", "true")) if kind == Some("image") => kind = Some("registry"),
-                Some((key, _)) => return Err(format!("`{key}` is not known: there are `type` and `dest`")),
+                Some(("push", value)) => {
+                    push = Some(value.parse::<bool>().map_err(|_| "`push` is `true` or `false`".to_owned())?);
+                }
+                Some((key, _)) => {
+                    return Err(format!("`{key}` is not known: there are `type`, `dest` and `push`"));
+                }
                 None => return Err(FILES_ALONE.to_owned()),
             }
         }
-        let form = match kind.unwrap_or_default() {
+        let form = match kind {
+            "docker" | "oci" if push.is_some() => return Err("`push` is for `type=image`".to_owned()),
             "docker" => Form::Docker,
             "oci" => Form::Oci,
+            "image" | "registry" if file.is_some() => {
+                return Err(format!("`dest` is for archives: `type={kind}` writes no file"));
+            }
+            "registry" if push == Some(false) => return Err("`type=registry` is a push".to_owned()),
             "registry" => return Ok(Output::Registry),
+            "image" if push == Some(true) => return Ok(Output::Registry),
             "image" => return Ok(Output::Store),
             "local" | "tar" => return Err(FILES_ALONE.to_owned()),
             "" => return Err("it has no `type`".to_owned()),
@@ -254,20 +263,10 @@ const ENTITLEMENTS: [&str; 2] = ["network.host", "security.insecure"];
 fn entitlement(word: String) -> Result<String, Report> {
     match ENTITLEMENTS.contains(&word.as_str()) {
         true => Ok(word),
-        false => Err(near(
-            usage(format!(
-                "`--allow {word}` is no privilege: there are `network.host` and `security.insecure`"
-            )),
-            &word,
-            ENTITLEMENTS,
-        )),
-    }
-}
-
-fn near(report: Report, word: &str, known: impl IntoIterator<Item = &'static str>) -> Report {
-    match nearest(word, known) {
-        Some(meant) => report.hint(format!("did you mean `{meant}`?")),
-        None => report,
+        false => Err(usage(format!(
+            "`--allow {word}` is no privilege: there are `network.host` and `security.insecure`"
+        ))
+        .near(&word, ENTITLEMENTS)),
     }
 }
 
@@ -335,7 +334,7 @@ fn limit(word: &str) -> Result<(String, u64, u64), Report> {
     let wrong = || usage(format!("`--ulimit {word}` is not NAME=SOFT[:HARD]"));
     let (name, values) = word.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
     if !LIMITS.contains(&name) {
-        return Err(near(usage(format!("`--ulimit {word}`: there is no limit `{name}`")), name, LIMITS));
+        return Err(usage(format!("`--ulimit {word}`: there is no limit `{name}`")).near(name, LIMITS));
     }
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let number = |text: &str| match text.parse::<i64>() {
@@ -388,8 +387,21 @@ mod tests {
         let args = args.expect("all are known");
         let file = Output::File(PathBuf::from("f"), Form::Oci);
         assert_eq!(args.outputs, [file, Output::Store, Output::Registry]);
-        assert_eq!(args.memory, Some(1 << 30));
-        for wrong in ["out", "type=local,dest=d", "type=oci", "type=docker,colour=red", "type=gif,dest=f"] {
+        assert_eq!(args.unhonoured.memory, Some(1 << 30));
+        assert_eq!("push=true,type=image".parse(), Ok(Output::Registry));
+        assert_eq!("type=image,push=false".parse(), Ok(Output::Store));
+        for wrong in [
+            "out",
+            "type=local,dest=d",
+            "type=oci",
+            "type=docker,colour=red",
+            "type=gif,dest=f",
+            "type=registry,dest=f",
+            "dest=f,type=image",
+            "type=oci,dest=f,push=true",
+            "type=image,push=yes",
+            "push=true",
+        ] {
             assert!(read(&format!("-o {wrong} .")).is_err(), "{wrong}");
         }
     }
