@@ -84,7 +84,7 @@ fn what_is_in_no_log_is_not_joined() {
     let project = Project::new("attach-silent", &yaml);
     project.run(&["up", "-d", "silent"]).ok();
     let refused = project.run(&["attach", "silent"]).fails(1);
-    assert!(refused.contains("`attach-silent-silent-1` keeps no log"), "{refused}");
+    assert!(refused.contains("-silent-1` keeps no log"), "{refused}");
     // A run in the foreground has its caller, who keeps its input and its output.
     let mut run = project.start(&["run", "--rm", "-T", "ticks"]);
     run.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("a tick");
