@@ -156,7 +156,7 @@ pub enum Request {
         /// Fails after this time, in milliseconds.
         timeout_ms: Option<u64>,
     },
-    /// Send every event from now on until the command closes, or the time is over.
+    /// Send every event from now on until the command closes. Where `until_ns` is in the past, only those before it.
     Events {
         /// First those that happened since, in nanoseconds since the Unix epoch, as far as they are remembered.
         since_ns: Option<i64>,

@@ -8,20 +8,27 @@ use std::path::{Path, PathBuf};
 use super::files::{self, Kept, check_place, failed};
 use super::removal::remove_tree;
 
-/// Paths below a directory and what is kept there; `*` is any name. Whatever is not listed may be anything.
+/// Paths below a directory and what is kept there; `*` is any name, and `KEY` that of the id map under which it is used.
+/// Whatever is not listed may be anything.
 pub type Shape = [(&'static str, Kept)];
 
 /// Refuses the first place of another kind. Only those are looked at whose names are known.
-pub fn check(root: &Path, shape: &Shape) -> Result<(), files::Error> {
+pub fn check(root: &Path, key: &str, shape: &Shape) -> Result<(), files::Error> {
     let known = shape.iter().filter(|(pattern, _)| !pattern.contains('*'));
-    known.into_iter().try_for_each(|(pattern, kept)| check_place(&root.join(pattern), *kept))
+    known
+        .into_iter()
+        .try_for_each(|(pattern, kept)| check_place(&root.join(pattern.replace(KEY, key)), *kept))
 }
 
 /// Returns every place of another kind, with what to say of it.
-pub fn misplaced(root: &Path, shape: &Shape) -> Result<Vec<(PathBuf, files::Error)>, files::Error> {
+pub fn misplaced(
+    root: &Path,
+    key: &str,
+    shape: &Shape,
+) -> Result<Vec<(PathBuf, files::Error)>, files::Error> {
     let mut found = Vec::new();
     for (pattern, kept) in shape {
-        for place in places(root, pattern)? {
+        for place in places(root, &pattern.replace(KEY, key))? {
             if let Err(error) = check_place(&place, *kept) {
                 found.push((place, error));
             }
@@ -29,6 +36,8 @@ pub fn misplaced(root: &Path, shape: &Shape) -> Result<Vec<(PathBuf, files::Erro
     }
     Ok(found)
 }
+
+const KEY: &str = "KEY";
 
 /// Removes what stands at a place; of a link only the link.
 pub fn clear(place: &Path) -> Result<(), files::Error> {
@@ -75,33 +84,35 @@ mod tests {
         ("all", Kept::Directory),
         ("all/*", Kept::Directory),
         ("all/*/name", Kept::File),
+        ("KEY", Kept::Directory),
     ];
 
     #[test]
     fn what_is_of_another_kind_is_found_and_cleared_and_nothing_behind_it() {
         let (directory, other) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
         let root = directory.path();
-        assert!(misplaced(root, SHAPE).expect("read").is_empty(), "nothing is there yet");
+        assert!(misplaced(root, "k1", SHAPE).expect("read").is_empty(), "nothing is there yet");
         fs::create_dir_all(root.join("all/a")).expect("made");
         fs::write(root.join("all/a/name"), "").expect("written");
         fs::write(root.join("index"), "").expect("written");
         fs::write(root.join("unknown"), "").expect("written");
-        assert!(misplaced(root, SHAPE).expect("read").is_empty());
-        check(root, SHAPE).expect("as it should be");
+        assert!(misplaced(root, "k1", SHAPE).expect("read").is_empty());
+        check(root, "k1", SHAPE).expect("as it should be");
         fs::write(other.path().join("name"), "keep").expect("written");
         fs::create_dir_all(root.join("all/b/name/below")).expect("made");
         symlink(other.path(), root.join("all/c")).expect("linked");
         fs::remove_file(root.join("index")).expect("removed");
         symlink(other.path().join("name"), root.join("index")).expect("linked");
-        let error = check(root, SHAPE).expect_err("a link").to_string();
+        symlink(other.path(), root.join("k1")).expect("linked");
+        let error = check(root, "k1", SHAPE).expect_err("a link").to_string();
         assert!(error.contains("index` is a link, where rcompose keeps a file"), "{error}");
-        let found = misplaced(root, SHAPE).expect("read");
+        let found = misplaced(root, "k1", SHAPE).expect("read");
         let names: Vec<_> = found.iter().map(|(place, _)| place.strip_prefix(root).expect("below")).collect();
-        assert_eq!(names, [Path::new("index"), Path::new("all/c"), Path::new("all/b/name")]);
+        assert_eq!(names, ["index", "all/c", "all/b/name", "k1"].map(Path::new));
         for (place, _) in found {
             clear(&place).expect("cleared");
         }
-        assert!(misplaced(root, SHAPE).expect("read").is_empty());
+        assert!(misplaced(root, "k1", SHAPE).expect("read").is_empty());
         assert_eq!(fs::read(other.path().join("name")).expect("still there"), b"keep");
     }
 }

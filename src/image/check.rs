@@ -115,12 +115,13 @@ pub fn check(store: &Store, options: Options, users: Users<'_>, sink: &dyn Sink)
     Ok(run.checked)
 }
 
-/// What is of another kind than it should be, or leads elsewhere, in directories of these shapes. A store in which that is
+/// What is of another kind than it should be, or leads elsewhere, in directories of these shapes; `key` stands for
+/// the id map. A store in which that is
 /// left need not open.
-pub fn check_shapes(places: &[(&Path, &Shape)], repair: bool) -> Result<Checked, Error> {
+pub fn check_shapes(places: &[(&Path, &Shape)], key: &str, repair: bool) -> Result<Checked, Error> {
     let mut checked = Checked::default();
     for (root, shape) in places {
-        for (place, damage) in shape::misplaced(root, shape)? {
+        for (place, damage) in shape::misplaced(root, key, shape)? {
             match repair {
                 true => {
                     shape::clear(&place)?;

@@ -102,10 +102,12 @@ pub const SHAPE: &Shape = &[
     ("index.copy", Kept::File),
     ("index.lock", Kept::File),
     ("oci-layout", Kept::File),
+    ("budget", Kept::File),
     ("blobs", Kept::Directory),
     ("blobs/sha256", Kept::Directory),
     ("blobs/sha256/*", Kept::File),
     ("layers", Kept::Directory),
+    ("layers/KEY", Kept::Directory),
     ("layers/*", Kept::Directory),
     ("layers/*/*", Kept::Directory),
     ("leases", Kept::Directory),
@@ -113,6 +115,7 @@ pub const SHAPE: &Shape = &[
     ("pins", Kept::Directory),
     ("pins/*", Kept::File),
     ("unwritten", Kept::Directory),
+    ("unwritten/KEY", Kept::Directory),
     ("unwritten/*", Kept::Directory),
     ("unwritten/*/*", Kept::Directory),
     ("unwritten/*/*/*", Kept::File),
@@ -122,10 +125,7 @@ impl Store {
     /// Opens the store at `root` and makes what is missing. `id_map_key` is a file name that stands for the id map
     /// under which layers are unpacked.
     pub fn open(root: &Path, id_map_key: &str) -> Result<Store, Error> {
-        shape::check(root, SHAPE)?;
-        for all in ["layers", "unwritten"] {
-            files::check_place(&root.join(all).join(id_map_key), Kept::Directory)?;
-        }
+        shape::check(root, id_map_key, SHAPE)?;
         let blobs = Blobs::of_layout(root);
         files::make_private_dir(blobs.directory())?;
         let layers = Layers::open(root.join("layers").join(id_map_key))?;
@@ -319,12 +319,13 @@ impl Store {
         self.index().ok()?.manifests.iter().find(|entry| entry.name() == Some(name))?.tagged()
     }
 
-    /// The bytes that the files of an image take, which is what engines call its size; packed ones where nothing of it is
+    /// The bytes that the files of an image take, which is what engines call its size; those of its packed layers where not all are
     /// unpacked.
     pub fn unpacked_size(&self, image: &Image) -> u64 {
-        let ours = image.layers.iter().filter(|layer| self.layers.holds(layer) && layer.exists());
-        match ours.map(|layer| self.layers.size(layer)).sum() {
+        let all_are_here = image.layers.iter().all(|layer| self.layers.holds(layer) && layer.exists());
+        match image.layers.iter().map(|layer| self.layers.size(layer)).sum() {
             0 => image.size,
+            _ if !all_are_here => image.size,
             unpacked => unpacked,
         }
     }

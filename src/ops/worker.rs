@@ -231,6 +231,14 @@ fn say<W: Write>(output: &Mutex<W>, said: &Said) {
 /// The hidden command under which the worker is started.
 pub const COMMAND: &str = "image-worker";
 
+/// Looks for what a store does not open with, before it is opened to be checked.
+fn check_shapes(task: &Task) -> Result<Checked, Report> {
+    let Verb::Check(options) = &task.verb else { return Ok(Checked::default()) };
+    let places: [(&Path, &Shape); 2] =
+        [(&task.paths.images(), image::SHAPE), (&task.paths.build(), cache::SHAPE)];
+    Ok(image::check::check_shapes(&places, &task.map.key(), options.repair)?)
+}
+
 /// The worker: does the task and writes what it has to say, line by line. Returns whether all went well.
 pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
     let output = Arc::new(Mutex::new(output));
@@ -242,15 +250,10 @@ pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
             let asking = Arc::clone(&output);
             let ask = move |host: &str| self::say(&asking, &Said::Asks { host: host.to_owned() });
             let caller = registry::Caller::new(ask, BufReader::new(io::stdin()));
-            let mut shapes = Checked::default();
-            if let Verb::Check(options) = &task.verb {
-                let places: [(&Path, &Shape); 2] =
-                    [(&task.paths.images(), image::SHAPE), (&task.paths.build(), cache::SHAPE)];
-                shapes = image::check::check_shapes(&places, options.repair)?;
-                if !shapes.is_sound() {
-                    say(&Said::Checked(shapes));
-                    return Ok(());
-                }
+            let shapes = check_shapes(&task)?;
+            if !shapes.is_sound() {
+                say(&Said::Checked(shapes));
+                return Ok(());
             }
             let store = Store::open(&task.paths.images(), &task.map.key())?.asking(Arc::new(caller));
             let users = || users(&task.paths);

@@ -108,17 +108,22 @@ impl Layer {
 
 /// What the directory of all caches is made of.
 pub const SHAPE: &Shape = &[
-    ("*", Kept::Directory),
-    ("*/upkeep", Kept::File),
-    ("*/steps", Kept::Directory),
-    ("*/steps/*", Kept::File),
-    ("*/sums", Kept::Directory),
-    ("*/sums/*", Kept::File),
-    ("*/copies", Kept::Directory),
-    ("*/copies/*", Kept::File),
-    ("*/mounts", Kept::Directory),
-    ("*/mounts/*", Kept::Directory),
-    ("*/mounts/*/id", Kept::File),
+    ("budget", Kept::File),
+    ("files", Kept::Directory),
+    ("files/*", Kept::File),
+    ("web", Kept::Directory),
+    ("web/*", Kept::File),
+    ("KEY", Kept::Directory),
+    ("KEY/upkeep", Kept::File),
+    ("KEY/steps", Kept::Directory),
+    ("KEY/steps/*", Kept::File),
+    ("KEY/sums", Kept::Directory),
+    ("KEY/sums/*", Kept::File),
+    ("KEY/copies", Kept::Directory),
+    ("KEY/copies/*", Kept::File),
+    ("KEY/mounts", Kept::Directory),
+    ("KEY/mounts/*", Kept::Directory),
+    ("KEY/mounts/*/id", Kept::File),
 ];
 
 /// Whether something else than a file of ours stands there: as good as nothing.
@@ -134,13 +139,12 @@ fn make_place(path: &Path) -> Result<(), files::Error> {
 impl Cache {
     /// Opens the cache below `root` for an id map, and makes what is missing.
     pub fn open(root: &Path, id_map_key: &str, store: Store) -> Result<Cache, files::Error> {
-        files::check_place(&root.join(id_map_key), Kept::Directory)?;
+        shape::check(root, id_map_key, SHAPE)?;
         let own = root.join(id_map_key);
         let (steps, sums, mounts) = (own.join("steps"), own.join("sums"), own.join("mounts"));
         let (copies, upkeep) = (own.join("copies"), own.join("upkeep"));
         let cache = Cache { root: root.to_owned(), steps, sums, copies, mounts, upkeep, store };
         for directory in [&cache.steps, &cache.sums, &cache.copies, &cache.mounts] {
-            files::check_place(directory, Kept::Directory)?;
             files::make_private_dir(directory)?;
         }
         Ok(cache)
