@@ -293,7 +293,11 @@ fn what_stands_in_the_place_of_the_stores_own_leads_nowhere_and_is_mended() {
     client.run(&["system", "budget", "5g"]).ok();
     client.run(&["builder", "budget", "5g"]).ok();
     let said = client.run(&["system", "check"]).ok();
-    assert_eq!(client.run(&["builder", "budget"]).ok(), "5.37GB\n", "nothing of ours is taken for damage: {said}");
+    assert_eq!(
+        client.run(&["builder", "budget"]).ok(),
+        "5.37GB\n",
+        "nothing of ours is taken for damage: {said}"
+    );
     let elsewhere = client.project.path().join("elsewhere");
     let put = |kind: &str, place: &Path| match kind {
         "a link" => std::os::unix::fs::symlink(&elsewhere, place).expect("linked"),
