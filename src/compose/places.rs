@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::report::Place;
 
 use super::diagnostic::Sources;
-use super::node::{Node, Value};
+use super::node::{Node, Span, Value};
 
 /// The places of a project's values. Two projects are equal wherever they were read from, so any two of these are.
 #[derive(Clone, Default)]
@@ -27,10 +27,21 @@ impl Places {
     /// Returns where the value at a path (`services.web.ports.0`) stands, or the nearest thing around it that stands
     /// somewhere. Below a short form everything stands where the short form does.
     pub fn find(&self, path: &str) -> Option<Place> {
+        let (sources, span) = self.span(path)?;
+        sources.place(span, "")
+    }
+
+    /// Returns the whole text of the file that [`Places::find`] names, as it was read.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        let (sources, span) = self.span(path)?;
+        Some(sources.text(span.file))
+    }
+
+    fn span(&self, path: &str) -> Option<(&Sources, Span)> {
         let tree = self.0.as_ref()?;
         let (way, _) = walk(&tree.root, path);
         let span = way.iter().rev().map(|node| node.place()).find(|span| span.line > 0)?;
-        tree.sources.place(span, "")
+        Some((&tree.sources, span))
     }
 
     /// Returns the tree, and the texts that it was read from.
@@ -117,6 +128,7 @@ mod tests {
         check("services.a.b.ports.1", Some((7, 9)));
         check("services.a.missing.deep", Some((2, 3)));
         check("services.b", Some((1, 1)));
+        assert!(places.text("services.a.image").is_some_and(|text| text.starts_with("services:")));
         assert!(places.is_written("services.a.image"));
         assert!(!places.is_written("services.a.user"));
         assert_eq!(Places::default().find("services"), None);

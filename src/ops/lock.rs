@@ -118,7 +118,7 @@ struct Need {
 }
 
 /// Asks the registries what the images of services are, and those that they are built on, and compares that with the file.
-/// `local` takes what is here, and asks nobody.
+/// `local` takes what is here, and asks nobody. What a base's triggers copy from is known where the base is here.
 pub fn lock(
     session: &Session<'_>,
     project: &Project,
@@ -128,7 +128,7 @@ pub fn lock(
     let before = Lock::read(project)?.unwrap_or_default();
     let mut lock = Lock { path: project.working_dir.join(NAME), images: BTreeMap::new() };
     let mut failures = Vec::new();
-    for need in needs(session, project, services)? {
+    for need in needs(session, project, services, local)? {
         let name = need.source.to_string();
         if matches!(need.source, Source::Rootfs { .. }) || lock.images.contains_key(&name) {
             continue;
@@ -148,7 +148,12 @@ pub fn lock(
 }
 
 /// What services run, and what is built on for them. What is built here has itself no content that others could be held to.
-fn needs(session: &Session<'_>, project: &Project, services: &[&Service]) -> Result<Vec<Need>, Report> {
+fn needs(
+    session: &Session<'_>,
+    project: &Project,
+    services: &[&Service],
+    local: bool,
+) -> Result<Vec<Need>, Report> {
     let default = super::project::variable(project, "DOCKER_DEFAULT_PLATFORM");
     let mut needs = Vec::new();
     let mut built = Vec::new();
@@ -173,7 +178,7 @@ fn needs(session: &Session<'_>, project: &Project, services: &[&Service]) -> Res
         return Ok(needs);
     }
     let options = build::Options { services: built, ..build::Options::default() };
-    for base in build::bases(session, project, &options)? {
+    for base in build::bases(session, project, &options, local)? {
         needs.push(Need {
             source: base.source,
             text: base.name,

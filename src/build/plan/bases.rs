@@ -18,10 +18,12 @@ use crate::report::{Exit, Report, nearest};
 impl Planner<'_> {
     /// The image of a name, fetched if it is not here.
     pub(super) fn image(&mut self, target: &Target, name: &BaseName) -> Result<Image, Report> {
-        if let Some(image) = self.images.get(name) {
+        let named = source_of(target, name)?;
+        // What a context is called says nothing: another target may call another image so.
+        let key = (named.clone(), name.platform.clone());
+        if let Some(image) = self.images.get(&key) {
             return Ok(image.clone());
         }
-        let named = source_of(target, name)?;
         let (source, anew) = match &self.order.locked {
             // A digest never means anything new.
             Some(locked) => (locked.apply(&named)?, false),
@@ -37,7 +39,7 @@ impl Planner<'_> {
         if let Some(locked) = &self.order.locked {
             locked.check(&named, &image)?;
         }
-        self.images.insert(name.clone(), image.clone());
+        self.images.insert(key, image.clone());
         Ok(image)
     }
 
@@ -176,7 +178,12 @@ impl TargetBases<'_, '_> {
             ..ImageConfig::default()
         };
         match self.planner.order.purpose {
-            Purpose::Bases if self.planner.sibling(self.target, name).is_none() => Ok(unknown()),
+            // What is here is looked at, for its triggers may copy from further images; nothing is fetched for that.
+            Purpose::Bases if self.planner.sibling(self.target, name).is_none() => {
+                let source = source_of(self.target, name)?;
+                let here = image::resolve(&self.planner.session.store, &source, &name.platform);
+                Ok(here.ok().flatten().map_or_else(unknown, |image| image.config))
+            }
             // Most of what can be said of a recipe does not depend on its base.
             Purpose::Check => self.config(name).or_else(|report| {
                 let reason = report.message;

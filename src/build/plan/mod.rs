@@ -114,7 +114,7 @@ struct Planner<'a> {
     /// Targets that are being planned, for circles.
     open: Vec<usize>,
     results: Vec<Arc<Slot>>,
-    images: HashMap<BaseName, Image>,
+    images: HashMap<(Source, Platform), Image>,
     bases: Vec<Base>,
 }
 
@@ -208,6 +208,8 @@ impl Planner<'_> {
                     sources.targets.insert(name.clone(), Arc::clone(&self.results[*other]));
                 }
                 Place::Image(_) => {}
+                // It was not fetched, for no base is named in it.
+                Place::Url(_) | Place::Git(_) if self.order.purpose == Purpose::Bases => {}
                 Place::Nothing | Place::Input | Place::Url(_) | Place::Git(_) => {
                     return Err(Report::new(Exit::Build, format!("context `{name}` is not here")));
                 }

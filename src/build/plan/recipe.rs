@@ -11,7 +11,7 @@ use super::Planner;
 use crate::build::dockerfile::Within;
 use crate::build::error::failed;
 use crate::build::ignore::Patterns;
-use crate::build::order::{Context as Place, Dockerfile as Recipe, Target};
+use crate::build::order::{Context as Place, Dockerfile as Recipe, Purpose, Target};
 use crate::build::remote::Brought;
 use crate::report::{Exit, Report};
 use crate::sys::fs::open_in_root;
@@ -20,8 +20,13 @@ use crate::sys::fs::open_in_root;
 const MAX_DOCKERFILE: u64 = 16 << 20;
 
 impl Planner<'_> {
-    /// Fetches contexts that are elsewhere; they are directories afterwards.
+    /// Fetches contexts that are elsewhere; they are directories afterwards. Where only bases are to be named, no files
+    /// are read but the recipe's.
     fn bring(&self, target: &mut Target) -> Result<(), Report> {
+        let only_recipe = self.order.purpose == Purpose::Bases;
+        if only_recipe && !matches!(target.dockerfile, Recipe::InContext(_)) {
+            return Ok(());
+        }
         match self.session.bring(&target.context)? {
             Brought::AsItIs => {}
             Brought::Directory(path) => target.context = Place::Directory(path),
@@ -32,6 +37,9 @@ impl Planner<'_> {
                     target.dockerfile = Recipe::Text { name: "Dockerfile".to_owned(), text, within: None };
                 }
             }
+        }
+        if only_recipe {
+            return Ok(());
         }
         for (name, place) in &mut target.contexts {
             match self.session.bring(place)? {

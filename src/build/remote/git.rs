@@ -116,17 +116,19 @@ pub struct Commit {
 
 /// Finds out which commit a reference means now; `checksum` is held against it.
 pub fn resolve(repository: &Repository) -> Result<Commit, Error> {
-    Git { protocols: PROTOCOLS, repository }.resolve()
+    Git { protocols: PROTOCOLS, hidden: &FOREIGN, repository }.resolve()
 }
 
 /// Fetches a commit; `into` becomes its files, or those of its subdirectory. `scratch` is a directory for what is half
 /// made, on the same file system as `into`, which must not be there yet.
 pub fn fetch(repository: &Repository, commit: &Commit, scratch: &Path, into: &Path) -> Result<(), Error> {
-    Git { protocols: PROTOCOLS, repository }.fetch(commit, scratch, into)
+    Git { protocols: PROTOCOLS, hidden: &FOREIGN, repository }.fetch(commit, scratch, into)
 }
 
 struct Git<'a> {
     protocols: &'static str,
+    /// Variables of ours that git does not see.
+    hidden: &'a [&'static str],
     repository: &'a Repository,
 }
 
@@ -251,7 +253,7 @@ impl Git<'_> {
         command.args(["-c", "umask 022; exec git \"$@\"", "git"]);
         command.args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
         command.args(args).stdin(Stdio::null());
-        for name in FOREIGN {
+        for name in self.hidden {
             command.env_remove(name);
         }
         command.env("GIT_ALLOW_PROTOCOL", self.protocols).env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
@@ -388,7 +390,7 @@ mod tests {
 
     /// Our own git may read files, which users' may not.
     fn git(repository: &Repository) -> Git<'_> {
-        Git { protocols: "file", repository }
+        Git { protocols: "file", hidden: &FOREIGN, repository }
     }
 
     #[test]
@@ -468,6 +470,9 @@ mod tests {
         port
     }
 
+    /// What git is told of proxies by (git-config(1), `http.proxy`).
+    const PROXIES: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
+
     #[test]
     fn a_server_of_plain_files_will_do() {
         with_repository(|root, _| {
@@ -488,8 +493,11 @@ mod tests {
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
             let remote = format!("http://127.0.0.1:{}/with.git", serve(root.to_owned()));
             let repository = wanted(&remote, Some("main"));
-            let commit = resolve(&repository).expect("a commit");
-            fetch(&repository, &commit, root, &root.join("tree")).expect("a tree");
+            // A proxy of this machine's knows nothing of the server.
+            let hidden: Vec<_> = FOREIGN.into_iter().chain(PROXIES).collect();
+            let git = Git { protocols: PROTOCOLS, hidden: &hidden, repository: &repository };
+            let commit = git.resolve().expect("a commit");
+            git.fetch(&commit, root, &root.join("tree")).expect("a tree");
             assert_eq!(
                 fs::read_to_string(root.join("tree/sub/d/f")).expect("a file of the submodule"),
                 "two\n"

@@ -111,6 +111,9 @@ pub enum Command {
     /// Send the images of services to registries
     Push(push::Args),
     /// Write into `compose.lock` which content each image name stands for, for `up --locked`
+    ///
+    /// Images of services and those that services are built on. What the `ONBUILD` instructions of a base copy from is
+    /// known only where that base is here.
     Lock(lock::Args),
     /// Make an image of a container
     Commit(commit::Args),

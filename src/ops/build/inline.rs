@@ -7,10 +7,10 @@ use crate::ops::project::Project;
 /// The Dockerfile of a service. Where its lines cannot be found in the file, what they are called names the service.
 pub fn dockerfile(project: &Project, service: &str, text: &str) -> Dockerfile {
     let name = format!("services.{service}.build.dockerfile_inline");
-    let within = project.places.find(&name).and_then(|place| {
-        let whole = std::fs::read_to_string(&place.file).ok()?;
-        within(&place.file, &whole, place.line, text)
-    });
+    let within = project
+        .places
+        .find(&name)
+        .and_then(|place| within(&place.file, project.places.text(&name)?, place.line, text));
     Dockerfile::Text { name, text: text.as_bytes().to_vec(), within }
 }
 

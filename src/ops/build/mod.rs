@@ -22,9 +22,9 @@ use super::project::Project;
 use super::{images, lock, registry};
 pub use crate::build::Base;
 pub use crate::build::order::Secret;
-use crate::build::order::{Order, Purpose, Target};
+use crate::build::order::{Context, Dockerfile as Recipe, Order, Purpose, Target};
 use crate::compose::model::Service;
-use crate::report::Report;
+use crate::report::{Exit, Report};
 
 pub use crate::plan::desired::RLIMITS as LIMITS;
 pub use alone::{Alone, build_alone};
@@ -89,12 +89,37 @@ pub fn check(session: &Session<'_>, project: &Project, options: &Options) -> Res
     Ok(run(session, &order, None)?.doubts)
 }
 
-/// The images that services are built on. Nothing is built, and no image is fetched.
-pub fn bases(session: &Session<'_>, project: &Project, options: &Options) -> Result<Vec<Base>, Report> {
+/// The images that services are built on. Nothing is built, and no image is fetched; a recipe that is elsewhere is, unless
+/// all has to be `local`.
+pub fn bases(
+    session: &Session<'_>,
+    project: &Project,
+    options: &Options,
+    local: bool,
+) -> Result<Vec<Base>, Report> {
     let mut order = order(session, project, options)?;
     order.purpose = Purpose::Bases;
+    if local {
+        order.targets.iter_mut().for_each(refuse_elsewhere);
+    }
     let silent = images::Silenced(session.ears);
     Ok(run(&Session { ears: &silent, ..*session }, &order, None)?.bases)
+}
+
+/// Refuses a recipe that would have to be fetched, if it turns out to be needed.
+fn refuse_elsewhere(target: &mut Target) {
+    let (Context::Url(place) | Context::Git(place), Recipe::InContext(_)) =
+        (&target.context, &target.dockerfile)
+    else {
+        return;
+    };
+    let whose = match target.name.as_str() {
+        "" => String::new(),
+        name => format!(" of service `{name}`"),
+    };
+    let report = Report::new(Exit::Build, format!("the Dockerfile{whose} is not here: it is in `{place}`"))
+        .hint("`rcompose lock` without `--local` fetches it");
+    target.refused.get_or_insert_with(|| Box::new(report));
 }
 
 /// Writes what is to be built.

@@ -73,3 +73,93 @@ fn a_lock_holds_bases_to_their_digests() {
     let text = fs::read_to_string(&file).expect("a lock");
     assert!(text.contains(&digest("seed")) && !text.contains(&tools), "{text}");
 }
+
+#[test]
+fn contexts_of_one_name_are_images_of_their_own() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let registry = Registry::start(Access::Open);
+    let one = offer(&registry, "one:1", 1, 1000);
+    let two = offer(&registry, "two:1", 2, 900);
+    let service = |name: &str, image: &str| {
+        format!(
+            "  {name}:
+    image: 't-context-{name}:1'
+    build:
+      context: .
+      additional_contexts: {{base: 'docker-image://{image}'}}
+      dockerfile_inline: |
+        FROM base
+        LABEL service={name}
+"
+        )
+    };
+    let compose = format!("services:\n{}{}", service("a", &one), service("b", &two));
+    let client = Client::new("named-contexts", &compose);
+    client.run(&["lock"]).ok();
+    registry.asked();
+    client.run(&["build"]).ok();
+    let asked = registry.asked();
+    for name in ["one", "two"] {
+        assert!(count(&asked, |it| it.path.contains(&format!("/{name}/blobs/"))) > 0, "{name}: {asked:?}");
+    }
+    // What one service is built on does not let the other one off.
+    let text = fs::read_to_string(client.project.path().join("compose.lock")).expect("a lock");
+    let without: Vec<&str> = text.lines().filter(|line| !line.contains("/two:1")).collect();
+    client.project.write("compose.lock", &(without.join("\n") + "\n"));
+    let ended = client.run(&["build", "--locked"]);
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains(&two), "{}", ended.stderr);
+}
+
+#[test]
+fn a_lock_of_what_is_here_asks_nobody() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let registry = Registry::start(Access::Open);
+    let base = offer(&registry, "base:1", 1, 1000);
+    let seed = offer(&registry, "seed:1", 1, 1000);
+    let parent = format!("{}/parent:1", registry.address);
+    let remote = format!("http://{}/context.tar", registry.address);
+    let compose = format!(
+        "services:
+  app:
+    image: 't-local:1'
+    build:
+      context: {remote}
+      additional_contexts: {{more: '{remote}'}}
+      dockerfile_inline: |
+        FROM {base}
+        COPY --from=more /file-0 /more
+  parent:
+    image: '{parent}'
+    build:
+      context: .
+      dockerfile_inline: |
+        FROM {base}
+        ONBUILD COPY --from={seed} /file-0 /seed
+"
+    );
+    let client = Client::new("local-lock", &compose);
+    client.run(&["image", "pull", "-q", &base]).ok();
+    client.run(&["build", "-q", "parent"]).ok();
+    registry.asked();
+    // No file of a context is needed to name what is built on.
+    client.run(&["lock", "--local"]).ok();
+    assert_eq!(registry.asked().len(), 0);
+    let elsewhere = format!("services: {{app: {{build: '{remote}'}}}}\n");
+    client.project.write("compose.yaml", &elsewhere);
+    let said = client.run(&["lock", "--local"]).fails(17);
+    assert!(said.contains(&remote) && said.contains("without `--local`"), "{said}");
+    assert_eq!(registry.asked().len(), 0);
+    // What a base that is here copies from whenever something is built on it is locked with it.
+    client.run(&["image", "push", "-q", &parent]).ok();
+    let onto = format!("services: {{app: {{build: {{dockerfile_inline: 'FROM {parent}'}}}}}}\n");
+    client.project.write("compose.yaml", &onto);
+    client.run(&["lock"]).ok();
+    let lock = fs::read_to_string(client.project.path().join("compose.lock")).expect("a lock");
+    assert!(lock.contains(&parent) && lock.contains(&seed), "{lock}");
+    client.run(&["build", "--locked"]).ok();
+}
