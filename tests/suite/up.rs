@@ -26,6 +26,7 @@ fn a_second_up_changes_nothing_and_a_changed_service_alone_is_made_anew() {
     let before = (project.field("a", "ID"), project.field("b", "ID"));
     project.run(&["up", "-d"]).ok();
     assert_eq!((project.field("a", "ID"), project.field("b", "ID")), before);
+    assert!(project.run(&["ps", "--format", "pretty"]).ok().contains("SERVICE"));
     project.write(".env", "WORD=two\n");
     project.run(&["up", "-d"]).ok();
     assert_ne!(project.field("a", "ID"), before.0);
