@@ -45,7 +45,7 @@
 //! | [`host`] | this machine: paths, files, locks, id maps, the outer user namespace, features and their mends |
 //! | [`compose`] | the Compose Specification: loader, model, errors with places; usable alone |
 //! | [`ui`] | tables, progress, log lines, reports as text |
-//! | [`sys`] | system calls; the only `unsafe` code |
+//! | [`sys`] | system calls; the only `unsafe` code; installs the crate's allocator, which the keeper lets wipe what is freed |
 //! | [`event`], [`progress`], [`report`] | words that many folders speak; `report` may be used by all |
 //!
 //! # Processes

@@ -14,6 +14,7 @@ pub mod moment;
 pub mod shape;
 pub mod signal;
 pub mod span;
+mod switches;
 pub mod terminal;
 pub mod wire;
 
@@ -45,8 +46,10 @@ pub fn run() -> ExitCode {
     if complete::answered() {
         return ExitCode::SUCCESS;
     }
-    let parsed =
-        help::grouped(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = switches::read(std::env::args_os().collect(), |words| {
+        let matches = help::grouped(Cli::command()).try_get_matches_from(words);
+        matches.and_then(|matches| Cli::from_arg_matches(&matches))
+    });
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {

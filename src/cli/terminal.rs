@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
@@ -24,6 +24,19 @@ impl Raw {
         raw.make_raw();
         tcsetattr(&stdin, OptionalActions::Now, &raw)?;
         Ok(Raw { before: Some(before) })
+    }
+
+    /// Lets a signal that was taken over do what it would have done, with the terminal as it was before; returns if
+    /// this program goes on after it.
+    pub fn let_through(&mut self, signal: Signal) -> io::Result<()> {
+        *self = Raw { before: None };
+        let set: SigSet = [signal].into_iter().collect();
+        // It is blocked, so it waits for the next line.
+        raise(signal)?;
+        set.thread_unblock()?;
+        set.thread_block()?;
+        *self = Raw::enter()?;
+        Ok(())
     }
 }
 
@@ -63,8 +76,9 @@ impl Signals {
     /// Takes these signals over.
     pub fn take(signals: &[Signal]) -> io::Result<Signals> {
         let set: SigSet = signals.iter().copied().collect();
-        set.thread_block()?;
+        // Before they are blocked: whoever cannot hear of them must not miss them.
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        set.thread_block()?;
         Ok(Signals { descriptor })
     }
 

@@ -26,7 +26,7 @@ pub struct Wire<'a> {
 }
 
 /// Signals that are passed on to the process.
-const PASSED: [Signal; 5] =
+pub const PASSED: [Signal; 5] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH];
 
 impl Wire<'_> {
@@ -201,6 +201,7 @@ fn write_all(to: impl AsFd, mut bytes: &[u8]) -> bool {
     true
 }
 
-fn failed(doing: &str, error: io::Error) -> Report {
+/// What the system refused on the way.
+pub fn failed(doing: &str, error: io::Error) -> Report {
     Report::new(Exit::Failure, format!("cannot {doing}")).cause(error.to_string())
 }

@@ -22,8 +22,12 @@ impl Engine {
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> Result<i32, Error> {
         let mut events = self.events();
-        let id = self.target(&attach.service, attach.index)?;
+        // Who has started a one-off in the foreground has its input and its output.
+        let id = self.target(&attach.service, attach.index, |oneoff| !oneoff.config.attached)?;
         let record = self.record_or_gone(&id)?;
+        if !self.keeps_log(&id) {
+            return Err(Error::NoLog { container: record.name });
+        }
         if attach.input {
             self.say_input(caller, &id);
         }
@@ -45,6 +49,10 @@ impl Engine {
                 () = caller.gone() => return Ok(0),
             }
         }
+    }
+
+    fn keeps_log(&self, id: &ContainerId) -> bool {
+        self.project.borrow().entries.get(id).is_some_and(|entry| entry.config.service.logging.keep)
     }
 
     /// A copy of what its input is written to: the master of its terminal, or a pipe. A container whose input is not kept

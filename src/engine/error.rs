@@ -72,6 +72,14 @@ pub enum Error {
         /// The service.
         service: String,
     },
+    /// What a container prints cannot be shown.
+    #[error(
+        "container `{container}` keeps no log (`logging: {{driver: none}}`), so its output cannot be shown"
+    )]
+    NoLog {
+        /// Its name.
+        container: String,
+    },
     /// A service that is not in the wish.
     #[error("no such service: {service}")]
     NoService {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::caller::{Caller, Say};
 use super::lifecycle::ends;
 use super::link::{self, Process as Line, Started};
+use super::project::Entry;
 use super::request::Exec;
 use super::{Engine, Error};
 use crate::event::Action;
@@ -70,7 +71,7 @@ impl Engine {
         streams: Vec<OwnedFd>,
         mut signals: mpsc::UnboundedReceiver<i32>,
     ) -> Result<i32, Error> {
-        let id = self.target(&exec.service, exec.index)?;
+        let id = self.target(&exec.service, exec.index, |_| true)?;
         let record = self.record_or_gone(&id)?;
         let extra = Extra {
             env: exec.env,
@@ -166,8 +167,13 @@ impl Engine {
         })
     }
 
-    /// The container in which a user's command runs.
-    pub(super) fn target(&self, service: &str, index: Option<u32>) -> Result<ContainerId, Error> {
+    /// The container that a user means by a service: where it has none that runs, a one-off of it that `will_do`.
+    pub(super) fn target(
+        &self,
+        service: &str,
+        index: Option<u32>,
+        will_do: impl Fn(&Entry) -> bool,
+    ) -> Result<ContainerId, Error> {
         let project = self.project.borrow();
         let runs = |state: &State| matches!(state, State::Running { .. });
         let found = match index {
@@ -175,7 +181,10 @@ impl Engine {
             None => {
                 let of_service = project.of_service(service);
                 let oneoff = project.entries.values().find(|entry| {
-                    entry.record.service == service && entry.record.oneoff && runs(&entry.record.state)
+                    entry.record.service == service
+                        && entry.record.oneoff
+                        && runs(&entry.record.state)
+                        && will_do(entry)
                 });
                 of_service
                     .iter()

@@ -257,8 +257,15 @@ pub fn read_record<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Optio
     struct OnlyFormat {
         format: u32,
     }
-    let Some(bytes) = read_if_there(path)? else { return Ok(None) };
     let damaged = |source| Error::Damaged { path: path.to_owned(), source };
+    let bytes = match read_if_there(path) {
+        // Something else stands there: a directory, a pipe.
+        Err(Error::Io { source, .. }) if check_place(path, Kept::File).is_err() => {
+            return Err(damaged(serde_json::Error::io(source)));
+        }
+        read => read?,
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
     let OnlyFormat { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
     if format > known {
         return Err(Error::Newer { path: path.to_owned(), found: format, known });

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -69,15 +69,19 @@ impl Journal {
             files::make_private_dir(directory)?;
         }
         // What is no file there holds no exits; without a keeper nobody could stop what runs.
-        let exits = match files::check_place(path, Kept::File) {
-            // What cannot be read tells nobody anything.
-            Ok(()) => read(path).unwrap_or_default(),
-            Err(_) => BTreeMap::new(),
+        let read = match files::check_place(path, Kept::File) {
+            Ok(()) => read(path),
+            Err(_) => Ok(BTreeMap::new()),
         };
-        let mut bytes = Vec::new();
-        for (id, exit) in exits {
-            bytes.extend(encode(&Line::Ended { id, exit }));
-        }
+        let kept = match read {
+            Ok(exits) => Some(exits),
+            Err(error) if is_too_large(&error) => Some(BTreeMap::new()),
+            // What cannot be read now (no descriptor is left, a disk fails) may be read later.
+            Err(_) => None,
+        };
+        let lines = kept.map(|exits| {
+            exits.into_iter().flat_map(|(id, exit)| encode(&Line::Ended { id, exit })).collect::<Vec<u8>>()
+        });
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options
@@ -88,11 +92,13 @@ impl Journal {
                 .open(path)
                 .map_err(failed("open", path))
         };
-        let file = match files::write(path, &bytes, Durability::Crash) {
-            Ok(()) => open(path)?,
-            Err(_) => open(path).or_else(|_| open(Path::new("/dev/null")))?,
+        let (file, length) = match lines {
+            Some(lines) if files::write(path, &lines, Durability::Crash).is_ok() => {
+                (open(path)?, lines.len())
+            }
+            _ => (open(path).or_else(|_| open(Path::new("/dev/null")))?, 0),
         };
-        Ok(Journal { path: path.to_owned(), file, length: bytes.len() as u64 })
+        Ok(Journal { path: path.to_owned(), file, length: length as u64 })
     }
 
     /// Adds an exit. When it returns, it survives the death of any process.
@@ -115,6 +121,11 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// We write none that is so long.
+fn is_too_large(error: &files::Error) -> bool {
+    matches!(error, files::Error::Io { source, .. } if source.kind() == ErrorKind::FileTooLarge)
 }
 
 /// A line end before as well as after: a torn line before it stays alone.
@@ -165,6 +176,27 @@ mod tests {
         std::fs::remove_file(&path).expect("there");
         std::fs::create_dir(&path).expect("made");
         Journal::open(&path).expect("without one").ended("a", &exit).expect("nowhere");
+    }
+
+    #[test]
+    fn what_cannot_be_read_now_is_not_written_over_and_what_is_too_large_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal");
+        Journal::open(&path).expect("made").ended("a", &exit(1)).expect("written");
+        // Who may read everything reads this, too, and finds the same.
+        let allow =
+            |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        allow(0o200);
+        Journal::open(&path).expect("opened").ended("b", &exit(2)).expect("written");
+        allow(0o600);
+        let found: Vec<String> = read(&path).expect("read").into_keys().collect();
+        assert_eq!(found, ["a", "b"]);
+        let file = OpenOptions::new().write(true).open(&path).expect("ours");
+        file.set_len(1 << 40).expect("a hole");
+        Journal::open(&path).expect("opened").ended("c", &exit(3)).expect("written");
+        let found: Vec<String> = read(&path).expect("read").into_keys().collect();
+        assert_eq!(found, ["c"]);
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //! longest.
 //!
 //! A flow of datagrams has no end that could be seen, so one that is over counts until it is forgotten; and who sends to
-//! ever new places would hold all there are.
+//! ever new places would hold all there are. So whoever takes the last place sends the quietest away, and the next finds
+//! room; a flow counts until its sockets are closed, and until then no other has to go. Who comes too fast loses datagrams.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
+use super::life::{Ending, Life};
 use super::shares::{Held, Share};
 
 /// How many flows one may have at most.
@@ -22,6 +25,8 @@ pub struct Flows<Ends> {
     /// Descriptors of each.
     cost: usize,
     flows: HashMap<Ends, Entry>,
+    /// What the one that was sent away last has not given back yet.
+    leaving: Weak<Held>,
     /// Counts datagrams: the time by which flows are compared.
     clock: Arc<AtomicU64>,
 }
@@ -29,15 +34,36 @@ pub struct Flows<Ends> {
 struct Entry {
     sender: mpsc::Sender<Vec<u8>>,
     used: Arc<AtomicU64>,
-    held: Held,
+    held: Weak<Held>,
+    _life: Life,
 }
 
 /// One flow, for whoever serves it.
 pub struct Flow {
-    /// Datagrams that wait for their turn. Ends when another takes the flow's place.
+    /// Datagrams that wait for their turn.
     pub waiting: mpsc::Receiver<Vec<u8>>,
+    /// To be kept by all work for it, until its sockets are closed.
+    pub place: Place,
     used: Arc<AtomicU64>,
     clock: Arc<AtomicU64>,
+}
+
+/// What a flow takes of its holder's share.
+#[derive(Clone)]
+pub struct Place {
+    /// Another takes its place.
+    pub ending: Ending,
+    _held: Arc<Held>,
+}
+
+impl Place {
+    /// Refuses what would be done for a flow that is over.
+    pub fn check(&self) -> io::Result<()> {
+        match self.ending.has_come() {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Flow {
@@ -50,7 +76,7 @@ impl Flow {
 impl<Ends: Copy + Eq + Hash> Flows<Ends> {
     /// Begins with none; each costs so many descriptors of a share.
     pub fn new(share: Share, cost: usize) -> Flows<Ends> {
-        Flows { share, cost, flows: HashMap::new(), clock: Arc::default() }
+        Flows { share, cost, flows: HashMap::new(), leaving: Weak::new(), clock: Arc::default() }
     }
 
     /// Passes a datagram to the flow that is there; false if there is none.
@@ -62,15 +88,22 @@ impl<Ends: Copy + Eq + Hash> Flows<Ends> {
         true
     }
 
-    /// Opens a flow for a datagram, in which at most `most` wait. `None` where its holder may have none at all.
+    /// Opens a flow for a datagram, in which at most `most` wait. `None` where there is no room, and the datagram is lost.
     pub fn open(&mut self, ends: Ends, bytes: &[u8], most: usize) -> Option<Flow> {
         let free = if self.flows.len() < MOST { self.share.take(self.cost) } else { None };
-        let held = free.or_else(|| self.forget_quietest())?;
+        if self.flows.len() + 1 >= MOST || !self.share.has(self.cost) {
+            self.send_quietest_away();
+        }
+        let held = Arc::new(free?);
         let (sender, waiting) = mpsc::channel(most);
         let _ = sender.try_send(bytes.to_vec());
-        let flow = Flow { waiting, used: Arc::default(), clock: Arc::clone(&self.clock) };
+        let (life, used) = (Life::default(), Arc::<AtomicU64>::default());
+        let ending = life.ending();
+        let entry = Entry { sender, used: Arc::clone(&used), held: Arc::downgrade(&held), _life: life };
+        self.flows.insert(ends, entry);
+        let place = Place { ending, _held: held };
+        let flow = Flow { waiting, place, used, clock: Arc::clone(&self.clock) };
         flow.touch();
-        self.flows.insert(ends, Entry { sender, used: Arc::clone(&flow.used), held });
         Some(flow)
     }
 
@@ -86,10 +119,16 @@ impl<Ends: Copy + Eq + Hash> Flows<Ends> {
         self.flows.is_empty()
     }
 
-    fn forget_quietest(&mut self) -> Option<Held> {
+    /// One at a time: what it gives back is for the next.
+    fn send_quietest_away(&mut self) {
+        if self.leaving.strong_count() > 0 {
+            return;
+        }
         let used = |(_, entry): &(&Ends, &Entry)| entry.used.load(Ordering::Relaxed);
-        let quietest = *self.flows.iter().min_by_key(used)?.0;
-        self.flows.remove(&quietest).map(|entry| entry.held)
+        let quietest = self.flows.iter().min_by_key(used).map(|(ends, _)| *ends);
+        if let Some(entry) = quietest.and_then(|ends| self.flows.remove(&ends)) {
+            self.leaving = entry.held;
+        }
     }
 }
 
@@ -102,21 +141,31 @@ mod tests {
     fn the_quietest_makes_room_for_the_next() {
         let shares = Shares::new(12);
         let mut flows = Flows::new(shares.begin(), 2);
-        let mut open: Vec<Flow> = (0..3).map(|ends| flows.open(ends, b"x", 4).expect("room")).collect();
-        // Of those three, the second is quiet for longest.
-        assert!(flows.pass(&0, b"y"));
-        open[2].touch();
-        let fourth = flows.open(3, b"x", 4).expect("in another's place");
-        assert!(!flows.pass(&1, b"y") && flows.pass(&0, b"y") && flows.pass(&2, b"y"));
-        assert_eq!(open[1].waiting.try_recv(), Ok(b"x".to_vec()));
-        assert_eq!(open[1].waiting.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
-        // It comes again before its end was noticed, which then is not the end of the new one.
-        let again = flows.open(1, b"z", 4).expect("in another's place");
-        flows.close(&1, &open[1]);
-        assert!(flows.pass(&1, b"y"));
-        for (ends, flow) in [(1, &again), (3, &fourth), (0, &open[0]), (2, &open[2])] {
-            flows.close(&ends, flow);
-        }
+        let first = flows.open(0, b"x", 4).expect("room");
+        let mut second = flows.open(1, b"x", 4).expect("room");
+        assert!(flows.pass(&0, b"y") && !first.place.ending.has_come());
+        // The last place: the second has been quiet for longer than the first.
+        let third = flows.open(2, b"x", 4).expect("room");
+        assert!(!flows.pass(&1, b"y") && flows.pass(&2, b"y") && second.place.ending.has_come());
+        assert_eq!(second.waiting.try_recv(), Ok(b"x".to_vec()));
+        assert_eq!(second.waiting.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+        // It counts until its sockets are closed, whoever has them; until then no other has to go.
+        let job = second.place.clone();
+        drop(second);
+        assert!(flows.open(3, b"x", 4).is_none() && flows.open(4, b"x", 4).is_none());
+        assert!(flows.pass(&2, b"y") && flows.pass(&0, b"y"));
+        drop(job);
+        let fourth = flows.open(3, b"x", 4).expect("the second's place");
+        assert!(!flows.pass(&2, b"y") && flows.pass(&0, b"y") && third.place.ending.has_come());
+        // One that was sent away comes again before its end was noticed, which then is not the end of the new one.
+        flows.close(&3, &fourth);
+        drop(fourth);
+        let again = flows.open(2, b"z", 4).expect("the fourth's place");
+        flows.close(&2, &third);
+        assert!(flows.pass(&2, b"y"));
+        flows.close(&2, &again);
+        flows.close(&0, &first);
+        drop((first, third, again));
         assert!(flows.is_empty() && shares.begin().take(6).is_some());
     }
 
@@ -124,8 +173,9 @@ mod tests {
     fn one_has_no_more_flows_than_that_and_another_has_its_own() {
         let shares = Shares::new(100 * MOST);
         let mut flows = Flows::new(shares.begin(), 2);
-        let _open: Vec<_> = (0..3 * MOST).map(|ends| flows.open(ends, b"x", 1)).collect();
-        assert_eq!(flows.flows.len(), MOST);
+        let open: Vec<Flow> = (0..3 * MOST).filter_map(|ends| flows.open(ends, b"x", 1)).collect();
+        // And the one that has been sent away and is not gone yet.
+        assert_eq!((flows.flows.len(), open.len()), (MOST, MOST + 1));
         let greedy = Shares::new(3);
         assert!(Flows::new(greedy.begin(), 2).open(0, b"x", 1).is_none());
     }

@@ -38,6 +38,11 @@ impl Ending {
         while self.0.changed().await.is_ok() {}
     }
 
+    /// Returns whether it has come.
+    pub fn has_come(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
     /// Waits for the end and as long after it as a connection is given to finish.
     pub async fn pass(&mut self) {
         self.come().await;

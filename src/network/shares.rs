@@ -62,6 +62,13 @@ impl Share {
         Some(Held { share: self.clone(), count })
     }
 
+    /// Returns whether some could be taken now.
+    pub fn has(&self, count: usize) -> bool {
+        let held = self.pool.held.load(Ordering::Acquire) + count;
+        let left = self.pool.all.checked_sub(held);
+        left.is_some_and(|left| self.own.load(Ordering::Acquire) + count <= left)
+    }
+
     /// Takes some as soon as that may be.
     pub async fn wait(&self, count: usize) -> Held {
         loop {

@@ -159,7 +159,7 @@ pub fn events(
         let left = until_ns.map(time_left);
         let is_over = left.is_some_and(|left| left.is_zero());
         // At first, what is remembered may still be told.
-        if is_over && !std::mem::take(&mut is_first) {
+        if is_over && !is_first {
             return Ok(());
         }
         is_first = false;

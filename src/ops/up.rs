@@ -20,7 +20,7 @@ use crate::api::message::{BoundSocket, Request};
 use crate::api::read;
 use crate::host::userns::{Facts, Mapping};
 use crate::image::Lease;
-use crate::plan::desired::{Desired, Service};
+use crate::plan::desired::{Desired, Service, power};
 use crate::plan::reconcile::reconcile;
 use crate::plan::steps::{Action, Plan};
 use crate::report::{Exit, Report};
@@ -191,30 +191,19 @@ fn check_names(session: &Session<'_>, desired: &Desired, plan: &Plan) -> Result<
 }
 
 /// Says which services can become the machine's root: rcompose runs as that, so their user 0 is the same, and with these
-/// rights they can mount what the machine is set by (/proc/sys). Who knows other engines expects `privileged` to mean just
+/// rights or mounts they can reach what the machine is set by (/proc/sys). Who knows other engines expects `privileged` to mean just
 /// that, so it is not taken away.
 pub(super) fn name_the_powerful<'a>(session: &Session<'_>, services: impl Iterator<Item = &'a Service>) {
     if !rustix::process::getuid().is_root() {
         return;
     }
     for service in services {
-        let Some(by) = power(service) else { continue };
+        let Some(by) = power(&service.spec) else { continue };
         session.ears.warning(&format!(
             "service `{}` has {by} and runs as this machine's root, so it can become that outside, too; as an ordinary \
              user's, it cannot",
             service.name
         ));
-    }
-}
-
-/// What gives a service rights over more than itself.
-fn power(service: &Service) -> Option<&'static str> {
-    match service.spec.privileged {
-        true => Some("`privileged`"),
-        false => {
-            let mut names = service.spec.process.capabilities.iter();
-            names.any(|name| name.trim_start_matches("CAP_") == "SYS_ADMIN").then_some("`SYS_ADMIN`")
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::Session;
 use super::disk::is_labelled;
 use super::worker::{self, Said, Verb};
 use crate::api::read;
+use crate::host::files;
 use crate::host::paths::Paths;
 use crate::image;
 use crate::report::{Exit, Report, nearest};
@@ -201,10 +202,21 @@ pub(super) fn work(paths: &Paths, verb: VolumeVerb) -> Result<Said, Report> {
 }
 
 fn remove_one(paths: &Paths, name: String, force: bool) -> Result<Gone, Report> {
-    match volume::find(paths, &name)? {
-        Some(volume) => remove_unused(paths, &volume),
-        None if force => Ok(Gone { name, bytes: 0 }),
-        None => Err(missing(paths, &name)),
+    match volume::find(paths, &name) {
+        Ok(Some(volume)) => remove_unused(paths, &volume),
+        Ok(None) if force => Ok(Gone { name, bytes: 0 }),
+        Ok(None) => Err(missing(paths, &name)),
+        // Nobody can tell what it was; its content is still there.
+        Err(volume::Error::File(files::Error::Damaged { .. })) if force => {
+            let bytes = image::measure(&paths.volume(&name));
+            volume::remove(paths, &name)?;
+            Ok(Gone { name, bytes })
+        }
+        Err(error @ volume::Error::File(files::Error::Damaged { .. })) => {
+            let mend = format!("`rcompose volume rm -f {name}` removes the volume with what is in it");
+            Err(Report::from(error).hint(mend))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -24,9 +24,6 @@ const LINKS: [(&str, &str); 6] = [
 ];
 const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-/// What we were doing when a device of the host could not be had.
-pub(super) const BIND_DEVICE: &str = "bind device";
-
 /// Where /dev/shm comes from.
 #[derive(Debug)]
 pub(super) enum Shm {
@@ -80,7 +77,7 @@ fn bind_node(dev: &OwnedFd, name: &str) -> Result<(), Error> {
 /// A mount of a device node of the host, or of a directory of them. It is read-only, which keeps the nodes themselves from
 /// being changed: a container of root's is their owner. The devices can be read and written all the same.
 pub(super) fn host_node(path: &Path) -> Result<OwnedFd, Error> {
-    let doing = || failed(BIND_DEVICE, path.display().to_string());
+    let doing = || failed("bind device", path.display().to_string());
     let node = copy(CWD, path, true).map_err(doing())?;
     set_attributes(&node, Attributes::READ_ONLY, 0, Reach::Below)
         .map_err(failed("make read-only", path.display().to_string()))?;

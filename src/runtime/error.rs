@@ -145,6 +145,15 @@ pub enum Error {
         /// Up to that byte.
         text: String,
     },
+    /// What an attribute of a service asks for could not be had.
+    #[error("{source}")]
+    Asked {
+        /// `devices`.
+        attribute: &'static str,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// The caller handed over less than the spec needs.
     #[error("{what} was not handed over")]
     NoHandle {
@@ -158,6 +167,11 @@ fn said(detail: &str) -> String {
 }
 
 impl Error {
+    /// Says which attribute of the service asks for what failed.
+    pub(super) fn asked_by(attribute: &'static str) -> impl FnOnce(Error) -> Error {
+        move |error| Error::Asked { attribute, source: Box::new(error) }
+    }
+
     /// Returns what a shell would exit with: 127 no such program, 126 not executable, 125 for what is ours.
     pub fn code(&self) -> i32 {
         match self {
@@ -166,6 +180,7 @@ impl Error {
             | Error::InterpreterMissing { .. } => 127,
             Error::ProgramRefused { .. } => 126,
             Error::System { doing: super::program::CHANGE_DIRECTORY, .. } => 126,
+            Error::Asked { source, .. } => source.code(),
             _ => 125,
         }
     }
@@ -173,16 +188,13 @@ impl Error {
     /// Returns the service's attribute at fault, where it is one.
     pub fn attribute(&self) -> Option<&'static str> {
         match self {
-            Error::UnknownGroup { attribute, .. } => Some(attribute),
+            Error::UnknownGroup { attribute, .. } | Error::Asked { attribute, .. } => Some(attribute),
             Error::UnknownUser { .. } | Error::NoId { .. } | Error::Unmapped { .. } => Some("user"),
             Error::Kinds { .. } => Some("volumes"),
             Error::UnknownCapability { .. } => Some("cap_add"),
             Error::UnknownLimit { .. } => Some("ulimits"),
             Error::SysctlOfHost { .. } => Some("sysctls"),
-            Error::System { what, .. } if what.starts_with("/proc/sys/") => Some("sysctls"),
-            Error::System { doing: super::devices::BIND_DEVICE, .. } => Some("devices"),
             Error::System { doing: super::credentials::LIMIT, .. } => Some("ulimits"),
-            Error::Mount { file_system: "tmpfs", .. } => Some("tmpfs"),
             Error::System { doing: super::program::CHANGE_DIRECTORY, .. } => Some("working_dir"),
             Error::NoCommand
             | Error::ProgramNotInPath { .. }
@@ -197,6 +209,7 @@ impl Error {
     pub fn hints(&self) -> Vec<String> {
         let one = |text: &str| vec![text.to_owned()];
         match self {
+            Error::Asked { source, .. } => source.hints(),
             Error::Mount { file_system: "overlay", source, .. }
                 if source.raw_os_error() == Some(libc::EINVAL) =>
             {

@@ -250,7 +250,9 @@ impl Child {
                 };
                 devices::dev(self.root()?, &shm, *queues)
             }
-            Operation::Device { source, target } => mounts::device(self.root()?, source, target),
+            Operation::Device { source, target } => {
+                mounts::device(self.root()?, source, target).map_err(Error::asked_by("devices"))
+            }
             Operation::Bind { source, below, target, read_only, recursive, propagation } => mounts::bind(
                 self.root()?,
                 &Bind {
@@ -263,12 +265,12 @@ impl Child {
                 },
             ),
             Operation::Tmpfs { target, parameters, attributes } => {
-                mounts::tmpfs(self.root()?, target, parameters, attributes)
+                mounts::tmpfs(self.root()?, target, parameters, attributes).map_err(Error::asked_by("tmpfs"))
             }
             Operation::Secret { .. } => self.secret(operation),
             Operation::Sysctl { name, value, optional } => match pseudo::sysctl(self.root()?, name, value) {
                 Err(_) if *optional => Ok(()),
-                other => other,
+                other => other.map_err(Error::asked_by("sysctls")),
             },
             Operation::Mask { target } => pseudo::mask(self.root()?, target),
             Operation::ReadOnly { target } => pseudo::read_only(self.root()?, target),

@@ -72,6 +72,30 @@ fn signals_are_passed_on_or_end_attach_alone() {
 }
 
 #[test]
+fn what_is_in_no_log_is_not_joined() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let yaml = SERVICES.replace(
+        "  ticks:",
+        "  silent: {image: 'rootfs:/', stop_grace_period: 0s, stdin_open: true, \
+                                 logging: {driver: none}, command: cat}\n  ticks:",
+    );
+    let project = Project::new("attach-silent", &yaml);
+    project.run(&["up", "-d", "silent"]).ok();
+    let refused = project.run(&["attach", "silent"]).fails(1);
+    assert!(refused.contains("-silent-1` keeps no log"), "{refused}");
+    // A run in the foreground has its caller, who keeps its input and its output.
+    let mut run = project.start(&["run", "--rm", "-T", "ticks"]);
+    run.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("a tick");
+    let refused = project.run(&["attach", "ticks"]).fails(1);
+    assert!(refused.contains("service \"ticks\" is not running"), "{refused}");
+    kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT).expect("ours");
+    assert_eq!(ended(run, "run").code, Some(4));
+    project.leaves_nothing();
+}
+
+#[test]
 fn a_terminal_is_joined_and_let_go_by_keys() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

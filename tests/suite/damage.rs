@@ -475,3 +475,30 @@ fn what_stands_in_place_of_a_lock_is_named() {
     }
     project.leaves_nothing();
 }
+
+#[test]
+fn a_volume_without_its_record_is_no_hindrance() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("novolume", TWO);
+    let volume = project.home().join("data/volumes").join(format!("{}_data", project.name()));
+    let name = format!("{}_data", project.name());
+    let record = volume.join("volume.json");
+    for what in ["a pipe", "damaged"] {
+        project.run(&["up", "-d"]).ok();
+        fs::remove_file(&record).expect("removed");
+        match what {
+            "a pipe" => nix::unistd::mkfifo(&record, nix::sys::stat::Mode::S_IRWXU).expect("made"),
+            _ => fs::write(&record, "no JSON").expect("written"),
+        }
+        project.run(&["volume", "ls"]).ok();
+        let said = project.run(&["volume", "rm", &name]).fails(1);
+        assert!(said.contains(&format!("volume rm -f {name}")), "{what}: {said}");
+        let said = project.run(&["down", "-v"]);
+        assert_eq!(said.code, Some(0), "{what}: {}", said.stderr);
+        soon("nobody is left", || processes_of(&project).is_empty());
+        project.run(&["volume", "rm", "-f", &name]).ok();
+        assert!(!volume.exists(), "{what}");
+    }
+}

@@ -1,5 +1,7 @@
 //! `exec` and `run`: exit codes, streams, what is left.
 
+use nix::sys::signal::Signal;
+
 use crate::support::{Capability, Project, Terminal, needs, soon};
 
 const ONE: &str = r#"
@@ -204,7 +206,7 @@ fn held(name: &str) -> Option<(Project, std::process::Child)> {
     Some((project, holder))
 }
 
-fn signal(child: &std::process::Child, signal: nix::sys::signal::Signal) {
+fn signal(child: &std::process::Child, signal: Signal) {
     let pid = i32::try_from(child.id()).expect("a pid");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it lives");
 }
@@ -217,7 +219,6 @@ fn waits_in(project: &Project) -> bool {
 
 #[test]
 fn what_has_not_begun_can_be_interrupted() {
-    use nix::sys::signal::Signal;
     let Some((project, mut holder)) = held("early") else { return };
     project.run(&["up", "-d", "app"]).ok();
     let cases: [(&[&str], Signal, i32); 3] = [
@@ -286,9 +287,24 @@ fn a_detached_one_off_is_read_by_its_name_and_holds_no_network_when_it_has_ended
     project.leaves_nothing();
 }
 
+/// Stands still until this is dropped, however the test goes.
+struct Stopped(nix::unistd::Pid);
+
+impl Stopped {
+    fn stop(process: nix::unistd::Pid) -> Stopped {
+        nix::sys::signal::kill(process, Signal::SIGSTOP).expect("ours");
+        Stopped(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(self.0, Signal::SIGCONT);
+    }
+}
+
 #[test]
 fn a_keeper_that_stands_still_holds_no_exec_up() {
-    use nix::sys::signal::{Signal, kill};
     if !needs(&[Capability::UserNamespaces]) {
         return;
     }
@@ -301,8 +317,7 @@ fn a_keeper_that_stands_still_holds_no_exec_up() {
     };
     let mut exec = project.start(&["exec", "-T", "app", "sleep", "1000"]);
     crate::support::soon("it runs", || of_name("sleep").len() == 2);
-    let keeper = nix::unistd::Pid::from_raw(of_name("rc-keeper")[0]);
-    kill(keeper, Signal::SIGSTOP).expect("ours");
+    let stopped = Stopped::stop(nix::unistd::Pid::from_raw(of_name("rc-keeper")[0]));
     // The first ends the process, of which nobody can tell the command; so it is asked again.
     let mut ended = None;
     crate::support::soon("the command ends", || {
@@ -312,7 +327,7 @@ fn a_keeper_that_stands_still_holds_no_exec_up() {
         }
         ended.is_some()
     });
-    kill(keeper, Signal::SIGCONT).expect("ours");
+    drop(stopped);
     assert_eq!(ended.and_then(|ended| ended.code()), Some(143));
     project.leaves_nothing();
 }

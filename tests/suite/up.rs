@@ -288,12 +288,15 @@ fn services_that_could_become_the_machines_root_are_named_once_and_only_for_root
 services:
   all: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, privileged: true, scale: 2}
   admin: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, cap_add: [SYS_ADMIN]}
+  kernel: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, volumes: ["/proc:/host"]}
+  looks: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, volumes: ["/proc:/host:ro"]}
   usual: {image: "rootfs:/", command: sleep 1000, stop_grace_period: 0s, cap_add: [NET_ADMIN]}
 "#,
     );
     let up = project.run(&["up", "-d"]);
     let named = usize::from(nix::unistd::geteuid().is_root());
-    for (service, times) in [("all", named), ("admin", named), ("usual", 0)] {
+    for (service, times) in [("all", named), ("admin", named), ("kernel", named), ("looks", 0), ("usual", 0)]
+    {
         let found = up.stderr.matches(&format!("service `{service}` has")).count();
         assert_eq!(found, times, "{service}: {}", up.stderr);
     }

@@ -181,7 +181,6 @@ impl Cache {
     /// Reads a record, whatever became of its layer.
     fn record(&self, key: &Key) -> Result<Option<Record>, files::Error> {
         match files::read_record(&self.path(key), FORMAT) {
-            _ if is_displaced(&self.path(key)) => Ok(None),
             // A torn record, or one of a newer rcompose, is as good as none: the step is done again.
             Err(files::Error::Damaged { .. } | files::Error::Newer { .. }) => Ok(None),
             read => read,

@@ -13,6 +13,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::super::context::Context;
 use super::super::detach::{Keys, Watch};
 use super::super::terminal::{self, Raw, Signals};
+use super::super::wire::{PASSED, failed};
 use crate::ops::attach::{self, Attach, Attached, Input};
 use crate::ops::follow::Stream;
 use crate::ops::status;
@@ -40,9 +41,6 @@ pub struct Args {
     pub sig_proxy: bool,
 }
 
-/// Signals that are passed on.
-const PASSED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
-
 impl Args {
     /// Joins the container until it ends or is let go; the exit code is the container's.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
@@ -53,15 +51,23 @@ impl Args {
         status::executable(&observed, &self.service, self.index)?;
         let wanted = Attach { service: self.service, index: self.index, input: !self.no_stdin };
         let mut attached = attach::attach(&session, &found.name, wanted)?;
-        let passed = PASSED.into_iter().filter(|_| self.sig_proxy).chain([Signal::SIGWINCH]);
-        let signals = Signals::take(&passed.collect::<Vec<_>>())
-            .map_err(|error| failed("listen for signals", error))?;
+        // What ends this program must find the terminal as it was, also where it is not passed on.
+        let taken = match self.sig_proxy || attached.input.as_ref().is_some_and(|input| input.tty) {
+            true => &PASSED[..],
+            false => &[Signal::SIGWINCH],
+        };
+        let signals = Signals::take(taken).map_err(|error| failed("listen for signals", error))?;
         let joined = attached.input.take().map(|input| Joined::new(input, self.detach_keys)).transpose()?;
-        follow(&mut attached, &signals, joined.as_ref())
+        follow(&mut attached, &signals, joined, self.sig_proxy)
     }
 }
 
-fn follow(attached: &mut Attached<'_>, signals: &Signals, joined: Option<&Joined>) -> Result<Exit, Report> {
+fn follow(
+    attached: &mut Attached<'_>,
+    signals: &Signals,
+    mut joined: Option<Joined>,
+    sig_proxy: bool,
+) -> Result<Exit, Report> {
     loop {
         let ended = attached.ended()?;
         attached.show(&mut print)?;
@@ -69,9 +75,12 @@ fn follow(attached: &mut Attached<'_>, signals: &Signals, joined: Option<&Joined
             return Ok(Exit::Code(u8::try_from(code & 0xff).unwrap_or(255)));
         }
         while let Some(signal) = signals.next().map_err(|error| failed("read a signal", error))? {
-            match (signal, joined) {
+            match (signal, &mut joined) {
                 (Signal::SIGWINCH, Some(joined)) => joined.resize(),
                 (Signal::SIGWINCH, None) => {}
+                (signal, Some(Joined { raw: Some(raw), .. })) if !sig_proxy => {
+                    raw.let_through(signal).map_err(|error| failed("pass a signal on", error))?;
+                }
                 (signal, _) => attached.signal(signal as i32)?,
             }
         }
@@ -79,7 +88,7 @@ fn follow(attached: &mut Attached<'_>, signals: &Signals, joined: Option<&Joined
             attached.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         fds.push(PollFd::new(signals, PollFlags::IN));
         let others = fds.len();
-        fds.extend(joined.map(|joined| PollFd::new(&joined.let_go, PollFlags::IN)));
+        fds.extend(joined.as_ref().map(|joined| PollFd::new(&joined.let_go, PollFlags::IN)));
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(failed("wait", error.into())),
@@ -105,7 +114,8 @@ struct Joined {
     terminal: Option<OwnedFd>,
     /// Readable when the keys for letting go were typed.
     let_go: OwnedFd,
-    _raw: Option<Raw>,
+    /// What it has made of ours.
+    raw: Option<Raw>,
 }
 
 impl Joined {
@@ -125,7 +135,7 @@ impl Joined {
         // Nobody waits for it: it may stand in a read of a terminal until this program ends.
         let thread = thread::Builder::new().name("stdin".into());
         thread.spawn(move || carry(input.descriptor, watch, typed)).map_err(cannot)?;
-        Ok(Joined { terminal, let_go, _raw: raw })
+        Ok(Joined { terminal, let_go, raw })
     }
 
     fn resize(&self) {
@@ -176,8 +186,4 @@ fn write(into: &mut File, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn failed(doing: &str, error: io::Error) -> Report {
-    Report::new(Exit::Failure, format!("cannot {doing}")).cause(error.to_string())
 }

@@ -457,6 +457,8 @@ mod tests {
         capture.write(Stream::Stdout, b"one\n", 10).expect("written");
         let mut follower = Reader::open(directory.path(), Window::default()).expect("a reader");
         assert_eq!(follower.next_line().expect("read").expect("a line").text, b"one");
+        let mut of_bytes = Reader::open(directory.path(), Window::default()).expect("a reader");
+        assert_eq!(of_bytes.next_bytes().expect("read").expect("bytes").1, b"one\n");
         for number in 0..100 {
             capture.write(Stream::Stdout, format!("line {number:04}\n").as_bytes(), 20).expect("written");
         }
@@ -479,6 +481,14 @@ mod tests {
         let all = 1000 - before - after;
         assert!(lost <= all && all < lost + 20, "{lost} of {all}: {found:?}");
         assert_eq!(found.last().map(String::as_str), Some("line 0099"));
+        // Who takes bytes as they are is told the same, in a line of its own.
+        let (mut said, mut bytes) = (Vec::new(), Vec::new());
+        while let Some((stream, more)) = of_bytes.next_bytes().expect("read") {
+            if stream == Stream::Stderr { &mut said } else { &mut bytes }.extend_from_slice(more);
+        }
+        assert_eq!(String::from_utf8_lossy(&said), format!("{}\n", found[at]));
+        assert_eq!(lost + bytes.len() as u64, 1000);
+        assert!(bytes.ends_with(b"line 0098\nline 0099\n"));
     }
 
     #[test]

@@ -193,10 +193,16 @@ impl Reader {
 
     /// Returns what comes next, whatever lines are in it; `None` when there is nothing (now).
     pub fn next_bytes(&mut self) -> Result<Option<(Stream, &[u8])>, files::Error> {
-        while self.at >= self.buffer.len() {
-            if !self.load()? {
+        while self.at >= self.buffer.len() && self.lost == 0 {
+            if !self.load()? && self.lost == 0 {
                 return Ok(None);
             }
+        }
+        if self.lost > 0 {
+            self.tell_what_is_lost();
+            self.head = None;
+            self.joined.push(b'\n');
+            return Ok(Some((Stream::Stderr, &self.joined)));
         }
         let begin = std::mem::replace(&mut self.at, self.buffer.len());
         Ok(self.chunk.map(|(stream, ..)| (stream, &self.buffer[begin..])))

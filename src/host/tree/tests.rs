@@ -114,6 +114,19 @@ fn a_directory_comes_back_as_it_was() {
 }
 
 #[test]
+fn what_breaks_off_leaves_no_directory_closed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    sample(directory.path());
+    fs::set_permissions(directory.path().join("d"), fs::Permissions::from_mode(0o755)).expect("set");
+    let stream = packed(&directory.path().join("d"), "d", false);
+    let place = directory.path().join("place");
+    fs::create_dir(&place).expect("made");
+    // Its entry is whole, and what comes behind it is not.
+    unpack(&Place::Here, &place, Owners::Own, Modes::All, &stream[..700]).expect_err("it breaks off");
+    assert_eq!(fs::metadata(place.join("d")).expect("made").mode() & 0o7777, 0o755);
+}
+
+#[test]
 fn links_are_followed_only_when_that_is_asked_for() {
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path();

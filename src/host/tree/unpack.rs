@@ -79,13 +79,10 @@ pub fn unpack(
     };
     let mut input = io::BufReader::with_capacity(256 << 10, input);
     let mut archive = tar::Archive::new(&mut input);
-    let entries = archive.entries().map_err(failed("read the stream into", directory))?;
-    for entry in entries {
-        let mut entry = entry.map_err(failed("read the stream into", directory))?;
-        let name = entry.path().map(|name| name.into_owned()).map_err(failed("copy into", directory))?;
-        unpacking.entry(&mut entry, &name).map_err(|error| failed("write", &directory.join(&name))(error))?;
-    }
-    unpacking.finish().map_err(failed("copy into", directory))?;
+    let taken = unpacking.take(&mut archive, directory);
+    // However that went: directories are not to stay closed.
+    let finished = unpacking.finish().map_err(failed("copy into", directory));
+    taken.and(finished)?;
     // What stands behind the end of an archive: who writes it must not meet a closed pipe.
     io::copy(&mut input, &mut io::sink()).map_err(failed("read the stream into", directory))?;
     Ok((unpacking.remark != Remark::default()).then_some(unpacking.remark))
@@ -115,6 +112,15 @@ struct Attributes {
 }
 
 impl Unpacking<'_> {
+    fn take(&mut self, archive: &mut tar::Archive<impl Read>, directory: &Path) -> Result<(), Error> {
+        for entry in archive.entries().map_err(failed("read the stream into", directory))? {
+            let mut entry = entry.map_err(failed("read the stream into", directory))?;
+            let name = entry.path().map(|name| name.into_owned()).map_err(failed("copy into", directory))?;
+            self.entry(&mut entry, &name).map_err(|error| failed("write", &directory.join(&name))(error))?;
+        }
+        Ok(())
+    }
+
     fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, name: &Path) -> io::Result<()> {
         let kind = entry.header().entry_type();
         let old = entry.header().as_ustar().is_none();
@@ -202,13 +208,19 @@ impl Unpacking<'_> {
     }
 
     /// Gives directories what they are to have, the deepest first.
+    /// All directories, whichever fails.
     fn finish(&mut self) -> io::Result<()> {
+        let mut finished = Ok(());
         for (path, attributes) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let (parent, name) = self.parent_of(&path)?;
-            let directory = crate::host::removal::open(parent, name)?;
-            self.change(&directory, attributes)?;
+            finished = finished.and(self.finish_one(&path, attributes));
         }
-        Ok(())
+        finished
+    }
+
+    fn finish_one(&mut self, path: &Path, attributes: Attributes) -> io::Result<()> {
+        let (parent, name) = self.parent_of(path)?;
+        let directory = crate::host::removal::open(parent, name)?;
+        self.change(&directory, attributes)
     }
 
     fn change(&mut self, file: impl std::os::fd::AsFd, attributes: Attributes) -> io::Result<()> {

@@ -22,7 +22,7 @@ use super::packet::{Unreachable, undeliverable};
 use super::{Context, FLAGS, send_packet};
 use crate::network::buffer::with_buffer;
 use crate::network::error::Error;
-use crate::network::flows::{Flow, Flows};
+use crate::network::flows::{Flow, Flows, Place};
 use crate::network::hopper::Hopper;
 use crate::sys::net::{receive, set_transparent, watch};
 
@@ -97,18 +97,24 @@ impl Datagrams {
         };
         let begin = || Flows::new(self.context.shares.begin(), COST);
         let of_container = flows.entry(*ends.0.ip()).or_insert_with(begin);
-        let Some(flow) = of_container.open(ends, bytes, WAITING) else { return };
+        let Some(flow) = of_container.open(ends, bytes, WAITING) else {
+            if of_container.is_empty() {
+                flows.remove(ends.0.ip());
+            }
+            return;
+        };
         drop(flows);
         let (hopper, namespace) = (self.hopper.clone(), Arc::clone(&self.namespace));
         let (flows, refuse_by, context) =
             (Arc::clone(&self.flows), Arc::clone(&self.refuse), self.context.clone());
         tokio::spawn(async move {
-            let mut network = context.ending.clone();
+            let (mut network, mut replaced) = (context.ending.clone(), flow.place.ending.clone());
             let mut way = Way { ends, place, flow, refuse_by, context };
             tokio::select! {
                 // A flow whose sockets cannot be made is lost datagrams.
                 _ = way.carry(&hopper, &namespace) => {}
                 () = network.come() => {}
+                () = replaced.come() => {}
             }
             let mut flows = flows.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(of_container) = flows.get_mut(ends.0.ip()) else { return };
@@ -134,7 +140,8 @@ impl Way {
         let failed =
             |source| Error::Kernel { action: "make a socket to", subject: self.place.to_string(), source };
         let ends = self.ends;
-        let near = hopper.inside(namespace, move || near_socket(ends)).await?;
+        let flow_place = self.flow.place.clone();
+        let near = hopper.inside(namespace, move || near_socket(ends, &flow_place)).await?;
         let near = UdpSocket::from_std(near).map_err(failed)?;
         let local: SocketAddr = match self.place {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -185,8 +192,9 @@ impl Way {
 }
 
 /// The socket that speaks to the container in the far end's name; the calling thread stands in the namespace.
-fn near_socket((source, destination): Ends) -> Result<StdUdpSocket, Error> {
+fn near_socket((source, destination): Ends, place: &Place) -> Result<StdUdpSocket, Error> {
     let make = || {
+        place.check()?;
         let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, FLAGS, None)?;
         set_transparent(&socket)?;
         // Other flows are bound to the same far end.

@@ -56,11 +56,13 @@ pub async fn serve(socket: AsyncFd<OwnedFd>, target: Target) {
         let (socket, target, clients) = (Arc::clone(&socket), target.clone(), Arc::clone(&clients));
         tokio::spawn(async move {
             let (mut publication, mut network) = (target.publication.clone(), target.network.clone());
+            let mut replaced = flow.place.ending.clone();
             tokio::select! {
                 // A client whose socket cannot be made has lost datagrams.
                 _ = serve_one(&socket, client, &target, &mut flow) => {}
                 () = publication.come() => {}
                 () = network.come() => {}
+                () = replaced.come() => {}
             }
             clients.lock().unwrap_or_else(PoisonError::into_inner).close(&client, &flow);
         });
@@ -74,11 +76,11 @@ async fn serve_one(
     flow: &mut Flow,
 ) -> Result<(), Error> {
     let made = match target.shown(client.0) {
-        Some(shown) => match target.factory.datagrams(target.address, Some(shown)).await {
+        Some(shown) => match target.factory.datagrams(target.address, Some(shown), &flow.place).await {
             Ok(made) => made,
-            Err(_) => target.factory.datagrams(target.address, None).await?,
+            Err(_) => target.factory.datagrams(target.address, None, &flow.place).await?,
         },
-        None => target.factory.datagrams(target.address, None).await?,
+        None => target.factory.datagrams(target.address, None, &flow.place).await?,
     };
     let near = UdpSocket::from_std(made).map_err(|source| Error::Kernel {
         action: "make a socket to",

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::network::error::Error;
+use crate::network::flows::Place;
 use crate::network::hopper::{Hopper, enter};
 use crate::sys::net::set_transparent;
 
@@ -66,13 +67,16 @@ impl Factory {
         self.is_filling.store(false, Ordering::Release);
     }
 
-    /// Returns a UDP socket that is connected to a container, in a client's name or the gateway's.
+    /// Returns a UDP socket for a flow that is connected to a container, in a client's name or the gateway's.
     pub async fn datagrams(
         &self,
         to: SocketAddrV4,
         from: Option<SocketAddrV4>,
+        place: &Place,
     ) -> Result<StdUdpSocket, Error> {
+        let place = place.clone();
         let make = move || {
+            place.check()?;
             let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, FLAGS, None)?;
             if let Some(from) = from {
                 set_transparent(&socket)?;

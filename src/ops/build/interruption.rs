@@ -23,8 +23,9 @@ impl Interruption {
     pub fn hold() -> io::Result<Interruption> {
         let ignored = ignored();
         let set: SigSet = ENDING.into_iter().filter(|signal| !ignored.contains(*signal)).collect();
-        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        // Before they are held back: whoever cannot hear of them must not miss them.
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         Ok(Interruption { before, held: set, descriptor })
     }
 

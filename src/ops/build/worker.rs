@@ -65,7 +65,7 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     let text = serde_json::to_vec(order).map_err(|error| Report::from_error(Exit::Failure, &error))?;
     memory.write_all(&text).map_err(cannot)?;
     // Closes when this process ends, however it does.
-    let (alive, _held) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| cannot(error.into()))?;
+    let (alive, held) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| cannot(error.into()))?;
     // As with images: who we are to a registry is said by the command, which is the user's own process.
     let (questions, mut answers) = std::io::pipe().map_err(cannot)?;
     let stdin: OwnedFd = match input {
@@ -82,15 +82,21 @@ pub fn run(session: &Session<'_>, order: &Order, input: Option<File>) -> Result<
     let target = userns::find(session.paths)?;
     let mut child = userns::spawn_inside(&target, &mapping()?, program)?;
     // The worker, which was started before, is ended by the same Ctrl-C, or with us.
-    let interruption = Interruption::hold().map_err(cannot)?;
-    let outcome = child.stdout.take().map_or(Ok(None), |output| {
-        listen(session, BufReader::new(output), &mut answers, &interruption).map_err(cannot)
-    });
+    let interruption = Interruption::hold().map_err(cannot);
+    let outcome = match (&interruption, child.stdout.take()) {
+        (Ok(interruption), Some(output)) => {
+            listen(session, BufReader::new(output), &mut answers, interruption).map_err(cannot)
+        }
+        _ => Ok(None),
+    };
     session.ears.built();
-    drop(interruption);
-    let outcome = outcome?;
+    let outcome = interruption.map(drop).and(outcome);
+    if outcome.is_err() {
+        // It goes on otherwise, and nobody listens.
+        drop(held);
+    }
     let status = child.wait().map_err(cannot)?;
-    outcome.unwrap_or_else(|| Err(Report::new(Exit::Build, "the build broke off").cause(status.to_string())))
+    outcome?.unwrap_or_else(|| Err(Report::new(Exit::Build, "the build broke off").cause(status.to_string())))
 }
 
 /// Hears what the worker says until it has come to an end; `None` when it has died, or we are about to.

@@ -30,6 +30,7 @@ mod mounts;
 mod names;
 mod places;
 mod policies;
+mod power;
 mod process;
 mod resources;
 mod signal;
@@ -41,5 +42,6 @@ pub use convert::{Facts, ImageFacts, Warning, desired, image_name, needed_files}
 pub use error::Error;
 pub(super) use logging::sends_elsewhere;
 pub use model::*;
+pub use power::power;
 pub use process::RLIMITS;
 pub use signal::parse as parse_signal;
