@@ -47,7 +47,8 @@ impl FromStr for Shape {
 
     fn from_str(text: &str) -> Result<Shape, Self::Err> {
         Ok(match text {
-            "" | "table" => Shape::Table,
+            // `pretty` is docker compose's older word.
+            "" | "pretty" | "table" => Shape::Table,
             "json" => Shape::Json,
             template => Shape::Template(template.to_owned()),
         })
@@ -127,6 +128,13 @@ fn capitals(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_words_for_a_table_mean_one() {
+        for word in ["", "table", "pretty"] {
+            assert!(matches!(word.parse(), Ok(Shape::Table)), "{word}");
+        }
+    }
 
     #[test]
     fn a_field_without_a_column_is_called_by_its_words() {

@@ -122,6 +122,7 @@ pub fn up(
         session,
         project: &project.name,
         named: options.services.clone(),
+        grace_ms: options.apply.grace_ms,
         jobs: jobs(&prepared.desired),
         selected: prepared.desired.services.keys().cloned().collect(),
         abort: attach.abort.clone(),
@@ -235,6 +236,8 @@ struct Attached<'a> {
     project: &'a str,
     /// Services that the user named: those are stopped at the end. None is all.
     named: Vec<String>,
+    /// Grace instead of each container's own when they are stopped at the end.
+    grace_ms: Option<u64>,
     jobs: HashSet<String>,
     selected: HashSet<String>,
     shown: HashSet<String>,
@@ -433,7 +436,7 @@ impl Attached<'_> {
 
     fn stop(&mut self) -> Result<(), Report> {
         self.phase = Phase::Stopping;
-        self.ask(Request::Stop { services: self.named.clone(), grace_ms: None })
+        self.ask(Request::Stop { services: self.named.clone(), grace_ms: self.grace_ms })
     }
 
     fn ask(&mut self, request: Request) -> Result<(), Report> {

@@ -150,6 +150,24 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Waits for what services depend on that run on as they are: that they run says nothing of what was started anew
+    /// since. `unmet` says of a dependency that is left as it is whether there is something to wait for.
+    pub(super) fn wait_all(&mut self, waitable: &BTreeSet<&str>, unmet: impl Fn(&str, Condition) -> bool) {
+        for service in self.graph.order().into_iter().filter(|service| waitable.contains(service)) {
+            if self.started.contains_key(service) {
+                continue;
+            }
+            for (other, dependency) in self.graph.needs(service) {
+                let condition = dependency.condition;
+                let says_nothing = condition == Condition::ServiceStarted
+                    || condition == Condition::ServiceHealthy && !self.has_health(other);
+                if !says_nothing && (self.started.contains_key(other) || unmet(other, condition)) {
+                    self.wait_for(service, other, dependency, waitable);
+                }
+            }
+        }
+    }
+
     /// Returns the steps after which a dependency is as it was asked for.
     fn wait_for(
         &mut self,

@@ -16,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{Builder, Halt, Launch, Then};
-use super::decide::{Decider, Decision, Decisions, Fate};
+use super::builder::{Builder, Halt, Launch, Then, is_live};
+use super::decide::{Decider, Decision, Decisions, Fate, containers_of};
 use super::desired::{Condition, Desired, Service};
 use super::error::Error;
 use super::ground::{self, Change, Networks, is_lost, is_on, networks_of};
-use super::observed::{Container, Observed, State};
+use super::observed::{Container, Health, Observed, State};
 use super::order::{Graph, shared_namespaces, shared_volumes};
 use super::steps::{Action, Plan};
 
@@ -247,7 +247,7 @@ fn leavers<'a>(
 ) -> Vec<&'a Container> {
     let is_orphan = |container: &&Container| !wish.declared.contains(&container.service);
     if options.remove_orphans {
-        let has_ended = |container: &Container| !super::builder::is_live(container);
+        let has_ended = |container: &Container| !is_live(container);
         return present
             .containers
             .iter()
@@ -453,6 +453,19 @@ impl Work<'_> {
             all.sort_by_key(|(number, ..)| *number);
             all.into_iter().map(launch).collect()
         });
+        let present = self.present;
+        self.builder.wait_all(&waitable, |service, condition| {
+            containers_of(present, service).into_iter().any(|container| is_unmet(container, condition))
+        });
+    }
+}
+
+/// Whether a container that stays as it is has yet to become what others wait for.
+fn is_unmet(container: &Container, condition: Condition) -> bool {
+    match condition {
+        Condition::ServiceStarted => false,
+        Condition::ServiceHealthy => container.health != Some(Health::Healthy),
+        Condition::ServiceCompletedSuccessfully => is_live(container),
     }
 }
 

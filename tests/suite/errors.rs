@@ -127,6 +127,15 @@ fn a_command_that_is_not_there_yet_says_what_helps() {
 }
 
 #[test]
+fn who_listens_to_a_service_that_is_not_there_is_told_so() {
+    let project = Project::new("nosuch", "services: {web: {image: \"rootfs:/\"}}\n");
+    for verb in ["events", "logs"] {
+        let stderr = project.run(&[verb, "nosuch"]).fails(1);
+        assert!(stderr.contains("no such service: nosuch"), "{verb}: {stderr}");
+    }
+}
+
+#[test]
 fn a_host_without_user_namespaces_is_told_the_mend() {
     if !needs(&[Capability::Root]) {
         return;

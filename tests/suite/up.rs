@@ -26,6 +26,7 @@ fn a_second_up_changes_nothing_and_a_changed_service_alone_is_made_anew() {
     let before = (project.field("a", "ID"), project.field("b", "ID"));
     project.run(&["up", "-d"]).ok();
     assert_eq!((project.field("a", "ID"), project.field("b", "ID")), before);
+    assert!(project.run(&["ps", "--format", "pretty"]).ok().contains("SERVICE"));
     project.write(".env", "WORD=two\n");
     project.run(&["up", "-d"]).ok();
     assert_ne!(project.field("a", "ID"), before.0);
@@ -531,5 +532,60 @@ fn options_of_docker_compose_that_have_no_use_here_are_taken() {
     project.run(&["create", "--quiet-build"]).ok();
     let said = project.run(&["lock"]).ok_stderr();
     assert!(said.contains("there is nothing to lock"), "{said}");
+    project.leaves_nothing();
+}
+
+#[test]
+fn the_grace_of_up_is_that_of_its_stops_in_the_foreground() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "upgrace",
+        r#"
+services:
+  deaf:
+    image: rootfs:/
+    command: ["sh", "-c", 'trap "" TERM; echo listens; while :; do sleep 0.01; done']
+    stop_grace_period: 1000s
+  short: {image: "rootfs:/", command: sh -c "exit 3", depends_on: [deaf]}
+"#,
+    );
+    let ended = project.run(&["up", "-t", "0", "--abort-on-container-exit"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert_eq!(project.field("deaf", "ExitCode"), "137");
+    let mut terminal = Terminal::start(&project, &["up", "-t", "0", "deaf"]);
+    terminal.shows("listens");
+    terminal.types("\x03");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(130), "{screen}");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_job_that_fails_again_fails_up_though_what_waits_for_it_runs() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "jobagain",
+        r#"
+services:
+  job: {image: "rootfs:/", command: sh -c "test ! -e /f/bad", volumes: ["./f:/f"]}
+  app:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    depends_on: {job: {condition: service_completed_successfully}}
+"#,
+    );
+    std::fs::create_dir(project.path().join("f")).expect("made");
+    project.run(&["up", "-d"]).ok();
+    project.run(&["up", "-d"]).ok();
+    assert_eq!(project.field("job", "State"), "exited");
+    project.write("f/bad", "");
+    let error = project.run(&["up", "-d"]).fails(1);
+    assert!(error.contains("service \"job\" didn't complete successfully: exit 1"), "{error}");
+    assert_eq!(project.field("app", "State"), "running");
     project.leaves_nothing();
 }

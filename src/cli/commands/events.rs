@@ -3,7 +3,7 @@
 use super::super::context::Context;
 use super::super::moment;
 use crate::event::{Action, Event, Kind};
-use crate::ops::follow;
+use crate::ops::{follow, status};
 use crate::report::{Exit, Report};
 use crate::ui::{console, value};
 
@@ -27,8 +27,10 @@ pub struct Args {
 impl Args {
     /// Prints events until interrupted.
     pub fn run(self, context: &Context) -> Result<Exit, Report> {
+        let session = context.session();
         let found = context.find(&self.services)?;
-        follow::events(&context.session(), &found.name, self.since, self.until, &mut |event| {
+        found.check(&self.services, &status::observed(&session, &found.name)?)?;
+        follow::events(&session, &found.name, self.since, self.until, &mut |event| {
             let wanted = self.services.is_empty()
                 || event.service.as_ref().is_some_and(|service| self.services.contains(service));
             if wanted && event.kind == Kind::Container {

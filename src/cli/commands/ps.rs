@@ -106,7 +106,7 @@ impl Args {
         let now = value::now();
         let rows = || chosen.iter().map(|container| row(container, project, now, self.no_trunc));
         match self.format.as_str() {
-            "" | "table" => {
+            "" | "pretty" | "table" => {
                 let mut table =
                     Table::new(["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]);
                 for row in rows() {

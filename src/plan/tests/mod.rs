@@ -2,7 +2,8 @@
 //! and the plan between them. Every plan is also performed in several of the orders that it allows, and must leave
 //! nothing to do; `random` does so with any wishes.
 
-use super::observed::State;
+use super::desired::Condition;
+use super::observed::{Health, State};
 use super::reconcile::{Options, Recreate, reconcile};
 use super::scene::{host, perform, wish};
 use super::steps::{Action, Plan};
@@ -31,11 +32,12 @@ fn check_with(options: Options, before: &str, after: &str, expected: &str) {
     for seed in 0..8 {
         let result = perform(&wish, &present, &plan, seed);
         let mut second = reconcile(&wish, &result, &again).expect("it can be planned again");
-        // A job that has ended runs again; what waits for it may be left out.
+        // A job that has ended runs again and is waited for again.
         let runs_again = |action: &Action| match action {
             Action::StartContainer { name, .. } => {
                 result.containers.iter().any(|c| c.name == *name && matches!(c.state, State::Exited { .. }))
             }
+            Action::Wait { condition, .. } => *condition == Condition::ServiceCompletedSuccessfully,
             _ => false,
         };
         second.steps.retain(|step| !runs_again(&step.action));
@@ -271,6 +273,52 @@ fn one_shots_run_again() {
             3 start web-1              not running (after 2)
         ",
     );
+}
+
+#[test]
+fn what_runs_on_has_its_dependencies_waited_for() {
+    check_plan(
+        "job x\nweb x needs=job:done",
+        "job x\nweb x needs=job:done",
+        "
+            1 start job-1              not running
+            2 wait job completed         `web` depends on it (after 1)
+        ",
+    );
+    check_plan(
+        "job x\nweb x needs=job:done?\nside x needs=job",
+        "job x\nweb x needs=job:done?\nside x needs=job",
+        "
+            1 start job-1              not running
+            2 see job completed          `web` depends on it (after 1)
+        ",
+    );
+    check_plan(
+        "db x health\nweb x needs=db:healthy\n@ db-1 exited",
+        "db x health\nweb x needs=db:healthy",
+        "
+            1 start db-1               not running
+            2 wait db healthy            `web` depends on it (after 1)
+        ",
+    );
+}
+
+#[test]
+fn a_dependency_that_runs_is_waited_for_until_it_is_healthy() {
+    let scene = "db x health\nweb x needs=db:healthy\nlog x needs=db";
+    let mut present = host(scene);
+    for (health, expected) in [
+        (Health::Healthy, ""),
+        (Health::Starting, "1 wait db healthy `web` depends on it"),
+        (Health::Unhealthy, "1 wait db healthy `web` depends on it"),
+    ] {
+        present.containers.iter_mut().filter(|c| c.service == "db").for_each(|c| c.health = Some(health));
+        let plan = reconcile(&wish(scene), &present, &Options::default()).expect("it can be planned");
+        compare(&plan, expected);
+    }
+    // Nobody who takes part waits for it.
+    let log = Options { services: named(&["log"]), ..Options::default() };
+    compare(&reconcile(&wish(scene), &present, &log).expect("it can be planned"), "");
 }
 
 #[test]
