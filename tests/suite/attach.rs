@@ -5,7 +5,7 @@ use std::io::Read;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Capability, Project, Terminal, ended, needs};
+use crate::support::{Capability, Project, Terminal, ended, interruptible, needs};
 
 const SERVICES: &str = r#"
 services:
@@ -50,7 +50,7 @@ fn signals_are_passed_on_or_end_attach_alone() {
     let project = Project::new("attach-signals", SERVICES);
     project.run(&["up", "-d", "ticks"]).ok();
     let interrupted = |arguments: &[&str]| {
-        let mut child = project.start(arguments);
+        let mut child = interruptible(&project, project.command(arguments)).spawn().expect("rcompose starts");
         // It prints only once it has taken signals over.
         let mut first = [0];
         child.stdout.as_mut().expect("piped").read_exact(&mut first).expect("a tick");

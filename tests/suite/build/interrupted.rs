@@ -7,7 +7,7 @@ use std::process::Child;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::super::support::{Project, ended, leftovers, soon};
+use super::super::support::{Project, ended, interruptible, leftovers, soon};
 use super::{ONE, with_programs};
 
 /// A step that says through a cache mount that it has begun, and then never ends.
@@ -23,7 +23,8 @@ fn has_begun(project: &Project) -> bool {
 
 fn interrupt(name: &str, signal: Signal) -> Option<Project> {
     let project = with_programs(name, ONE, &[("Dockerfile", ENDLESS)])?;
-    let child: Child = project.start(&["build"]);
+    let mut build = interruptible(&project, project.command(&["build"]));
+    let child: Child = build.spawn().expect("rcompose starts");
     soon("the step has begun", || has_begun(&project));
     kill(Pid::from_raw(child.id() as i32), signal).expect("ours");
     let ended = ended(child, "rcompose build");

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 pub use host::{Capability, OwnDisk, OwnNetwork, needs};
 pub use leftovers::processes_of;
-pub use terminal::Terminal;
+pub use terminal::{Terminal, interruptible};
 
 /// How long a command may take before the test gives up on it. Not a measure of speed: only an end to a hang.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -15,20 +15,32 @@ pub struct Terminal {
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
+/// The command, started by another.
+fn through(project: &Project, starter: &[&str], inner: Command) -> Command {
+    let mut command = Command::new(starter[0]);
+    command.args(&starter[1..]).arg(inner.get_program()).args(inner.get_args()).current_dir(project.path());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The command, which hears SIGINT though whoever runs the tests ignores it, as what shells start behind `&` does.
+pub fn interruptible(project: &Project, command: Command) -> Command {
+    through(project, &["env", "--default-signal=INT"], command)
+}
+
 impl Terminal {
     /// Starts the command; the terminal controls it, so Ctrl-C reaches it.
     pub fn start(project: &Project, arguments: &[&str]) -> Terminal {
         let ends = nix::pty::openpty(None, None).expect("a terminal");
-        let inner = project.command(arguments);
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(inner.get_program()).args(inner.get_args());
-        for (name, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.env("TERM", "xterm").current_dir(project.path());
+        let inner = interruptible(project, project.command(arguments));
+        let mut command = through(project, &["setsid", "--ctty", "--wait"], inner);
+        command.env("TERM", "xterm");
         let stream = || Stdio::from(ends.slave.try_clone().expect("a descriptor"));
         let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("setsid starts");
         // The command holds copies: the end is seen when the last program has closed the terminal.
