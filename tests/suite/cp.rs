@@ -152,7 +152,8 @@ fn a_copy_that_waits_ends_with_its_command() {
     project.run(&["create"]).ok();
     // Nobody reads: it waits, and meanwhile holds a container that stands still.
     let (read, write) = std::io::pipe().expect("a pipe");
-    let mut command = project.command(&["cp", "--index", "1", "a:/usr/bin", "-"]);
+    let mut command =
+        crate::support::interruptible(&project, project.command(&["cp", "--index", "1", "a:/usr/bin", "-"]));
     command.stdout(write);
     let mut waiting = command.spawn().expect("starts");
     drop(command);
