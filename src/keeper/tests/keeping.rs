@@ -180,7 +180,7 @@ fn the_supervisors_death_loses_nothing() {
     assert_eq!((exit.code, exit.signal, exit.pid), (Some(9), None, dies.pid));
     keeper.send(&Word::List, vec![]);
     let (running, _) = keeper.wait(|notice| match notice {
-        Notice::Processes { processes } => Some(processes.clone()),
+        Notice::Processes { processes, .. } => Some(processes.clone()),
         _ => None,
     });
     let running: Vec<_> = running.iter().map(|process| (process.id.as_str(), process.pid)).collect();
