@@ -105,7 +105,7 @@ impl Engine {
     ) -> Result<i32, Report> {
         let code = self.attend(id, caller, signals).await?;
         caller.say(Say::Ended { code });
-        if remove {
+        if remove && self.record(id).is_some() {
             self.remove(id, true, caller).await?;
         }
         Ok(code)
@@ -191,9 +191,11 @@ impl Engine {
                 }
             }
         }
-        Ok(match self.record_or_gone(id)?.state {
-            State::Exited { code, .. } => code.unwrap_or(255),
-            _ => 255,
+        Ok(match self.record(id).map(|record| record.state) {
+            Some(State::Exited { code, .. }) => code.unwrap_or(255),
+            Some(_) => 255,
+            // `down` was quicker than we are.
+            None => self.first_end(id).unwrap_or(255),
         })
     }
 

@@ -233,11 +233,14 @@ fn who_cannot_be_told_of_an_end_hears_how_to_look_after_it() {
     }
     // A container goes on under the next keeper.
     let child = project.start(&["run", "--rm", "-T", "app", "sleep", "1000"]);
-    soon("it runs", || processes_of(&project).iter().filter(|(_, name)| name == "sleep").count() == 2);
+    let runs = || {
+        let listed = project.run(&["ps", "-a", "--format", "{{.Name}} {{.State}}"]).ok();
+        listed.lines().any(|line| line.contains("-run-") && line.ends_with(" running"))
+    };
+    soon("it runs", runs);
     kill_both(&project);
     soon("the next supervisor", || supervisor(&project).is_some());
-    let name = project.run(&["ps", "-a", "--format", "{{.Name}}"]).ok();
-    assert!(name.contains("-run-"), "{name}");
+    assert!(runs());
     project.run(&["down", "--remove-orphans"]).ok();
     let over = ended(child, "run");
     assert_ne!(over.code, Some(0), "{}", over.stderr);

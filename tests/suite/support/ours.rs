@@ -27,15 +27,17 @@ pub fn kill_supervisor(project: &Project) {
 /// Ends keeper and supervisor at once: nobody is left who knows by heart what runs.
 pub fn kill_both(project: &Project) {
     let ours = || processes_of(project).into_iter().filter(|(_, name)| name.starts_with("rc-"));
+    let killed: Vec<(i32, String)> = ours().collect();
     // The keeper first, stopped meanwhile is the other: neither starts the next.
     let signal = |name: &str, signal| {
-        let found = ours().filter(|(_, other)| other == name);
-        found.for_each(|(pid, _)| kill(Pid::from_raw(pid), signal).expect("ours"));
+        let found = killed.iter().filter(|(_, other)| other == name);
+        found.for_each(|(pid, _)| kill(Pid::from_raw(*pid), signal).expect("ours"));
     };
     signal("rc-supervisor", Signal::SIGSTOP);
     signal("rc-keeper", Signal::SIGKILL);
     signal("rc-supervisor", Signal::SIGKILL);
-    soon("both have gone", || ours().all(|(_, name)| name != "rc-keeper" && name != "rc-supervisor"));
+    // Whoever needs them starts the next.
+    soon("both have gone", || !ours().any(|of_ours| killed.contains(&of_ours)));
 }
 
 /// Stands still until this is dropped, however the test goes.
