@@ -22,6 +22,7 @@ pub mod process;
 pub mod project;
 mod pump;
 pub mod registry;
+mod renewal;
 mod rmi;
 pub mod run;
 pub mod snapshot;
@@ -50,6 +51,10 @@ pub trait Ears: Sync {
     fn built(&self) {}
     /// What the user should know: a sentence without a full stop.
     fn warning(&self, text: &str);
+    /// Asks whether something may be done that loses data; nothing where nobody can be asked.
+    fn ask(&self, _: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// What every verb has.
