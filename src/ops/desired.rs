@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Session;
 use super::images::image_of;
+use super::kept;
 use super::project::{self, Project};
 use crate::compose::model::{ServiceVolume, VolumeType};
 use crate::host::limits;
@@ -49,13 +50,13 @@ pub fn desired(
     check_binds(chosen, &wish)?;
     check_devices(chosen, &wish)?;
     if session.strict {
-        let refusals = warnings.iter().map(|warning| {
-            let report = Report::new(Exit::File, warning.to_string());
-            placed(chosen, report.about(&warning.path)).hint("leave it out, or run without `--strict`")
-        });
-        let mut refusals = refusals.collect::<Vec<_>>().into_iter();
-        if let Some(first) = refusals.next() {
-            return Err(first.and(refusals));
+        let ineffective = warnings
+            .iter()
+            .map(|warning| placed(chosen, Report::new(Exit::File, warning.to_string()).about(&warning.path)));
+        let all = ineffective.chain(kept::refusals(chosen, &wish)?);
+        let mut all = all.map(|report| report.hint("leave it out, or run without `--strict`"));
+        if let Some(first) = all.next() {
+            return Err(first.and(all));
         }
     }
     for warning in warnings {

@@ -15,6 +15,7 @@ pub mod disk;
 pub mod dry;
 pub mod follow;
 pub mod images;
+mod kept;
 pub mod lock;
 pub mod ports;
 pub mod process;
