@@ -22,6 +22,7 @@ pub mod process;
 pub mod project;
 mod pump;
 pub mod registry;
+mod rmi;
 pub mod run;
 pub mod snapshot;
 pub mod stats;
