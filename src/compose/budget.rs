@@ -18,11 +18,12 @@ const FILES: usize = 2_000;
 pub struct Budget {
     values: usize,
     files: usize,
+    spent: bool,
 }
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { values: WHOLE, files: FILES }
+        Budget { values: WHOLE, files: FILES, spent: false }
     }
 }
 
@@ -36,6 +37,7 @@ impl Budget {
             }
             None => {
                 self.values = 0;
+                self.spent = true;
                 let message = format!("{what} make the project too large: it holds more than {WHOLE} values");
                 Err(Box::new(
                     Problem::at(at, message).hint("repeat less, or divide it into several projects"),
@@ -46,7 +48,7 @@ impl Budget {
 
     /// Returns whether something was refused already: then nothing more need be made.
     pub fn is_spent(&self) -> bool {
-        self.values == 0
+        self.spent
     }
 
     /// Spends for text that was made, beyond what a value holds anyway.

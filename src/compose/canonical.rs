@@ -54,7 +54,16 @@ fn text(text: impl Into<String>) -> Value {
 }
 
 impl Speller<'_> {
+    /// Returns whether what a text says is not known, because of its variables.
+    fn is_open(&self, text: &str) -> bool {
+        self.raw && text.contains('$')
+    }
+
+    /// Refuses a value, unless it is not known.
     fn refuse(&mut self, node: &Node, path: &Path<'_>, message: &str) {
+        if node.as_text().is_some_and(|text| self.is_open(text)) {
+            return;
+        }
         self.findings.problems.push(Problem::at(node.at, format!("{path}: {message}")));
     }
 
@@ -144,8 +153,7 @@ impl Speller<'_> {
             }
         }
         match bad {
-            Some(item) if !self.raw => self.refuse(&item, path, "a further context is written `name=place`"),
-            Some(_) => {}
+            Some(item) => self.refuse(&item, path, "a further context is written `name=place`"),
             None => node.value = Value::Map(map),
         }
     }
@@ -161,9 +169,6 @@ impl Speller<'_> {
             node.value = Value::List(map.iter().map(line).collect());
         }
         listed(node);
-        if self.raw {
-            return;
-        }
         let bad: Vec<Node> = items(node)
             .filter(|item| item.as_text().is_some_and(|text| text != "default" && !text.contains('=')))
             .map(|item| item.clone())
@@ -186,10 +191,7 @@ impl Speller<'_> {
         let short = match short::mount(spec) {
             Ok(short) => short,
             Err(message) => {
-                if !self.raw {
-                    self.refuse(&node.clone(), path, &message);
-                }
-                return;
+                return self.refuse(&node.clone(), path, &message);
             }
         };
         if short.source.is_empty() && short.target.contains(':') {
@@ -249,7 +251,6 @@ impl Speller<'_> {
                     [("source", text(source)), ("target", text(target)), ("permissions", text(permissions))];
                 *node = map_like(entries, node);
             }
-            Err(_) if self.raw => {}
             Err(message) => self.refuse(&node.clone(), path, &message),
         }
     }
@@ -284,7 +285,7 @@ impl Speller<'_> {
                         Err(problem) => self.findings.problems.push(*problem),
                     }
                 }
-                Err(_) if self.raw => all.push(item),
+                Err(_) if self.is_open(&spec) => all.push(item),
                 Err(message) => {
                     let place = path.item(index);
                     let problem = Problem::at(item.at, format!("{place}: {message}"))

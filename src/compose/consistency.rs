@@ -8,12 +8,13 @@ use super::diagnostic::{Findings, Problem, nearest};
 use super::graph;
 use super::model::ByteSize;
 use super::node::{Map, Node, Span, Value};
+use super::wrong::Wrong;
 
 /// After so many problems no more is said of a further one than that it is there.
 const MOST_PROBLEMS: usize = 100;
 
-/// Checks that need no other part of the project: they hold for included projects too.
-pub fn semantics(root: &Node) -> Vec<Problem> {
+/// Checks that need no other part of the project: they hold for included projects too. `wrong` is what was refused before.
+pub fn semantics(root: &Node, wrong: &Wrong) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, volume) in section(root, "volumes") {
         external_alone(volume, name, &mut problems);
@@ -22,7 +23,7 @@ pub fn semantics(root: &Node) -> Vec<Problem> {
         [("configs", &["file", "environment", "content"][..]), ("secrets", &["file", "environment"])]
     {
         for (name, resource) in section(root, kind) {
-            one_source(resource, &format!("{kind}.{name}"), sources, &mut problems);
+            one_source(resource, &format!("{kind}.{name}"), sources, wrong, &mut problems);
         }
     }
     for (name, service) in section(root, "services") {
@@ -60,7 +61,7 @@ fn external_alone(volume: &Node, name: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-fn one_source(resource: &Node, path: &str, sources: &[&str], problems: &mut Vec<Problem>) {
+fn one_source(resource: &Node, path: &str, sources: &[&str], wrong: &Wrong, problems: &mut Vec<Problem>) {
     let given: Vec<&Node> = sources.iter().filter_map(|source| resource.get(source)).collect();
     let words = sources.join("|");
     if given.len() > 1 {
@@ -69,7 +70,7 @@ fn one_source(resource: &Node, path: &str, sources: &[&str], problems: &mut Vec<
                 .also(given[0].key, "the other one"),
         );
     } else if given.is_empty() && resource.get("driver").is_none() {
-        if resource.get("external").is_some() {
+        if resource.get("external").is_some() || wrong.within(resource) {
             return;
         }
         problems.push(Problem::at(resource.key, format!("{path}: one of {words} must be set")));
@@ -119,11 +120,20 @@ fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Checks the active services of a whole project against each other and against its resources.
-pub fn references(root: &Node, disabled: &Map) -> Findings {
+/// Checks the active services of a whole project against each other and against its resources. `wrong` is what was refused
+/// before.
+pub fn references(root: &Node, disabled: &Map, wrong: &Wrong) -> Findings {
     let empty = Map::new();
     let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
-    let mut checker = Checker { root, services, disabled, problems: Vec::new(), warnings: Vec::new() };
+    let mut checker = Checker {
+        root,
+        services,
+        disabled,
+        wrong,
+        all_known: !wrong.sections(root),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
     let mut container_names: HashMap<&str, &Node> = HashMap::new();
     for (name, service) in services {
         checker.service(name, service);
@@ -139,7 +149,7 @@ pub fn references(root: &Node, disabled: &Map) -> Findings {
     }
     for (name, secret) in section(root, "secrets") {
         let sourced = ["file", "environment"].iter().any(|key| secret.get(key).is_some());
-        if !sourced && !is_true(secret.get("external")) {
+        if !sourced && !is_true(secret.get("external")) && !wrong.within(secret) {
             let message = format!("secret `{name}` must declare either `file` or `environment`");
             checker.problems.push(Problem::at(secret.key, message));
         }
@@ -153,6 +163,9 @@ struct Checker<'a> {
     root: &'a Node,
     services: &'a Map,
     disabled: &'a Map,
+    wrong: &'a Wrong,
+    /// The sections can be read, so that what they do not define is not defined.
+    all_known: bool,
     problems: Vec<Problem>,
     warnings: Vec<(String, Span)>,
 }
@@ -172,6 +185,9 @@ impl<'a> Checker<'a> {
 
     /// Says that something is not defined, and what was probably meant.
     fn undefined(&mut self, section: &str, node: &Node, message: String, name: &str) {
+        if !self.all_known {
+            return;
+        }
         let at = if node.at.line == 0 { node.key } else { node.at };
         let problem = Problem::at(at, message);
         // A file that is wrong so often is helped enough.
@@ -197,7 +213,8 @@ impl<'a> Checker<'a> {
 
     fn service(&mut self, name: &str, service: &Node) {
         let image = service.text_of("image").is_some_and(|image| !image.is_empty());
-        if !image && service.get("build").is_none() && service.get("provider").is_none() {
+        let is_made = image || ["build", "provider"].iter().any(|key| service.get(key).is_some());
+        if !is_made && !self.wrong.within(service) {
             self.problems.push(
                 Problem::at(
                     service.key,

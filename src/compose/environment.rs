@@ -31,8 +31,16 @@ impl Loader<'_> {
     pub fn resolve_files(&mut self, services: &mut Map, environment: &Variables) -> Result<(), Stop> {
         let section = Path::Root.key("services");
         for (name, service) in services.iter_mut() {
-            self.env_files(&section.key(name), service, environment)?;
-            self.label_files(&section.key(name), service, environment)?;
+            let path = section.key(name);
+            for read in [Self::env_files, Self::label_files] {
+                match read(self, &path, service, environment) {
+                    Err(Stop::Problems(problems)) => self.wrong.add(problems),
+                    other => other?,
+                }
+                if self.budget.is_spent() {
+                    return Err(Stop::told());
+                }
+            }
         }
         Ok(())
     }

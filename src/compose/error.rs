@@ -95,6 +95,11 @@ pub enum Stop {
 }
 
 impl Stop {
+    /// Why it cannot go on is among what was found wrong already.
+    pub fn told() -> Stop {
+        Stop::Problems(Vec::new())
+    }
+
     /// Looks places up.
     pub fn resolve(self, sources: &Sources) -> Error {
         match self {

@@ -1,5 +1,6 @@
 //! `extends:` resolved: the base is cloned, the service is merged over it. Chains are followed, cycles named.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -39,7 +40,7 @@ impl Home<'_> {
 }
 
 impl Loader<'_> {
-    /// Resolves every `extends` of a document.
+    /// Resolves every `extends` of a document. Fails when one of them leads nowhere.
     pub fn apply_extends(
         &mut self,
         root: &mut Node,
@@ -48,10 +49,29 @@ impl Loader<'_> {
     ) -> Result<(), Stop> {
         let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) else { return Ok(()) };
         let mut home = Home { file: context.file, services, resolved: &mut Map::new() };
+        let mut broken: HashSet<String> = HashSet::new();
         for (name, service) in services.iter() {
-            if service.get("extends").is_some() && !home.resolved.contains_key(name) {
-                self.extended(name, &mut home, std::slice::from_ref(resets), &mut Vec::new(), context)?;
+            if service.get("extends").is_none()
+                || home.resolved.contains_key(name)
+                || broken.contains(name)
+                || self.budget.is_spent()
+            {
+                continue;
             }
+            let mut chain = Vec::new();
+            match self.extended(name, &mut home, std::slice::from_ref(resets), &mut chain, context) {
+                Ok(_) => {}
+                Err(Stop::Problems(problems)) => {
+                    self.wrong.add(problems);
+                    // The chain is what it went through to get there; those are told with it.
+                    broken.insert(name.clone());
+                    broken.extend(chain.into_iter().map(|link| link.service));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !broken.is_empty() {
+            return Err(Stop::told());
         }
         let resolved = std::mem::take(home.resolved);
         services.extend(resolved);
@@ -117,7 +137,10 @@ impl Loader<'_> {
                         self.trace.beaten(&way.join("."), *at, &gone, Rule::Tag);
                     }
                 }
-                merge::service(base, service, &Way::Root.key("services").key(name), &mut self.trace)?
+                let path = Way::Root.key("services");
+                let (merged, problems) = merge::service(base, service, &path.key(name), &mut self.trace);
+                self.wrong.add(problems);
+                merged
             }
         };
         home.resolved.insert(name.to_owned(), merged.clone());

@@ -40,11 +40,18 @@ impl Loader<'_> {
                 return Err(problem.hint("write `include: [other/compose.yaml]`").into());
             }
         };
+        let mut is_whole = true;
         for (index, item) in list.iter().enumerate() {
-            let imported = self.included(&entry(item, index)?, context)?;
-            self.import(root, imported, item)?;
+            match entry(item, index).and_then(|entry| self.included(&entry, context)) {
+                Ok(imported) => self.wrong.add(import(root, imported, item)),
+                Err(Stop::Problems(problems)) => {
+                    self.wrong.add(problems);
+                    is_whole = false;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        if is_whole { Ok(()) } else { Err(Stop::told()) }
     }
 
     fn included(&mut self, entry: &Entry<'_>, context: &Context<'_>) -> Result<Node, Stop> {
@@ -144,41 +151,42 @@ impl Loader<'_> {
             }
         }
     }
+}
 
-    fn import(&self, root: &mut Node, imported: Node, entry: &Node) -> Result<(), Stop> {
-        let Value::Map(mut imported) = imported.value else { return Ok(()) };
-        let mut problems = Vec::new();
-        for section in SECTIONS {
-            let Some(from) = imported.shift_remove(section) else { continue };
-            let at = from.at;
-            let Value::Map(from) = from.value else { continue };
-            let Some(root) = root.as_map_mut() else { continue };
-            let to = root.entry(section.to_owned()).or_insert_with(|| Node {
-                value: Value::Map(Map::new()),
-                at,
-                key: at,
-            });
-            if to.is_null() {
-                to.value = Value::Map(Map::new());
-            }
-            let Some(to) = to.as_map_mut() else { continue };
-            for (name, resource) in from {
-                match to.get(&name) {
-                    None => {
-                        to.insert(name, resource);
-                    }
-                    Some(own) if *own == resource => {}
-                    Some(own) => problems.push(
-                        Problem::at(own.key, format!("{section}.{name} conflicts with imported resource"))
-                            .also(resource.key, "the imported one")
-                            .also(entry.at, "imported here")
-                            .hint("rename one of them, or change the imported one in an override file"),
-                    ),
+/// Copies the resources of an included project, and returns those that are there already.
+fn import(root: &mut Node, imported: Node, entry: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let Value::Map(mut imported) = imported.value else { return problems };
+    for section in SECTIONS {
+        let Some(from) = imported.shift_remove(section) else { continue };
+        let at = from.at;
+        let Value::Map(from) = from.value else { continue };
+        let Some(root) = root.as_map_mut() else { continue };
+        let to = root.entry(section.to_owned()).or_insert_with(|| Node {
+            value: Value::Map(Map::new()),
+            at,
+            key: at,
+        });
+        if to.is_null() {
+            to.value = Value::Map(Map::new());
+        }
+        let Some(to) = to.as_map_mut() else { continue };
+        for (name, resource) in from {
+            match to.get(&name) {
+                None => {
+                    to.insert(name, resource);
                 }
+                Some(own) if *own == resource => {}
+                Some(own) => problems.push(
+                    Problem::at(own.key, format!("{section}.{name} conflicts with imported resource"))
+                        .also(resource.key, "the imported one")
+                        .also(entry.at, "imported here")
+                        .hint("rename one of them, or change the imported one in an override file"),
+                ),
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
+    problems
 }
 
 fn entry(item: &Node, index: usize) -> Result<Entry<'_>, Stop> {

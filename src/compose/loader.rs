@@ -19,6 +19,7 @@ use super::node::{Map, Node, Path as Way, Span, Value};
 use super::places::Places;
 use super::trace::{Rule, Step, Trace};
 use super::variables::{Origin, Variables};
+use super::wrong::Wrong;
 use super::yaml::Taken;
 use super::{
     bind, canonical, consistency, decode, interpolate, merge, normalize, resolve, schema, select, text,
@@ -36,6 +37,8 @@ pub struct Loader<'a> {
     pub sources: Sources,
     /// What was found on the way.
     pub warnings: IndexSet<String>,
+    /// What is refused.
+    pub wrong: Wrong,
     /// The home directory of the caller.
     pub home: Option<String>,
     /// Services of files that others extend, by file and context.
@@ -90,6 +93,7 @@ impl<'a> Loader<'a> {
             read,
             sources: Sources::default(),
             warnings: IndexSet::new(),
+            wrong: Wrong::default(),
             home: request.environment.get("HOME").cloned(),
             bases: HashMap::new(),
             serial: 0,
@@ -116,16 +120,16 @@ impl<'a> Loader<'a> {
         }
         let mut disabled = self.split_profiles(&mut root, request, setting);
         if !self.switches.no_consistency {
-            self.take(consistency::references(&root, &disabled))?;
+            self.take(consistency::references(&root, &disabled, &self.wrong))?;
         } else {
             canonical::set_aside(&mut root);
         }
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
             self.resolve_files(services, &environment)?;
         }
-        let problems = bind::tree(&mut root, &mut self.budget);
-        if !problems.is_empty() {
-            return Err(problems.into());
+        self.wrong.add(bind::tree(&mut root, &mut self.budget));
+        if !self.wrong.is_empty() {
+            return Err(Stop::told());
         }
         root.set("name", name);
         let mut project: Project = decode::decode(&root)?;
@@ -161,10 +165,7 @@ impl<'a> Loader<'a> {
     /// Reads, merges and completes all files.
     pub fn whole(&mut self, request: &Request, setting: &Setting) -> Result<Whole, Stop> {
         self.warnings.extend(setting.warnings.iter().cloned());
-        let mut parsed = Vec::with_capacity(setting.files.len());
-        for path in &setting.files {
-            parsed.push(self.parse(path, request.stdin.as_deref(), Span::NOWHERE)?);
-        }
+        let parsed = self.parse_all(&setting.files, request.stdin.as_deref(), Span::NOWHERE)?;
         let mut environment = setting.environment.clone();
         let name = self.project_name(request, setting, &parsed)?;
         let text = name.as_text().unwrap_or_default().to_owned();
@@ -192,10 +193,7 @@ impl<'a> Loader<'a> {
 
     /// Reads and merges the files of an included project.
     pub fn model(&mut self, files: &[PathBuf], at: Span, context: &Context<'_>) -> Result<Node, Stop> {
-        let mut parsed = Vec::with_capacity(files.len());
-        for path in files {
-            parsed.push(self.parse(path, None, at)?);
-        }
+        let parsed = self.parse_all(files, None, at)?;
         self.tree(parsed, context)
     }
 
@@ -204,14 +202,12 @@ impl<'a> Loader<'a> {
         for file in parsed {
             let context = Context { file: &file.path, ..*context };
             for document in file.documents {
-                root = self.lay_over(root, document, &context)?;
+                self.lay_over(&mut root, document, &context)?;
             }
         }
         canonical::fill_defaults(&mut root);
-        let problems = consistency::semantics(&root);
-        if !problems.is_empty() {
-            return Err(problems.into());
-        }
+        let problems = consistency::semantics(&root, &self.wrong);
+        self.wrong.add(problems);
         if !self.switches.no_path_resolution || context.serial > 0 {
             let home = self.home.clone();
             resolve::tree(&mut root, &resolve::Base { directory: context.directory, home: home.as_deref() });
@@ -224,24 +220,24 @@ impl<'a> Loader<'a> {
     /// Lays a document over what stands.
     fn lay_over(
         &mut self,
-        mut base: Node,
+        base: &mut Node,
         document: yaml::Document,
         context: &Context<'_>,
-    ) -> Result<Node, Stop> {
+    ) -> Result<(), Stop> {
         let yaml::Document { mut root, resets } = document;
         let resets = Resets::new(resets);
         if root.as_map().is_none() {
             let message = format!("top-level object must be a mapping, not {}", root.kind());
             return Err(Problem::at(root.at, message).into());
         }
-        self.interpolate(&mut root, context, true)?;
-        self.apply_extends(&mut root, &resets, context)?;
-        self.take_out(&mut base, &resets);
-        self.apply_include(&mut root, context)?;
-        let part = touched::take(&mut base, &root);
-        let mut merged = merge::files(part, root, &mut self.trace)?;
-        merge::unique(&mut merged, &mut self.trace)?;
-        self.check(&merged)?;
+        if let Err(stop) = self.complete(&mut root, base, &resets, context) {
+            return Err(self.and_else_wrong(&mut root, stop));
+        }
+        let part = touched::take(base, &root);
+        let (mut merged, problems) = merge::files(part, root, &mut self.trace);
+        self.wrong.add(problems);
+        self.wrong.add(merge::unique(&mut merged, &mut self.trace));
+        self.check(&merged, self.switches.no_interpolate)?;
         if let Some(version) = merged.as_map_mut().and_then(|map| map.shift_remove("version")) {
             let name = self.sources.name(version.at.file).to_owned();
             let path = if name.starts_with('/') { name } else { self.here.join(name).display().to_string() };
@@ -249,10 +245,34 @@ impl<'a> Loader<'a> {
                 "{path}: the attribute `version` is obsolete, it will be ignored, please remove it to avoid potential confusion"
             ));
         }
-        self.spell_out(&mut merged)?;
-        merge::unique(&mut merged, &mut self.trace)?;
-        touched::put_back(&mut base, merged);
-        Ok(base)
+        self.spell_out(&mut merged, self.switches.no_interpolate)?;
+        self.wrong.add(merge::unique(&mut merged, &mut self.trace));
+        touched::put_back(base, merged);
+        Ok(())
+    }
+
+    /// Brings into a document what it names: variables, the bases of services, included projects.
+    fn complete(
+        &mut self,
+        root: &mut Node,
+        base: &mut Node,
+        resets: &Resets,
+        context: &Context<'_>,
+    ) -> Result<(), Stop> {
+        self.interpolate(root, context)?;
+        self.apply_extends(root, resets, context)?;
+        self.take_out(base, resets);
+        self.apply_include(root, context)
+    }
+
+    /// Says in the same breath what else is wrong in a document that cannot be completed, as far as it can be seen.
+    fn and_else_wrong(&mut self, root: &mut Node, stop: Stop) -> Stop {
+        let Stop::Problems(problems) = stop else { return stop };
+        self.wrong.add(problems);
+        match self.check(root, true).and_then(|()| self.spell_out(root, true)) {
+            Ok(()) => Stop::told(),
+            Err(stop) => stop,
+        }
     }
 
     /// Takes out of a tree what a later document resets or overrides.
@@ -276,12 +296,14 @@ impl<'a> Loader<'a> {
         let mut ways = Vec::new();
         for document in parsed.documents {
             let mut over = document.root;
-            self.interpolate(&mut over, context, false)?;
+            self.interpolate(&mut over, context)?;
             self.take_out(&mut root, &document.resets);
             ways.extend(document.resets);
-            root = merge::files(root, over, &mut self.trace)?;
-            merge::unique(&mut root, &mut self.trace)?;
-            self.spell_out(&mut root)?;
+            let (merged, problems) = merge::files(root, over, &mut self.trace);
+            root = merged;
+            self.wrong.add(problems);
+            self.wrong.add(merge::unique(&mut root, &mut self.trace));
+            self.spell_out(&mut root, self.switches.no_interpolate)?;
         }
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
             // `extends` in its long form has its path made absolute like all others.
@@ -295,36 +317,29 @@ impl<'a> Loader<'a> {
         Ok((root, Resets::new(ways)))
     }
 
-    fn interpolate(&mut self, root: &mut Node, context: &Context<'_>, check: bool) -> Result<(), Stop> {
+    fn interpolate(&mut self, root: &mut Node, context: &Context<'_>) -> Result<(), Stop> {
         if self.switches.no_interpolate {
             return Ok(());
         }
         let mut filler = Filler::new(context.environment, &mut self.budget, &mut self.trace);
         filler.tree(root, &Way::Root);
-        let Filler { mut problems, unset, .. } = filler;
+        let Filler { problems, unset, .. } = filler;
         for name in unset {
             self.warn(interpolate::unset_warning(&name));
         }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        if check {
-            // What else is wrong is said in the same breath.
-            problems.extend(validate::check(root, &schema::FILE, true).problems);
-        }
-        Err(problems.into())
+        if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
 
-    fn check(&mut self, root: &Node) -> Result<(), Stop> {
-        self.take(validate::check(root, &schema::FILE, self.switches.no_interpolate))
+    fn check(&mut self, root: &Node, raw: bool) -> Result<(), Stop> {
+        self.take(validate::check(root, &schema::FILE, raw))
     }
 
-    fn spell_out(&mut self, root: &mut Node) -> Result<(), Stop> {
-        let findings = canonical::spell_out(root, self.switches.no_interpolate, &mut self.budget);
+    fn spell_out(&mut self, root: &mut Node, raw: bool) -> Result<(), Stop> {
+        let findings = canonical::spell_out(root, raw, &mut self.budget);
         self.take(findings)
     }
 
-    /// Passes warnings on; fails with the problems, if there are any.
+    /// Passes warnings on and keeps problems. Fails when too much was made: all that follows would say so again.
     fn take(&mut self, findings: Findings) -> Result<(), Stop> {
         for (warning, Span { file, line, column, .. }) in findings.warnings {
             self.warn(match line {
@@ -332,12 +347,36 @@ impl<'a> Loader<'a> {
                 _ => format!("{warning} ({}:{line}:{column})", self.sources.name(file)),
             });
         }
-        if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems.into()) }
+        self.wrong.add(findings.problems);
+        if self.budget.is_spent() { Err(Stop::told()) } else { Ok(()) }
+    }
+
+    /// Adds what was found wrong to the end of the work, whatever it was.
+    pub fn judge<T>(&mut self, result: Result<T, Stop>) -> Result<T, Stop> {
+        match result {
+            Err(Stop::Problems(problems)) => self.wrong.add(problems),
+            other if self.wrong.is_empty() => return other,
+            _ => {}
+        }
+        Err(self.wrong.take().into())
     }
 
     /// Says something once.
     pub fn warn(&mut self, warning: String) {
         self.warnings.insert(warning);
+    }
+
+    /// Reads several files. Fails with what is no YAML in any of them.
+    fn parse_all(&mut self, paths: &[PathBuf], stdin: Option<&[u8]>, at: Span) -> Result<Vec<Parsed>, Stop> {
+        let mut all = Vec::with_capacity(paths.len());
+        for path in paths {
+            match self.parse(path, stdin, at) {
+                Ok(parsed) => all.push(parsed),
+                Err(Stop::Problems(problems)) => self.wrong.add(problems),
+                Err(error) => return Err(error),
+            }
+        }
+        if all.len() == paths.len() { Ok(all) } else { Err(Stop::told()) }
     }
 
     fn parse(&mut self, path: &Path, stdin: Option<&[u8]>, at: Span) -> Result<Parsed, Stop> {
@@ -390,9 +429,8 @@ impl<'a> Loader<'a> {
             let mut node = node.clone();
             let mut filler = Filler::new(&setting.environment, &mut self.budget, &mut self.trace);
             filler.tree(&mut node, &Way::Root.key("name"));
-            if !filler.problems.is_empty() {
-                return Err(filler.problems.into());
-            }
+            let problems = filler.problems;
+            self.wrong.add(problems);
             let name = normalized_name(node.as_text().unwrap_or_default());
             if !name.is_empty() {
                 return Ok(Node::text_like(name, &node));

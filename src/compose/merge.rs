@@ -9,13 +9,13 @@ use super::schema::{self, Merge, Shape, Unique};
 use super::short;
 use super::trace::{Rule, Trace};
 
-/// Merges a file over those before it. Fails with everything that cannot be merged.
-pub fn files(base: Node, over: Node, trace: &mut Trace) -> Result<Node, Vec<Problem>> {
+/// Merges a file over those before it. What cannot be merged stays as it was, and is told.
+pub fn files(base: Node, over: Node, trace: &mut Trace) -> (Node, Vec<Problem>) {
     Merger { rule: Rule::Override, trace, problems: Vec::new() }.whole(base, over, &schema::FILE, &Path::Root)
 }
 
-/// Merges a service over the one that it extends. Fails with everything that cannot be merged.
-pub fn service(base: Node, over: Node, path: &Path<'_>, trace: &mut Trace) -> Result<Node, Vec<Problem>> {
+/// Merges a service over the one that it extends. What cannot be merged stays as it was, and is told.
+pub fn service(base: Node, over: Node, path: &Path<'_>, trace: &mut Trace) -> (Node, Vec<Problem>) {
     Merger { rule: Rule::Extends, trace, problems: Vec::new() }.whole(base, over, &schema::SERVICE, path)
 }
 
@@ -27,9 +27,9 @@ struct Merger<'a> {
 }
 
 impl Merger<'_> {
-    fn whole(mut self, base: Node, over: Node, shape: &Shape, path: &Path<'_>) -> Result<Node, Vec<Problem>> {
+    fn whole(mut self, base: Node, over: Node, shape: &Shape, path: &Path<'_>) -> (Node, Vec<Problem>) {
         let merged = self.deep(base, over, shape, path);
-        if self.problems.is_empty() { Ok(merged) } else { Err(self.problems) }
+        (merged, self.problems)
     }
 
     fn by_rule(&mut self, base: Node, over: Node, shape: &Shape, rule: Merge, path: &Path<'_>) -> Node {
@@ -243,12 +243,12 @@ pub fn keyed_map(node: Node) -> Node {
     listed(node, |_| Value::Null)
 }
 
-/// Lets later items of lists take the place of earlier ones that are the same thing. Fails with every item that
-/// does not say what it is.
-pub fn unique(node: &mut Node, trace: &mut Trace) -> Result<(), Vec<Problem>> {
+/// Lets later items of lists take the place of earlier ones that are the same thing. An item that does not say what it is
+/// stays, and is told.
+pub fn unique(node: &mut Node, trace: &mut Trace) -> Vec<Problem> {
     let mut sifter = Sifter { trace, problems: Vec::new() };
     sifter.below(node, &schema::FILE, &Path::Root);
-    if sifter.problems.is_empty() { Ok(()) } else { Err(sifter.problems) }
+    sifter.problems
 }
 
 struct Sifter<'a> {
@@ -275,13 +275,10 @@ impl Sifter<'_> {
         let mut places: HashMap<String, usize> = HashMap::with_capacity(list.len());
         let mut kept: Vec<Node> = Vec::with_capacity(list.len());
         for (index, item) in list.into_iter().enumerate() {
-            let name = match identity(&item, rule, path, index) {
-                Ok(name) => name,
-                Err(problem) => {
-                    self.problems.push(*problem);
-                    continue;
-                }
-            };
+            let name = identity(&item, rule, path, index).unwrap_or_else(|problem| {
+                self.problems.push(*problem);
+                None
+            });
             let place = name.as_ref().and_then(|name| places.get(name));
             if let Some(place) = place {
                 self.trace.beaten(path, item.at, &kept[*place], Rule::SameItem);
@@ -297,7 +294,7 @@ impl Sifter<'_> {
 
 /// Returns what makes an item the same thing as another; `None` for an item that validation will refuse.
 fn identity(item: &Node, rule: Unique, path: &Path<'_>, index: usize) -> Result<Option<String>, Fault> {
-    let bad = |message: String| Box::new(Problem::at(item.at, format!("{path}.[{index}] {message}")));
+    let bad = |message: String| Box::new(Problem::at(item.at, format!("{path}.[{index}]: {message}")));
     let text = item.as_text();
     Ok(match rule {
         Unique::No => None,
@@ -321,7 +318,7 @@ fn identity(item: &Node, rule: Unique, path: &Path<'_>, index: usize) -> Result<
             None => match item.text_of("target").filter(|target| !target.is_empty()) {
                 Some(target) => Some(target.to_owned()),
                 None => {
-                    return Err(bad("is missing a mount target".to_owned()));
+                    return Err(bad("a mount target is missing".to_owned()));
                 }
             },
         },
@@ -329,10 +326,10 @@ fn identity(item: &Node, rule: Unique, path: &Path<'_>, index: usize) -> Result<
             Value::Map(_) => match item.get("target") {
                 // Port 0 is none; written down again it would not be there.
                 Some(target) if target.scalar_text().as_deref() != Some("0") => port_identity(item),
-                _ => return Err(bad("is missing a target port".to_owned())),
+                _ => return Err(bad("a target port is missing".to_owned())),
             },
             // Port 0 is none.
-            Value::Int(0) => return Err(bad("is missing a target port".to_owned())),
+            Value::Int(0) => return Err(bad("a target port is missing".to_owned())),
             _ => item.scalar_text(),
         },
     })
@@ -354,8 +351,9 @@ mod tests {
     fn check(base: &str, over: &str, expected: &str) {
         let wrap = |body: &str| read(&format!("services: {{a: {body}}}"));
         let trace = &mut Trace::default();
-        let mut merged = files(wrap(base), wrap(over), trace).expect("mergeable");
-        unique(&mut merged, trace).expect("unique");
+        let (mut merged, mut problems) = files(wrap(base), wrap(over), trace);
+        problems.extend(unique(&mut merged, trace));
+        assert_eq!(problems, [], "{base} + {over}");
         assert_eq!(merged.to_json()["services"]["a"].to_string(), expected, "{base} + {over}");
     }
 
@@ -409,7 +407,7 @@ mod tests {
     fn different_kinds_are_refused_with_both_places() {
         let base = read("{services: {a: {image: x, tty: true}}, networks: {n: {labels: {a: b}}}}");
         let over = read("{services: {a: {image: [x]}}, networks: {n: [a]}}");
-        let problems = files(base, over, &mut Trace::default()).expect_err("lists");
+        let (_, problems) = files(base, over, &mut Trace::default());
         let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
         assert_eq!(messages, ["cannot override networks.n: a list cannot replace a mapping"]);
         assert!(problems.iter().all(|problem| problem.also.len() == 1));
@@ -418,13 +416,13 @@ mod tests {
     #[test]
     fn pools_meet_by_subnet() {
         let network = |pool: &str| read(&format!("networks: {{n: {{ipam: {{config: [{pool}]}}}}}}"));
-        let merged = files(
+        let (merged, _) = files(
             network("{subnet: a, gateway: b}"),
             network("{subnet: a, ip_range: c}, {subnet: d}"),
             &mut Trace::default(),
         );
         assert_eq!(
-            merged.expect("mergeable").to_json()["networks"]["n"]["ipam"]["config"].to_string(),
+            merged.to_json()["networks"]["n"]["ipam"]["config"].to_string(),
             r#"[{"subnet":"a","gateway":"b","ip_range":"c"},{"subnet":"d"}]"#
         );
     }

@@ -79,6 +79,7 @@ mod trace;
 mod validate;
 mod variables;
 mod words;
+mod wrong;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -182,7 +183,7 @@ fn with_loader<T>(
     let result = files::settle(request, read)
         .map_err(|error| loader.unsettled(error))
         .and_then(|setting| work(&mut loader, &setting));
-    match result {
+    match loader.judge(result) {
         Ok(value) => Ok((value, loader.warnings.into_iter().collect())),
         Err(stop) => Err(stop.resolve(&loader.sources)),
     }

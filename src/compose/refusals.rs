@@ -2,6 +2,8 @@
 //! and column that are pointed at, words of the message, and words of the hints or of the message that say what is
 //! allowed.
 
+use crate::report::Report;
+
 use super::tests::refused;
 
 /// Line and column, words of the message, words that help.
@@ -11,6 +13,8 @@ type Expected = (u32, u32, &'static str, &'static str);
 fn check(body: &str, (line, column, message, help): Expected) {
     let reports = refused(&[("compose.yaml", body)]);
     let report = &reports[0];
+    // Nothing that only follows from it.
+    assert_eq!(reports.len(), 1, "{body}\n{reports:#?}");
     assert!(report.message.contains(message), "{body}\n{}", report.message);
     let place = report.places.first().unwrap_or_else(|| panic!("no place: {body}\n{}", report.message));
     assert_eq!((place.file.as_str(), place.line, place.column), ("compose.yaml", line, column), "{body}");
@@ -74,8 +78,8 @@ fn values_of_the_wrong_kind() {
 fn short_forms_that_say_nothing() {
     service("ports: ['x:80']", (3, 13, "invalid host port", "[HOST:]CONTAINER"));
     service("ports: ['8000-8002:80-81']", (3, 13, "differ in length", "on the host"));
-    service("ports: [{target: 0}]", (3, 13, "missing a target port", "target"));
-    service("ports: [0]", (3, 13, "missing a target port", "target"));
+    service("ports: [{target: 0}]", (3, 13, "a target port is missing", "target"));
+    service("ports: [0]", (3, 13, "a target port is missing", "target"));
     service("ports: ['80/icmp']", (3, 13, "no protocol", "tcp, udp or sctp"));
     service("volumes: ['aa:bb:cc:dd']", (3, 15, "too many colons", "SOURCE:TARGET"));
     service("devices: ['a:b:c:d']", (3, 15, "too many colons", "SOURCE:TARGET"));
@@ -128,6 +132,91 @@ fn variables_without_sense() {
 fn what_later_versions_have_is_told_apart_from_slips() {
     service("pre_start: [{command: x}]", (3, 5, "later version", "service_completed_successfully"));
     service("build: {context: ., no_cache_filter: [a]}", (3, 25, "later version", "no_cache"));
+}
+
+/// Checks the places of all problems of some files, in the order in which they are told.
+#[track_caller]
+fn all(files: &[(&str, &str)], expected: &[&str]) {
+    let reports = refused(files);
+    let place = |report: &Report| match report.places.first() {
+        Some(at) => format!("{}:{}:{}", at.file, at.line, at.column),
+        None => report.message.clone(),
+    };
+    let places: Vec<String> = reports.iter().map(place).collect();
+    assert_eq!(places, expected, "{reports:#?}");
+}
+
+#[test]
+fn all_phases_are_told_in_the_order_of_the_file() {
+    let body = "services:
+  a:
+    image: x
+    ports: ['99999999:80']
+    stop_grace_period: 3parsecs
+    env_file: none.env
+  b:
+    image: x
+    volumes: [':::']
+    mem_limit: 12qq
+    command: \"a 'b\"
+    scale: -1
+    networks: [nope]
+  c: {tty: true}
+configs:
+  d: {file: f, content: t}
+";
+    let places = ["4:13", "5:24", "6:15", "9:15", "10:16", "11:14", "12:12", "13:16", "14:3", "16:16"];
+    all(
+        &[("compose.yaml", body)],
+        &places.map(|place| format!("compose.yaml:{place}")).each_ref().map(String::as_str),
+    );
+}
+
+#[test]
+fn all_files_are_told() {
+    let service = |body: &str| format!("services:\n  {body}\n");
+    let (web, db) = (service("a: {image: x, tty: maybe}"), service("b: {image: x, cpus: many, ports: [x]}"));
+    let all_of = |first: &str, expected: &[&str]| {
+        all(&[("compose.yaml", first), ("compose.override.yaml", &db), ("other.yaml", &web)], expected);
+    };
+    all_of(&web, &["compose.yaml:2:22", "compose.override.yaml:2:23", "compose.override.yaml:2:37"]);
+    let included = format!("include: [other.yaml]\n{}", service("c: {image: x, scale: y}"));
+    all_of(
+        &included,
+        &["compose.yaml:3:24", "compose.override.yaml:2:23", "compose.override.yaml:2:37", "other.yaml:2:22"],
+    );
+    let based = service("c: {extends: {file: other.yaml, service: a}, cpus: y}");
+    all_of(
+        &based,
+        &["compose.yaml:2:54", "compose.override.yaml:2:23", "compose.override.yaml:2:37", "other.yaml:2:22"],
+    );
+    all_of("a: [\n", &["compose.yaml:1:4"]);
+}
+
+#[test]
+fn what_leads_nowhere_does_not_hide_the_rest() {
+    let body = "include: [none.yaml, nor-this.yaml]\nservices:\n  a: {image: x, extends: none}\n  b: {extends: [c]}\n  \
+                c: {image: x, scale: y, ports: [z]}\n";
+    all(
+        &[("compose.yaml", body)],
+        &["compose.yaml:3:26", "compose.yaml:4:16", "compose.yaml:5:24", "compose.yaml:5:35"],
+    );
+    let body = "include: [none.yaml, nor-this.yaml]\nservices:\n  c: {image: x, scale: y, depends_on: [d]}\n";
+    all(&[("compose.yaml", body)], &["compose.yaml:1:11", "compose.yaml:1:22", "compose.yaml:3:24"]);
+    let cycle = "services:\n  a: {extends: b}\n  b: {extends: a}\n  c: {extends: a}\n  d: {extends: x}\n  e: {extends: d}\n";
+    all(&[("compose.yaml", cycle)], &["compose.yaml:2:16", "compose.yaml:5:16"]);
+}
+
+#[test]
+fn what_only_follows_is_not_told() {
+    check("services:\n  a: {imgae: x}\n", (2, 7, "`imgae`", "did you mean `image`"));
+    check("services:\n  a: {image: [x]}\n", (2, 14, "must be a string", "must be a string"));
+    check("services:\n  a: {image: x, secrets: [s]}\nsecrets:\n  s: {flie: x}\n", (4, 7, "`flie`", "`file`"));
+    let slip = "services:\n  a: {image: x, networks: [n], volumes: ['v:/v']}\nnetwroks: {n: {}}\n";
+    check(slip, (3, 1, "`netwroks`", "did you mean `networks`"));
+    let list = "services:\n  a: {image: x, networks: [n, m]}\nnetworks: [n, m]\n";
+    check(list, (3, 11, "networks must be a mapping", "not a list"));
+    check("services:\n  a: {image: x, depends_on: [b]}\n  b: {comand: x}\n", (3, 7, "`comand`", "`command`"));
 }
 
 #[test]

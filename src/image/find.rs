@@ -18,6 +18,14 @@ pub fn best<'a>(index: &'a Index, reference: &Reference, platform: &Platform) ->
     nearest(index.manifests.iter().filter(|entry| is_of_repository(entry, reference, digest)), platform)
 }
 
+/// The entry of the image whose id begins so; several such images are an error.
+pub fn by_id<'a>(index: &'a Index, digits: &str, platform: &Platform) -> Result<Option<&'a Entry>, Error> {
+    match all(index, digits) {
+        Err(Error::Unknown { .. }) => Ok(None),
+        entries => Ok(nearest(entries?.into_iter(), platform)),
+    }
+}
+
 /// The entry that serves a platform best.
 pub fn nearest<'a>(entries: impl Iterator<Item = &'a Entry>, platform: &Platform) -> Option<&'a Entry> {
     entries

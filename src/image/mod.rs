@@ -81,7 +81,11 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// A layout or an archive that has changed since it was read counts as missing.
 pub fn resolve(store: &Store, source: &Source, platform: &Platform) -> Result<Option<Image>, Error> {
     match source {
-        Source::Registry(reference) => store.find(reference, platform),
+        Source::Registry(reference) => match (store.find(reference, platform)?, reference.short_id()) {
+            (None, Some(digits)) => store.find_by_id(digits, platform),
+            (found, _) => Ok(found),
+        },
+        Source::Id(id) => store.find_by_id(id.hex(), platform),
         Source::Layout { path, name } => {
             let layout = Layout::open(path)?;
             let (_, index) = layout.pick(name.as_deref())?;
@@ -111,10 +115,12 @@ fn fetch_anew(store: &Store, source: &Source, platform: &Platform, sink: &dyn Si
         _ => Teller::loading(sink, &source.familiar()),
     };
     match source {
-        Source::Registry(reference) => match unpack_present(store, reference, platform, &teller)? {
+        Source::Registry(reference) => match unpack_present(store, source, platform, &teller)? {
             Some(image) => Ok(image),
             None => registry::pull(store, reference, platform, sink),
         },
+        Source::Id(id) => unpack_present(store, source, platform, &teller)?
+            .ok_or_else(|| Error::Unknown { name: id.to_string() }),
         Source::Layout { path, name } => teller.around("Loading", "Loaded", || {
             let lease = store.lease()?;
             let title = source.to_string();
@@ -141,11 +147,11 @@ fn fetch_anew(store: &Store, source: &Source, platform: &Platform, sink: &dyn Si
 /// Unpacks an image whose blobs are all here: one that was pulled under another id map, or lost its layers.
 fn unpack_present(
     store: &Store,
-    reference: &Reference,
+    source: &Source,
     platform: &Platform,
     teller: &Teller<'_>,
 ) -> Result<Option<Image>, Error> {
-    let Some((entry, incoming)) = store.description(reference, platform)? else { return Ok(None) };
+    let Some((entry, incoming)) = store.description(source, platform)? else { return Ok(None) };
     let lease = store.lease()?;
     incoming.lease(&lease)?;
     if incoming.layers.iter().any(|layer| store.blob_size(&layer.blob) != Some(layer.size)) {

@@ -139,6 +139,17 @@ impl Reference {
         }
     }
 
+    /// Returns what may be the first digits of an image's id, for names that nobody has: `docker images` prints twelve.
+    pub fn short_id(&self) -> Option<&str> {
+        let name = self.familiar();
+        let is_id = |digits: &&str| {
+            (12..64).contains(&digits.len())
+                && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let digits = self.repository.strip_prefix("library/").filter(is_id)?;
+        (name == format!("{digits}:latest")).then_some(digits)
+    }
+
     /// Returns the same with a digest.
     pub fn with_digest(&self, digest: &Digest) -> Reference {
         Reference { digest: Some(digest.clone()), ..self.clone() }

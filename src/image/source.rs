@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::reference::{Invalid, Reference};
+use super::reference::{Digest, Invalid, Reference};
 
 /// What `image:` of a service can say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub enum Source {
         /// The directory.
         path: PathBuf,
     },
+    /// `sha256:…`, or the digits alone: an image that is in the store, by its id.
+    Id(Digest),
 }
 
 impl Source {
@@ -65,8 +67,8 @@ impl Source {
     }
 }
 
-/// What a text begins with that is no name of a registry's image.
-const TRANSPORTS: [&str; 4] = ["oci", "oci-archive", "docker-archive", "rootfs"];
+/// What a text begins with that may be no name of a registry's image.
+const TRANSPORTS: [&str; 5] = ["oci", "oci-archive", "docker-archive", "rootfs", "sha256"];
 
 /// Returns whether an image of a registry would be taken for something else by its name: one of a machine that is
 /// called `oci`, which is meant as `docker://oci:5000/app`.
@@ -80,6 +82,10 @@ impl FromStr for Source {
 
     fn from_str(text: &str) -> Result<Source, Invalid> {
         let invalid = |reason| Invalid { text: text.to_owned(), reason };
+        // An id is no name: reference.Parse of Docker refuses 64 digits as one, too.
+        if let Ok(id) = text.parse::<Digest>().or_else(|_| format!("sha256:{text}").parse()) {
+            return Ok(Source::Id(id));
+        }
         let Some((transport, rest)) =
             text.split_once(':').filter(|(transport, _)| TRANSPORTS.contains(transport))
         else {
@@ -98,7 +104,7 @@ impl FromStr for Source {
         };
         // `oci:7` must still be what it looks like: an image called `oci`.
         let looks_like_a_path = path.contains('/') || path.starts_with('.') || path.ends_with(".tar");
-        if transport == "oci" && !looks_like_a_path && name.is_none() {
+        if transport == "sha256" || transport == "oci" && !looks_like_a_path && name.is_none() {
             return Ok(Source::Registry(text.parse()?));
         }
         if path.is_empty() {
@@ -120,6 +126,7 @@ impl fmt::Display for Source {
                 let prefix = if is_ambiguous(&reference.to_string()) { "docker://" } else { "" };
                 return write!(f, "{prefix}{reference}");
             }
+            Source::Id(id) => return write!(f, "{id}"),
             Source::Rootfs { path } => ("rootfs", path, &None),
             Source::Layout { path, name } => ("oci", path, name),
             Source::OciArchive { path, name } => ("oci-archive", path, name),
@@ -164,8 +171,14 @@ mod tests {
         check("oci-archive:x.tar:a/b:1", "OciArchive { path: 'x.tar', name: Some('a/b:1') }");
         check("docker-archive:x.tar", "DockerArchive { path: 'x.tar', name: None }");
         check("rootfs:/", "Rootfs { path: '/' }");
+        let id = "0123456789abcdef".repeat(4);
+        check(&id, &format!("Id(sha256:{id})"));
+        check(&format!("sha256:{id}"), &format!("Id(sha256:{id})"));
+        let (named, whole) = (format!("docker://sha256:{id}"), format!("docker.io/library/sha256:{id}"));
         for (text, name) in [
             ("oci:7", "oci:7"),
+            ("sha256:7", "sha256:7"),
+            (&named, &whole),
             ("docker://redis:7", "redis:7"),
             ("rootfs", "docker.io/library/rootfs:latest"),
             ("a/oci:1", "a/oci:1"),

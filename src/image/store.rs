@@ -32,6 +32,7 @@ use super::lease::{self, Lease, Pin};
 use super::platform::Platform;
 use super::reference::{Digest, Reference};
 use super::registry::{DockerConfig, Keys};
+use super::source::Source;
 use super::unpack;
 use crate::host::files::{self, Durability, Kept};
 use crate::host::lock::{Lock, Mode};
@@ -261,6 +262,15 @@ impl Store {
         }
     }
 
+    /// Finds an image by the first digits of its id; several that begin so are an error.
+    pub(super) fn find_by_id(&self, digits: &str, platform: &Platform) -> Result<Option<Image>, Error> {
+        let index = self.index()?;
+        match find::by_id(&index, digits, platform)? {
+            Some(entry) => self.ready(&index, entry),
+            None => Ok(None),
+        }
+    }
+
     /// Finds an image by its id, or by the digest of its manifest or origin.
     pub fn image(&self, id: &Digest) -> Result<Option<Image>, Error> {
         let index = self.index()?;
@@ -359,11 +369,16 @@ impl Store {
     /// Describes what the store holds under a reference, unpacked or not; `None` when something of it is missing.
     pub(super) fn description(
         &self,
-        reference: &Reference,
+        source: &Source,
         platform: &Platform,
     ) -> Result<Option<(Entry, Incoming)>, Error> {
         let index = self.index()?;
-        let Some(entry) = best(&index, reference, platform) else { return Ok(None) };
+        let found = match source {
+            Source::Registry(reference) => best(&index, reference, platform),
+            Source::Id(id) => find::by_id(&index, id.hex(), platform)?,
+            _ => None,
+        };
+        let Some(entry) = found else { return Ok(None) };
         Ok(intact(self.describe(entry))?.map(|incoming| (entry.clone(), incoming)))
     }
 

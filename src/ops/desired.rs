@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Session;
 use super::images::image_of;
+use super::kept;
 use super::project::{self, Project};
 use crate::compose::model::{ServiceVolume, VolumeType};
 use crate::host::limits;
@@ -17,6 +18,9 @@ use crate::plan::desired::{self, Desired, Facts, ImageFacts};
 use crate::plan::fingerprint;
 use crate::plan::unsupported::{self, Answer};
 use crate::report::{Exit, Report};
+
+/// How many errors are told at once.
+const MOST_ERRORS: usize = 30;
 
 /// Makes the wish of the services of `chosen`, and tells what of it has no effect here.
 ///
@@ -42,17 +46,17 @@ pub fn desired(
     };
     look(&desired::needed_files(chosen), &mut facts);
     let (wish, warnings) =
-        desired::desired(chosen, &known, &facts).map_err(|error| placed_error(chosen, error))?;
+        desired::desired(chosen, &known, &facts).map_err(|errors| placed_errors(chosen, errors))?;
     check_binds(chosen, &wish)?;
     check_devices(chosen, &wish)?;
     if session.strict {
-        let refusals = warnings.iter().map(|warning| {
-            let report = Report::new(Exit::File, warning.to_string());
-            placed(chosen, report.about(&warning.path)).hint("leave it out, or run without `--strict`")
-        });
-        let mut refusals = refusals.collect::<Vec<_>>().into_iter();
-        if let Some(first) = refusals.next() {
-            return Err(first.and(refusals));
+        let ineffective = warnings
+            .iter()
+            .map(|warning| placed(chosen, Report::new(Exit::File, warning.to_string()).about(&warning.path)));
+        let all = ineffective.chain(kept::refusals(chosen, &wish)?);
+        let mut all = all.map(|report| report.hint("leave it out, or run without `--strict`"));
+        if let Some(first) = all.next() {
+            return Err(first.and(all));
         }
     }
     for warning in warnings {
@@ -133,13 +137,27 @@ fn is_node(kind: FileType) -> bool {
     kind.is_char_device() || kind.is_block_device()
 }
 
-/// Shows where in the files the cause of an error stands, and the other errors of the same project.
-fn placed_error(project: &Project, mut error: desired::Error) -> Report {
-    let more = error.take_more();
-    let path = error.path();
-    let report: Report = error.into();
-    let report = placed(project, path.into_iter().fold(report, Report::about));
-    report.and(more.into_iter().map(|error| placed_error(project, error)))
+/// Shows where in the files the causes of errors stand. They come in the order of the lines, file by file.
+fn placed_errors(project: &Project, errors: Vec<desired::Error>) -> Report {
+    let mut reports: Vec<Report> = errors
+        .into_iter()
+        .map(|error| {
+            let path = error.path();
+            placed(project, path.into_iter().fold(error.into(), Report::about))
+        })
+        .collect();
+    let files: Vec<String> =
+        reports.iter().filter_map(|report| report.places.first()).map(|place| place.file.clone()).collect();
+    reports.sort_by_key(|report| {
+        let place = report.places.first();
+        place.map(|place| (files.iter().position(|file| *file == place.file), place.line, place.column))
+    });
+    let more = reports.len().saturating_sub(MOST_ERRORS);
+    let rest =
+        (more > 0).then(|| Report::new(Exit::File, format!("{more} more errors were found; these first")));
+    let mut reports = reports.into_iter().take(MOST_ERRORS).chain(rest);
+    let first = reports.next().unwrap_or_else(|| Report::new(Exit::File, "the project cannot be wished for"));
+    first.and(reports)
 }
 
 /// Shows where in the files the attributes stand that a report is about.

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 
-use super::observed::Observed;
-use super::project::{self, Found, Project};
+use super::project::{self, Project};
 use super::up::{Build, Options, PullPolicy};
 use super::worker::{self, Said, Verb, Wanted};
-use super::{Session, lock, store};
+use super::{Session, lock};
 use crate::compose::model::Service;
 use crate::image::{self, Digest, Image, ImageConfig, Lease, Locked, Platform, Reference, Source, Store};
 use crate::progress::{Progress, State};
@@ -265,13 +264,18 @@ fn needs(project: &Project, services: &[&Service], options: &Options) -> Result<
 pub fn image_of(project: &Project, service: &Service) -> Result<Option<String>, Report> {
     match (&service.image, &service.build, &service.provider) {
         (Some(image), ..) => Ok(Some(image.clone())),
-        (None, Some(_), _) => Ok(Some(format!("{}-{}", project.name, service.name))),
+        (None, Some(_), _) => Ok(Some(default_name(&project.name, &service.name))),
         (None, None, Some(_)) => Err(Report::new(
             Exit::File,
             format!("service `{}` is made by a provider, which rcompose cannot do yet", service.name),
         )),
         (None, None, None) => Ok(None),
     }
+}
+
+/// What a build is called that the file gives no name.
+pub(super) fn default_name(project: &str, service: &str) -> String {
+    format!("{project}-{service}")
 }
 
 /// Builds the images of services that are to be built: those that are missing, or all that can be when it is asked for.
@@ -477,47 +481,6 @@ pub fn pull(
         }
     }
     combine(failures)
-}
-
-/// Names of the images of services, for `down --rmi`.
-pub fn of_services(found: &Found, observed: &Observed, services: &[String]) -> Vec<String> {
-    let chosen = |name: &String| services.is_empty() || services.contains(name);
-    let declared = found.project.iter().flat_map(|project| {
-        project
-            .services
-            .values()
-            .filter(|service| chosen(&service.name))
-            .filter_map(|service| image_of(project, service).ok().flatten())
-    });
-    let made = observed.containers.iter().filter(|c| chosen(&c.service)).map(|c| c.image.clone());
-    let all: IndexSet<String> = declared.chain(made).collect();
-    all.into_iter().collect()
-}
-
-/// The images of services that are built here and that the file gives no name of their own.
-pub fn built_for(found: &Found, services: &[String]) -> Vec<String> {
-    let chosen = |service: &&Service| services.is_empty() || services.contains(&service.name);
-    let unnamed = |service: &&Service| service.build.is_some() && service.image.is_none();
-    let of = |project: &Project| {
-        let built = project.services.values().filter(chosen).filter(unnamed);
-        built.filter_map(|service| image_of(project, service).ok().flatten()).collect()
-    };
-    found.project.as_ref().map(of).unwrap_or_default()
-}
-
-/// Removes images that no container uses; what is in use or not there is passed over with a word.
-pub fn remove_unused(session: &Session<'_>, images: &[String]) -> Result<(), Report> {
-    for name in images {
-        let task = format!("Image {name}");
-        session.progress(Progress::new(&task, State::Working, "Removing"));
-        match store::remove(session, name, false) {
-            Ok(_) => session.progress(Progress::new(&task, State::Done, "Removed")),
-            Err(report) => {
-                session.progress(Progress::new(&task, State::Warning, report.message));
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

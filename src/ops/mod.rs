@@ -16,12 +16,15 @@ pub mod dry;
 pub mod follow;
 pub mod foreground;
 pub mod images;
+mod kept;
 pub mod lock;
 pub mod ports;
 pub mod process;
 pub mod project;
 mod pump;
 pub mod registry;
+mod renewal;
+mod rmi;
 pub mod run;
 pub mod snapshot;
 pub mod stats;
@@ -49,6 +52,10 @@ pub trait Ears: Sync {
     fn built(&self) {}
     /// What the user should know: a sentence without a full stop.
     fn warning(&self, text: &str);
+    /// Asks whether something may be done that loses data; nothing where nobody can be asked.
+    fn ask(&self, _: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// What every verb has.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::call::{call, call_if_there};
 use super::observed::{Container, Observed};
 use super::project::{self, Found};
-use super::{Session, dry, images, ports, status};
+use super::{Session, dry, ports, rmi, status};
 use crate::api::message::{Reply, Request};
 use crate::api::read;
 use crate::compose::model::Service;
@@ -212,8 +212,8 @@ pub fn down(
         declared_volumes.extend(project::left_behind(session, &found.name, &present)?);
     }
     let images: Vec<String> = match options.images {
-        Some(RemoveImages::All) => images::of_services(found, &present, services),
-        Some(RemoveImages::Local) => images::built_for(found, services),
+        Some(RemoveImages::All) => rmi::of_services(found, &present, services),
+        Some(RemoveImages::Local) => rmi::built_for(session, found, services)?,
         None => Vec::new(),
     };
     let volumes_there = options.volumes && declared_volumes.iter().any(|name| present.volumes.contains(name));
@@ -223,7 +223,7 @@ pub fn down(
         if images.is_empty() {
             session.ears.warning(&format!("no resource found to remove for project \"{}\"", found.name));
         }
-        return images::remove_unused(session, &images);
+        return rmi::remove_unused(session, &images);
     }
     if session.dry_run {
         let wish = found.wish(session)?;
@@ -253,7 +253,7 @@ pub fn down(
     {
         spawn::wait_for_end(&keeper, FAREWELL);
     }
-    images::remove_unused(session, &images)
+    rmi::remove_unused(session, &images)
 }
 
 /// A container that has ended.

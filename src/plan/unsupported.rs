@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::desired::{Error, Warning, sends_elsewhere};
+use super::desired::{Error, Refusals, Warning, sends_elsewhere};
 use crate::compose::model::Project;
 
 /// What is done about an attribute that is not honoured.
@@ -201,23 +201,15 @@ fn visit(value: &Value, words: &[&str], path: String, found: &mut impl FnMut(Str
 }
 
 /// Refuses what has to be refused, and names the rest.
-pub(super) fn check(project: &Project) -> Result<Vec<Warning>, Error> {
+pub(super) fn check(project: &Project, refusals: &mut Refusals) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    let mut refused = Vec::new();
     for (path, entry) in used(project) {
         match entry.answer {
             Answer::Named => warnings.push(Warning { path, reason: entry.reason.to_owned() }),
-            Answer::Refused => refused.push(Error::Refused { path, reason: entry.reason, more: Vec::new() }),
+            Answer::Refused => refusals.add(Error::Refused { path, reason: entry.reason }),
         }
     }
-    let mut refused = refused.into_iter();
-    match refused.next() {
-        None => Ok(warnings),
-        Some(Error::Refused { path, reason, .. }) => {
-            Err(Error::Refused { path, reason, more: refused.collect() })
-        }
-        Some(other) => Err(other),
-    }
+    warnings
 }
 
 #[cfg(test)]

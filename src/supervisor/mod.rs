@@ -27,3 +27,6 @@ mod socket;
 pub mod spawn;
 
 pub use keep::{COMMAND, keep};
+
+/// What limits the two could give a container: they ask systemd for a control group before they come.
+pub use crate::runtime::cgroup::{Limit, Prospect};

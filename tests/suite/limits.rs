@@ -29,7 +29,7 @@ fn memory_processes_and_cpu_time_are_limited() {
         return;
     }
     let project = Project::new("limits", LIMITED);
-    let up = project.run(&["up", "-d"]);
+    let up = project.run(&["--strict", "up", "-d"]);
     assert!(!up.stderr.contains("is not kept"), "{}", up.stderr);
     up.ok();
     soon("the kernel ends the hungry one", || project.field("hungry", "State") == "exited");
@@ -99,7 +99,7 @@ fn a_project_has_a_scope_of_systemd_that_goes_with_it() {
 }
 
 #[test]
-fn a_limit_that_cannot_be_kept_is_named_at_every_up() {
+fn a_limit_that_cannot_be_kept_is_named_at_every_up_and_strictly_refused() {
     if !needs(&[Capability::UserNamespaces]) || Capability::Limits.present() {
         return;
     }
@@ -107,6 +107,10 @@ fn a_limit_that_cannot_be_kept_is_named_at_every_up() {
         "unkept",
         "services: {a: {image: \"rootfs:/\", command: sleep 1000, stop_grace_period: 0s, mem_limit: 64m}}\n",
     );
+    let refused = project.run(&["--strict", "up", "-d"]).fails(19);
+    assert!(refused.contains("services.a.mem_limit is not kept: "), "{refused}");
+    assert!(refused.contains("compose.yaml:1:90"), "{refused}");
+    assert_eq!(project.run(&["ps", "-aq"]).ok(), "", "nothing is made before the refusal");
     for _ in 0..2 {
         let up = project.run(&["up", "-d", "--force-recreate"]);
         assert!(up.stderr.contains("service `a`: `mem_limit` is not kept: "), "{}", up.stderr);

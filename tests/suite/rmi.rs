@@ -71,3 +71,63 @@ services:
     check("all", &["example/other"]);
     project.leaves_nothing();
 }
+
+#[test]
+fn what_a_project_has_built_goes_under_whatever_name_its_file_gave() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = "\
+services:
+  named: {build: {context: ., tags: ['example/also:1']}, image: 'example/named:1'}
+  plain: {build: .}
+";
+    let project = Project::new("rmi-built", compose);
+    project.write("Dockerfile", "FROM scratch\nCOPY compose.yaml /x\nCMD [\"/nothing\"]\n");
+    project.run(&["build"]).ok();
+    let images = || {
+        let text = project.run(&["image", "ls", "--format", "{{.Repository}}"]).ok();
+        let mut names: Vec<String> = text.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let plain = format!("{}-plain", project.name());
+    project.run(&["image", "tag", "example/named:1", "example/mine:1"]).ok();
+    assert_eq!(images(), ["example/also", "example/mine", "example/named", &plain]);
+    project.run(&["down", "--rmi", "local", "plain"]).ok();
+    assert_eq!(images(), ["example/also", "example/mine", "example/named"]);
+    project.run(&["down", "--rmi", "local"]).ok();
+    assert_eq!(images(), ["example/mine"], "a name that the user gave stays");
+    project.leaves_nothing();
+}
+
+#[test]
+fn an_image_is_named_by_its_id_too() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("by-id", "services: {}\n");
+    write_archive(&project, "a.tar", "example/some:1");
+    project.run(&["load", "-i", "a.tar"]).ok();
+    let long = project.run(&["image", "ls", "-q", "--no-trunc"]).ok();
+    let short = project.run(&["image", "ls", "-q"]).ok();
+    let (long, short) = (long.trim(), short.trim());
+    assert!(long.starts_with("sha256:") && short.len() == 12, "{long} {short}");
+    for id in [long, short, &long["sha256:".len()..]] {
+        for policy in ["missing", "never", "always"] {
+            // Always is for names that may come to mean something else; only twelve digits may be a name.
+            if policy != "always" || id != short {
+                let service = format!("{{image: '{id}', pull_policy: {policy}}}");
+                project.write("compose.yaml", &format!("services: {{a: {service}}}\n"));
+                project.run(&["create", "--force-recreate"]).ok();
+            }
+        }
+    }
+    let other = format!("sha256:{}", "0".repeat(64));
+    project.write("compose.yaml", &format!("services: {{a: {{image: '{other}'}}}}\n"));
+    let text = project.run(&["up", "-d"]).fails(18);
+    assert!(text.contains(&format!("there is no image `{other}` here")), "{text}");
+    assert!(text.contains("compose.yaml:1:23"), "{text}");
+    project.run(&["down"]).ok();
+    project.leaves_nothing();
+}

@@ -74,7 +74,7 @@ pub struct Args {
     /// Kill what has not ended after this time instead of its `stop_grace_period`
     #[arg(short, long, value_name = "TIME", value_parser = span::parse, help_heading = "What is made")]
     pub timeout: Option<std::time::Duration>,
-    /// Answer every question with yes
+    /// Answer every question with yes: volumes that have changed are made anew
     #[arg(short, long, help_heading = "What is made")]
     pub yes: bool,
     /// Stop everything when a container ends, and take its exit code
@@ -176,6 +176,7 @@ impl Args {
             quiet_pull: self.quiet_pull,
             quiet_build: self.build.quiet_build,
             locked: self.locked,
+            renew_volumes: self.yes,
             build: self.build.choice(self.pull),
             ..Options::default()
         };

@@ -13,7 +13,7 @@ mod exchange;
 mod inline;
 mod interruption;
 mod print;
-mod target;
+pub(super) mod target;
 mod worker;
 
 use super::Session;

@@ -238,12 +238,16 @@ pub fn dockerfile_in(context: &Context, name: Option<&str>) -> Dockerfile {
     }
 }
 
+/// Labels by which an image remembers the project and the service that it was built for.
+pub const PROJECT_LABEL: &str = "com.docker.compose.project";
+pub const SERVICE_LABEL: &str = "com.docker.compose.service";
+
 fn labels(project: &Project, service: &Service, build: &Build) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> =
         build.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     for (name, value) in [
-        ("com.docker.compose.project", project.name.as_str()),
-        ("com.docker.compose.service", service.name.as_str()),
+        (PROJECT_LABEL, project.name.as_str()),
+        (SERVICE_LABEL, service.name.as_str()),
         ("com.docker.compose.version", env!("CARGO_PKG_VERSION")),
     ] {
         labels.insert(name.to_owned(), value.to_owned());

@@ -35,7 +35,6 @@ pub(super) fn pool(
         return Err(Error::Refused {
             path: format!("networks.{key}.ipam.config.{second}"),
             reason: "a network has one IPv4 subnet",
-            more: Vec::new(),
         });
     }
     let bad = |attribute: &str, text: &str, expected| {

@@ -341,7 +341,7 @@ fn outcome(over: &str) -> (String, BTreeSet<String>) {
             // A warning says it too, but the wish must differ, or the table name it.
             (format!("{value} {}", paths.join(" ").replace("services.web.", "")), named)
         }
-        Err(error) => (error.to_string(), named),
+        Err(errors) => (errors.iter().map(ToString::to_string).collect(), named),
     }
 }
 

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::error::Error;
 use super::model::{Condition, Dependency, Desired, NetworkWish, Separator, Service};
 use super::places::BRIDGE;
+use super::refusals::Refusals;
 use super::{addresses, logging, mounts, names, places, policies, process, resources, signal, values};
 use crate::compose::model::{self as compose, Project};
 use crate::image::ImageConfig;
@@ -97,35 +98,43 @@ pub fn needed_files(project: &Project) -> BTreeSet<PathBuf> {
 
 /// Makes the wish of a project: nothing is left to look up or to choose.
 ///
-/// `images` are found by [`image_name`]. Warnings name what has no effect here, each once. Fails for what cannot be
-/// honoured and would make the project wrong if it were left out.
+/// `images` are found by [`image_name`]. Warnings name what has no effect here, each once. Fails with everything that cannot
+/// be honoured and would make the project wrong if it were left out.
 pub fn desired(
     project: &Project,
     images: &BTreeMap<String, ImageFacts>,
     facts: &Facts,
-) -> Result<(Desired, Vec<Warning>), Error> {
-    let mut warnings = unsupported::check(project)?;
+) -> Result<(Desired, Vec<Warning>), Vec<Error>> {
+    let mut refusals = Refusals::default();
+    let mut warnings = unsupported::check(project, &mut refusals);
     let context = Context { project, facts };
     let mut services = IndexMap::new();
     for (name, service) in &project.services {
         let image_name = image_name(project, service);
-        let image = images
-            .get(&image_name)
-            .ok_or_else(|| Error::NoImage { service: name.clone(), image: image_name.clone() })?;
-        services.insert(name.clone(), context.wish(service, image, image_name, &mut warnings)?);
+        let Some(image) = images.get(&image_name) else {
+            refusals.add(Error::NoImage { service: name.clone(), image: image_name });
+            continue;
+        };
+        if let Some(wish) = context.wish(service, image, image_name, &mut warnings, &mut refusals) {
+            services.insert(name.clone(), wish);
+        }
     }
+    let networks = refusals.keep(context.networks(&services)).unwrap_or_default();
+    let volumes = refusals.keep(context.volumes(&services)).unwrap_or_default();
+    let services = refusals.none(services)?;
     let mut desired = Desired {
         project: project.name.clone(),
         working_dir: project.working_dir.clone(),
         config_files: project.files.clone(),
         declared: context.declared(),
-        networks: context.networks(&services)?,
-        volumes: context.volumes(&services)?,
+        networks,
+        volumes,
         separator: facts.separator,
         services,
     };
-    values::check_scale(project, &desired, facts)?;
-    addresses::check_given(project, &desired)?;
+    refusals.keep(values::check_scale(project, &desired, facts));
+    refusals.keep(addresses::check_given(project, &desired));
+    refusals.none(())?;
     let order: Vec<String> =
         Graph::new(Some(&desired), &Observed::default()).order().into_iter().map(str::to_owned).collect();
     desired.services.sort_by_cached_key(|name, _| order.iter().position(|other| other == name));
@@ -145,46 +154,56 @@ impl Context<'_> {
         image: &ImageFacts,
         image_name: String,
         warnings: &mut Vec<Warning>,
-    ) -> Result<Service, Error> {
-        values::check(service)?;
-        names::check(service)?;
-        let security = process::security(service, &self.project.working_dir, self.facts, warnings)?;
-        if let Some(name) = service.container_name.as_deref().filter(|name| !name.is_empty()) {
-            check_name(|| format!("services.{}.container_name", service.name), "a container", name)?;
+        refusals: &mut Refusals,
+    ) -> Option<Service> {
+        values::check(service, refusals);
+        names::check(service, refusals);
+        let container_name = service.container_name.as_deref().filter(|name| !name.is_empty());
+        if let Some(name) = container_name {
+            let path = || format!("services.{}.container_name", service.name);
+            refusals.keep(check_name(path, "a container", name));
         }
-        let network = places::network(service, self)?;
-        let mounts = mounts::mounts(service, image, self, warnings)?;
-        let mut spec = self.spec(service, image, &network, &security, &image_name)?;
-        spec.mounts = mounts.mounts;
+        let security =
+            refusals.keep(process::security(service, &self.project.working_dir, self.facts, warnings));
+        let network = refusals.keep(places::network(service, self));
+        let mounts = refusals.keep(mounts::mounts(service, image, self, warnings));
+        let pid = refusals.keep(places::share(service, "pid", service.pid.as_deref(), self));
+        let ipc = refusals.keep(places::share(service, "ipc", service.ipc.as_deref(), self));
+        let restart = refusals.keep(policies::restart(service));
+        let healthcheck = refusals.keep(policies::healthcheck(service, image));
+        let logging = refusals.keep(logging::logging(service, warnings));
+        let (security, network, mounts) = (security?, network?, mounts?);
+        let ports = refusals.keep(places::ports(service, &network, warnings));
+        let spec = refusals.keep(self.spec(service, image, &network, &security, &image_name));
         let depends_on: IndexMap<String, Dependency> =
             service.depends_on.iter().map(|(name, needed)| (name.clone(), dependency(needed))).collect();
         let config_hash = fingerprint::service(service);
         let mut wish = Service {
             name: service.name.clone(),
             scale: service.replicas(),
-            container_name: service.container_name.clone().filter(|name| !name.is_empty()),
+            container_name: container_name.map(str::to_owned),
             image: image_name,
             image_id: image.id.clone(),
-            spec,
-            pid: places::share(service, "pid", service.pid.as_deref(), self)?,
-            ipc: places::share(service, "ipc", service.ipc.as_deref(), self)?,
+            spec: runtime::ContainerSpec { mounts: mounts.mounts, ..spec? },
+            pid: pid?,
+            ipc: ipc?,
             volumes: mounts.volumes,
             volumes_from: mounts.volumes_from,
             must_exist: mounts.must_exist,
-            ports: places::ports(service, &network, warnings)?,
+            ports: ports?,
             network,
             labels: self.service_labels(service, image, &depends_on, &config_hash),
             annotations: service.annotations.clone().into_iter().collect(),
             depends_on,
-            restart: policies::restart(service)?,
-            healthcheck: policies::healthcheck(service, image)?,
+            restart: restart?,
+            healthcheck: healthcheck?,
             hooks: policies::hooks(service),
-            logging: logging::logging(service, warnings)?,
+            logging: logging?,
             attach: service.attach.unwrap_or(true),
             fingerprint: String::new(),
         };
         wish.fingerprint = fingerprint::container(&config_hash, &wish);
-        Ok(wish)
+        Some(wish)
     }
 
     fn spec(
@@ -369,6 +388,19 @@ impl Context<'_> {
             true => Ok(name.to_owned()),
             false => Err(undefined(service, "service", name)),
         }
+    }
+
+    /// The service whose only container is called so: it is made first, as for `service:NAME`.
+    pub(super) fn service_of_container(&self, name: &str) -> Option<String> {
+        let is = |service: &&compose::Service| match service.container_name.as_deref() {
+            Some(own) if !own.is_empty() => own == name,
+            _ => {
+                let separator = self.facts.separator.character();
+                service.replicas() == 1
+                    && name == format!("{}{separator}{}{separator}1", self.project.name, service.name)
+            }
+        };
+        self.project.services.values().find(is).map(|service| service.name.clone())
     }
 
     /// Further names of a service on a network, by which others of that network link to it. They hold for all on the

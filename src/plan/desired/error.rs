@@ -97,8 +97,6 @@ pub enum Error {
         path: String,
         /// Why.
         reason: &'static str,
-        /// Others of the same project.
-        more: Vec<Error>,
     },
     /// Probes are told to be quick in a period that does not exist.
     #[error("services.{service}.healthcheck: start_interval needs a start_period")]
@@ -267,14 +265,6 @@ impl Error {
                 format!("services.{service}.networks.{network}.ipv4_address")
             }
         })
-    }
-
-    /// Takes out the other errors of the same project.
-    pub fn take_more(&mut self) -> Vec<Error> {
-        match self {
-            Error::Refused { more, .. } => std::mem::take(more),
-            _ => Vec::new(),
-        }
     }
 }
 

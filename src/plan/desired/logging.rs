@@ -116,7 +116,7 @@ fn without_effect(driver: &Driver, option: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_refused, try_wish};
+    use super::super::tests::{check_refused, refusal, try_wish};
     use super::*;
     use crate::report::Report;
 
@@ -184,7 +184,7 @@ mod tests {
     fn drivers_that_nobody_has_and_values_that_mean_nothing() {
         let report = |driver: &str| {
             let yaml = format!("services: {{web: {{image: x, logging: {{driver: {driver}}}}}}}");
-            let error = try_wish(&yaml).expect_err("refused");
+            let error = refusal(&yaml);
             assert_eq!(error.path().as_deref(), Some("services.web.logging.driver"));
             Report::from(error)
         };

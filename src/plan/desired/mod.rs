@@ -32,6 +32,7 @@ mod places;
 mod policies;
 mod power;
 mod process;
+mod refusals;
 mod resources;
 mod signal;
 #[cfg(test)]
@@ -44,4 +45,5 @@ pub(super) use logging::sends_elsewhere;
 pub use model::*;
 pub use power::power;
 pub use process::RLIMITS;
+pub use refusals::Refusals;
 pub use signal::parse as parse_signal;

@@ -195,7 +195,6 @@ fn mount_volume(
         }
         VolumeType::Image | VolumeType::Cluster | VolumeType::Npipe => {
             return Err(Error::Refused {
-                more: Vec::new(),
                 path: format!("services.{}.volumes.{index}.type", service.name),
                 reason: match volume.kind {
                     VolumeType::Image => "images cannot be mounted as volumes yet",

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::error::Error;
+use super::refusals::Refusals;
 use super::values::digits;
 use crate::compose::model::{Environment, Hook, Service};
 use crate::runtime::spec::{Namespaces, Network, Share};
@@ -24,53 +24,47 @@ const HOST_GATEWAY: &str = "host-gateway";
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "slave", "rslave", "shared", "rshared"];
 
 /// Refuses what of one service means nothing.
-pub(super) fn check(service: &Service) -> Result<(), Error> {
-    hosts(service)?;
-    resolver(service)?;
-    interfaces(service)?;
-    process(service)?;
-    exposed(service)?;
-    sysctls(service)?;
+pub(super) fn check(service: &Service, refusals: &mut Refusals) {
+    hosts(service, refusals);
+    resolver(service, refusals);
+    interfaces(service, refusals);
+    process(service, refusals);
+    exposed(service, refusals);
+    sysctls(service, refusals);
     for (index, volume) in service.volumes.iter().enumerate() {
         let propagation = volume.bind.as_ref().and_then(|bind| bind.propagation.as_deref());
         if let Some(text) = propagation.filter(|text| !text.is_empty() && !PROPAGATIONS.contains(text)) {
             let attribute = format!("volumes.{index}.bind.propagation");
-            return Err(Error::value(
-                service,
-                attribute,
-                text,
-                "private, slave or shared, or one of them with an `r` before",
-            ));
+            let expected = "private, slave or shared, or one of them with an `r` before";
+            refusals.value(service, attribute, text, expected);
         }
     }
-    Ok(())
 }
 
-fn hosts(service: &Service) -> Result<(), Error> {
+fn hosts(service: &Service, refusals: &mut Refusals) {
     for (attribute, name) in [("hostname", &service.hostname), ("domainname", &service.domainname)] {
         if let Some(name) = name.as_ref().filter(|name| !is_word(name) || name.len() > LONGEST_HOST_NAME) {
             let expected = "a host name: no spaces, no control characters, 64 bytes at most";
-            return Err(Error::value(service, attribute, name, expected));
+            refusals.value(service, attribute, name, expected);
         }
     }
     for (host, addresses) in &service.extra_hosts.0 {
         if !is_name(host) {
             let expected = "a host name: no spaces, no control characters";
-            return Err(Error::value(service, "extra_hosts", host, expected));
+            refusals.value(service, "extra_hosts", host, expected);
         }
         let is_address = |text: &String| text == HOST_GATEWAY || text.parse::<IpAddr>().is_ok();
-        if let Some(address) = addresses.iter().find(|address| !is_address(address)) {
-            return Err(Error::value(service, "extra_hosts", address, "an IP address or `host-gateway`"));
+        for address in addresses.iter().filter(|address| !is_address(address)) {
+            refusals.value(service, "extra_hosts", address, "an IP address or `host-gateway`");
         }
     }
     for (key, place) in &service.networks {
         let aliases = place.iter().flat_map(|place| &place.aliases);
-        if let Some((index, name)) = aliases.enumerate().find(|(_, name)| !is_name(name)) {
+        for (index, name) in aliases.enumerate().filter(|(_, name)| !is_name(name)) {
             let expected = "an alias: no spaces, no control characters, 253 bytes at most";
-            return Err(Error::value(service, format!("networks.{key}.aliases.{index}"), name, expected));
+            refusals.value(service, format!("networks.{key}.aliases.{index}"), name, expected);
         }
     }
-    Ok(())
 }
 
 /// Whether a text is one word of `/etc/hosts` (hosts(5)).
@@ -83,23 +77,19 @@ fn is_name(text: &str) -> bool {
 }
 
 /// What goes into `/etc/resolv.conf`, one word each (resolv.conf(5)).
-fn resolver(service: &Service) -> Result<(), Error> {
-    let check =
-        |attribute: &str, list: &[String], is_good: fn(&str) -> bool, expected: &'static str| match list
-            .iter()
-            .enumerate()
-            .find(|(_, text)| !is_good(text))
-        {
-            Some((index, text)) => Err(Error::value(service, format!("{attribute}.{index}"), text, expected)),
-            None => Ok(()),
-        };
+fn resolver(service: &Service, refusals: &mut Refusals) {
+    let mut check = |attribute, list: &[String], is_good: fn(&str) -> bool, expected: &'static str| {
+        for (index, text) in list.iter().enumerate().filter(|(_, text)| !is_good(text)) {
+            refusals.value(service, format!("{attribute}.{index}"), text, expected);
+        }
+    };
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
-    check("dns", &service.dns, is_address, "the IP address of a name server")?;
-    check("dns_search", &service.dns_search, is_name, "a domain: no spaces, 253 bytes at most")?;
-    check("dns_opt", &service.dns_opt, is_name, "an option of resolv.conf(5), such as `ndots:1`")
+    check("dns", &service.dns, is_address, "the IP address of a name server");
+    check("dns_search", &service.dns_search, is_name, "a domain: no spaces, 253 bytes at most");
+    check("dns_opt", &service.dns_opt, is_name, "an option of resolv.conf(5), such as `ndots:1`");
 }
 
-fn interfaces(service: &Service) -> Result<(), Error> {
+fn interfaces(service: &Service, refusals: &mut Refusals) {
     let mut taken: Vec<&str> = Vec::new();
     for (key, place) in &service.networks {
         let name = place.as_ref().and_then(|place| place.interface_name.as_deref()).unwrap_or_default();
@@ -109,19 +99,13 @@ fn interfaces(service: &Service) -> Result<(), Error> {
         let attribute = format!("networks.{key}.interface_name");
         if !is_interface(name) {
             let expected = "the name of an interface: 15 bytes at most, no spaces, `/` or `:`, not `lo`";
-            return Err(Error::value(service, attribute, name, expected));
+            refusals.value(service, attribute, name, expected);
+        } else if taken.contains(&name) {
+            refusals.value(service, attribute, name, "free: another interface of the service has it");
+        } else {
+            taken.push(name);
         }
-        if taken.contains(&name) {
-            return Err(Error::value(
-                service,
-                attribute,
-                name,
-                "free: another interface of the service has it",
-            ));
-        }
-        taken.push(name);
     }
-    Ok(())
 }
 
 /// What the kernel takes as a name (`dev_valid_name` in net/core/dev.c), but for that of the loopback.
@@ -131,66 +115,61 @@ fn is_interface(name: &str) -> bool {
 }
 
 /// What a program gets to see of the file: its words, variables and directory.
-fn process(service: &Service) -> Result<(), Error> {
-    words(service, "command", service.command.as_deref())?;
-    words(service, "entrypoint", service.entrypoint.as_deref())?;
-    directory(service, "working_dir".to_owned(), service.working_dir.as_deref())?;
-    variables(service, "environment", &service.environment)?;
+fn process(service: &Service, refusals: &mut Refusals) {
+    words(service, "command", service.command.as_deref(), refusals);
+    words(service, "entrypoint", service.entrypoint.as_deref(), refusals);
+    directory(service, "working_dir".to_owned(), service.working_dir.as_deref(), refusals);
+    variables(service, "environment", &service.environment, refusals);
     for (kind, hooks) in [("post_start", &service.post_start), ("pre_stop", &service.pre_stop)] {
         for (index, hook) in hooks.iter().enumerate() {
-            check_hook(service, &format!("{kind}.{index}"), hook)?;
+            check_hook(service, &format!("{kind}.{index}"), hook, refusals);
         }
     }
-    Ok(())
 }
 
-fn check_hook(service: &Service, place: &str, hook: &Hook) -> Result<(), Error> {
+fn check_hook(service: &Service, place: &str, hook: &Hook, refusals: &mut Refusals) {
     let command = hook.command.as_deref().unwrap_or_default();
     let attribute = format!("{place}.command");
     if command.first().is_none_or(String::is_empty) {
-        return Err(Error::value(service, attribute, command.join(" "), "a command: it names no program"));
+        refusals.value(service, &attribute, command.join(" "), "a command: it names no program");
     }
-    words(service, &attribute, Some(command))?;
-    directory(service, format!("{place}.working_dir"), hook.working_dir.as_deref())?;
-    variables(service, &format!("{place}.environment"), &hook.environment)
+    words(service, &attribute, Some(command), refusals);
+    directory(service, format!("{place}.working_dir"), hook.working_dir.as_deref(), refusals);
+    variables(service, &format!("{place}.environment"), &hook.environment, refusals);
 }
 
 /// Words end at a zero byte (execve(2)).
-fn words(service: &Service, attribute: &str, words: Option<&[String]>) -> Result<(), Error> {
-    match words.unwrap_or_default().iter().enumerate().find(|(_, word)| word.contains('\0')) {
-        Some((index, word)) => {
-            let expected = "an argument: it holds a zero byte";
-            Err(Error::value(service, format!("{attribute}.{index}"), word, expected))
-        }
-        None => Ok(()),
+fn words(service: &Service, attribute: &str, words: Option<&[String]>, refusals: &mut Refusals) {
+    let words = words.unwrap_or_default().iter().enumerate();
+    for (index, word) in words.filter(|(_, word)| word.contains('\0')) {
+        let expected = "an argument: it holds a zero byte";
+        refusals.value(service, format!("{attribute}.{index}"), word, expected);
     }
 }
 
-fn directory(service: &Service, attribute: String, path: Option<&str>) -> Result<(), Error> {
-    match path.filter(|path| !path.is_empty() && (!path.starts_with('/') || path.contains('\0'))) {
-        Some(path) => Err(Error::value(service, attribute, path, "an absolute path in the container")),
-        None => Ok(()),
+fn directory(service: &Service, attribute: String, path: Option<&str>, refusals: &mut Refusals) {
+    let is_bad = |path: &&str| !path.is_empty() && (!path.starts_with('/') || path.contains('\0'));
+    if let Some(path) = path.filter(is_bad) {
+        refusals.value(service, attribute, path, "an absolute path in the container");
     }
 }
 
 /// A variable is `NAME=value` (environ(7)): a name with a `=` would be another one.
-fn variables(service: &Service, attribute: &str, variables: &Environment) -> Result<(), Error> {
+fn variables(service: &Service, attribute: &str, variables: &Environment, refusals: &mut Refusals) {
     for (name, value) in variables {
         let place = || if name.is_empty() { attribute.to_owned() } else { format!("{attribute}.{name}") };
         if name.is_empty() || name.contains(['=', '\0']) {
             let expected = "the name of a variable: it is empty, or holds a `=` or a zero byte";
-            return Err(Error::value(service, place(), name, expected));
-        }
-        if let Some(value) = value.as_ref().filter(|value| value.contains('\0')) {
+            refusals.value(service, place(), name, expected);
+        } else if let Some(value) = value.as_ref().filter(|value| value.contains('\0')) {
             let expected = "the value of a variable: it holds a zero byte";
-            return Err(Error::value(service, place(), value, expected));
+            refusals.value(service, place(), value, expected);
         }
     }
-    Ok(())
 }
 
 /// `PORT[-PORT][/PROTOCOL]`.
-fn exposed(service: &Service) -> Result<(), Error> {
+fn exposed(service: &Service, refusals: &mut Refusals) {
     let is_port = |text: &str| {
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
@@ -198,17 +177,14 @@ fn exposed(service: &Service) -> Result<(), Error> {
         port(first).zip(port(last)).is_some_and(|(first, last)| first <= last)
             && ["tcp", "udp", "sctp"].contains(&protocol.to_ascii_lowercase().as_str())
     };
-    match service.expose.iter().enumerate().find(|(_, text)| !is_port(text)) {
-        Some((index, text)) => {
-            let expected = "a port from 1 to 65535, such as `80`, `53/udp` or `3000-3005`";
-            Err(Error::value(service, format!("expose.{index}"), text, expected))
-        }
-        None => Ok(()),
+    for (index, text) in service.expose.iter().enumerate().filter(|(_, text)| !is_port(text)) {
+        let expected = "a port from 1 to 65535, such as `80`, `53/udp` or `3000-3005`";
+        refusals.value(service, format!("expose.{index}"), text, expected);
     }
 }
 
 /// Kernel parameters that are not the container's own would be the whole machine's.
-fn sysctls(service: &Service) -> Result<(), Error> {
+fn sysctls(service: &Service, refusals: &mut Refusals) {
     let is_host = |text: &Option<String>| text.as_deref() == Some("host");
     let share = |text: &Option<String>| if is_host(text) { Share::Host } else { Share::Private };
     let namespaces = Namespaces {
@@ -223,29 +199,16 @@ fn sysctls(service: &Service) -> Result<(), Error> {
         if !namespaces.owns(name) {
             let expected = "a kernel parameter of the container's own: `net.*` in a network of its own, `fs.mqueue.*`, \
                             `kernel.msg*`, `kernel.sem` and `kernel.shm*`";
-            return Err(Error::value(service, attribute(), name, expected));
-        }
-        if value.trim().is_empty() {
-            return Err(Error::value(
-                service,
-                attribute(),
-                value,
-                "the value of a kernel parameter: it is empty",
-            ));
+            refusals.value(service, attribute(), name, expected);
+        } else if value.trim().is_empty() {
+            refusals.value(service, attribute(), value, "the value of a kernel parameter: it is empty");
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_refused, wish};
-
-    /// One attribute below a service: `path` is that of the message.
-    #[track_caller]
-    fn check(attributes: &str, path: &str, text: &str, expected: &str) {
-        check_refused(attributes, &format!("services.web.{path}: `{text}` is not {expected}"));
-    }
+    use super::super::tests::{check_value as check, wish};
 
     #[test]
     fn names_that_would_forge_lines() {

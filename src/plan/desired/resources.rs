@@ -82,7 +82,6 @@ fn bind(key: &str, volume: &compose::Volume, context: &Context<'_>) -> Result<Op
     match (binds, option("device")) {
         (true, device) if !device.is_empty() => Ok(Some(context.project.working_dir.join(device))),
         _ => Err(Error::Refused {
-            more: Vec::new(),
             path: format!("volumes.{key}.driver_opts"),
             reason: "only a directory can be given, with `o: bind` and `device`",
         }),

@@ -17,7 +17,9 @@ fn project(yaml: &str) -> Project {
         service.name.clone_from(name);
         if service.networks.is_empty() && service.network_mode.is_none() {
             service.networks.insert("default".to_owned(), None);
-            project.networks.entry("default".to_owned()).or_default();
+        }
+        for network in service.networks.keys() {
+            project.networks.entry(network.clone()).or_default();
         }
     }
     let name = |name: &mut String, key: &str| {
@@ -66,7 +68,7 @@ fn facts() -> Facts {
     }
 }
 
-pub(super) fn try_wish(yaml: &str) -> Result<(Desired, Vec<Warning>), Error> {
+pub(super) fn try_wish(yaml: &str) -> Result<(Desired, Vec<Warning>), Vec<Error>> {
     let project = project(yaml);
     let facts_of_image = ImageFacts {
         id: "sha256:1".to_owned(),
@@ -83,10 +85,12 @@ pub(super) fn try_wish(yaml: &str) -> Result<(Desired, Vec<Warning>), Error> {
     desired(&project, &images, &facts())
 }
 
-/// Why a project cannot be wished for.
+/// The one reason why a project cannot be wished for.
 #[track_caller]
 pub(super) fn refusal(yaml: &str) -> Error {
-    try_wish(yaml).expect_err("it is refused")
+    let mut errors = try_wish(yaml).expect_err("it is refused");
+    assert_eq!(errors.len(), 1, "{yaml}: {errors:#?}");
+    errors.remove(0)
 }
 
 #[track_caller]
@@ -106,6 +110,12 @@ fn service(attributes: &str) -> Service {
 #[track_caller]
 pub(super) fn check_refused(attributes: &str, expected: &str) {
     check_refused_project(&format!("services: {{web: {{image: x, {attributes}}}}}"), expected);
+}
+
+/// A value below the one service: `path` is that of the message.
+#[track_caller]
+pub(super) fn check_value(attributes: &str, path: &str, text: &str, expected: &str) {
+    check_refused(attributes, &format!("services.web.{path}: `{text}` is not {expected}"));
 }
 
 #[track_caller]
@@ -221,7 +231,7 @@ fn configs_and_secrets() {
 fn configs_and_secrets_that_are_not_there() {
     let check = |reference: &str, top: &str, expected: &str| {
         let yaml = format!("{{services: {{web: {{image: x, secrets: [{reference}]}}}}, secrets: {{{top}}}}}");
-        assert_eq!(try_wish(&yaml).expect_err("it is refused").to_string(), expected);
+        assert_eq!(refusal(&yaml).to_string(), expected);
     };
     check("{source: s}", "s: {file: gone}", "secret `s` cannot be read from /w/gone");
     check("{source: s}", "s: {external: true}", "secret `s` is external, which only a cluster has");
@@ -257,10 +267,28 @@ fn nothing_is_mounted_over_the_whole_container() {
         let yaml = format!(
             "{{services: {{web: {{image: x, {service}}}}}, configs: {{c: {{content: x}}}}, secrets: {{s: {{content: x}}}}}}"
         );
-        let refused = try_wish(&yaml).expect_err("it is refused");
+        let refused = refusal(&yaml);
         assert_eq!(refused.to_string(), format!("services.web.{attribute}: {error}"));
         assert_eq!(refused.path(), Some(format!("services.web.{attribute}")));
     }
+}
+
+#[test]
+fn all_that_is_refused_is_told_at_once() {
+    let yaml = "{services: {
+        a: {image: x, gpus: [{count: 1}], mem_limit: 1, dns: [b, 1.1.1.1, c], sysctls: {vm.a: '1'}, scale: -1,
+            stop_signal: NONE, pid: none, network_mode: none, restart: never, user: '4294967295'},
+        b: {image: x, working_dir: rel, container_name: '../x', entrypoint: [], command: [],
+            expose: ['0', '80', x]},
+        c: {image: x, cap_add: [NOPE]}, d: {image: x, networks: {n: null}}},
+        networks: {n: {driver: overlay}}}";
+    let errors = try_wish(yaml).expect_err("it is refused");
+    let paths: Vec<String> = errors.iter().filter_map(Error::path).collect();
+    let expected = "services.a.gpus services.a.scale services.a.mem_limit services.a.user services.a.dns.0 \
+                    services.a.dns.2 services.a.sysctls.vm.a services.a.pid services.a.restart \
+                    services.a.stop_signal services.b.working_dir services.b.expose.0 services.b.expose.2 \
+                    services.b.container_name services.b services.c.cap_add networks.n.driver";
+    assert_eq!(paths.join(" "), expected, "{errors:#?}");
 }
 
 #[test]
@@ -278,9 +306,7 @@ fn names_that_lead_elsewhere_or_are_none_are_refused() {
             ),
         };
         for kind in ["a container", "a volume", "a network"] {
-            let images =
-                BTreeMap::from([("x".to_owned(), ImageFacts { config: image(), ..ImageFacts::default() })]);
-            let error = desired(&project(&yaml(kind)), &images, &facts()).expect_err(name);
+            let error = refusal(&yaml(kind));
             assert!(matches!(&error, Error::Name { what, .. } if *what == kind), "{error}");
             assert!(error.path().is_some() && error.to_string().len() < 140, "{error}");
         }
@@ -358,6 +384,7 @@ fn places_on_networks() {
             db: {image: x, networks: {back: null}},
             one: {image: x, network_mode: none}, all: {image: x, network_mode: host},
             side: {image: x, network_mode: 'service:db', pid: 'service:db', ipc: 'container:c'},
+            near: {image: x, network_mode: 'container:p-db-1', pid: 'container:p-near-1', ipc: 'container:p-web-2'},
             old: {image: x, network_mode: bridge, uts: host}},
           networks: {front: {}, back: {internal: true},
             zone: {name: shared, internal: true, ipam: {config: [{subnet: 10.1.0.0/16, gateway: 10.1.0.1}]},
@@ -382,6 +409,10 @@ fn places_on_networks() {
     assert_eq!(places("one"), ["None"]);
     assert_eq!(places("all"), ["Host"]);
     assert_eq!(places("side"), ["Service(\"db\")"]);
+    // A container of this project is known by its service, and so made before.
+    assert_eq!(places("near"), ["Service(\"db\")"]);
+    assert_eq!(desired.services["near"].pid, ShareWish::Container("p-near-1".to_owned()));
+    assert_eq!(desired.services["near"].ipc, ShareWish::Container("p-web-2".to_owned()));
     assert_eq!(places("old"), ["p_bridge* "]);
     assert_eq!(desired.services["side"].ipc, ShareWish::Container("c".to_owned()));
     assert_eq!(desired.services["old"].spec.namespaces.uts, Share::Host);
@@ -441,12 +472,9 @@ fn ports() {
         "ports: [{target: 80, published: 9-8}]",
         "services.web.ports.0.published: `9-8` is not a port, or a range of ports such as 8000-8010",
     );
-    let error = try_wish(
+    check_refused_project(
         "services: {a: {image: x}, web: {image: x, network_mode: 'service:a', ports: [{target: 80}]}}",
-    );
-    assert_eq!(
-        error.expect_err("it is refused").to_string(),
-        "service `web` cannot publish ports: it uses the network of service `a`"
+        "service `web` cannot publish ports: it uses the network of service `a`",
     );
     let (desired, warnings) =
         try_wish("services: {web: {image: x, network_mode: host, ports: [{target: 80}]}}")

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use super::convert::Facts;
 use super::error::Error;
 use super::model::{Desired, NetworkWish};
+use super::refusals::Refusals;
 use crate::compose::model::{ByteSize, Project, Service};
 
 /// How many ports a bridge of Linux has: ten bits of port numbers, of which 0 is none (net/bridge/br_private.h).
@@ -17,16 +18,16 @@ const LEAST_MEMORY: u64 = 6 << 20;
 const OR_UNLIMITED: &str = "a number from 0 on, or -1 for no limit";
 
 /// Refuses what of one service means nothing.
-pub(super) fn check(service: &Service) -> Result<(), Error> {
-    numbers(service)?;
-    ulimits(service)?;
-    memory(service)?;
-    processors(service)?;
-    durations(service)?;
-    ids(service)
+pub(super) fn check(service: &Service, refusals: &mut Refusals) {
+    numbers(service, refusals);
+    ulimits(service, refusals);
+    memory(service, refusals);
+    processors(service, refusals);
+    durations(service, refusals);
+    ids(service, refusals);
 }
 
-fn numbers(service: &Service) -> Result<(), Error> {
+fn numbers(service: &Service, refusals: &mut Refusals) {
     let resources = service.deploy.as_ref().map(|deploy| &deploy.resources);
     let most = resources.and_then(|resources| resources.limits.as_ref());
     let least = resources.and_then(|resources| resources.reservations.as_ref());
@@ -37,7 +38,7 @@ fn numbers(service: &Service) -> Result<(), Error> {
     ] {
         // Not `< 0`: neither is what is no number.
         if let Some(cpus) = cpus.filter(|cpus| !(0.0..=1e6).contains(cpus)) {
-            return Err(Error::value(service, attribute, cpus, "a number of CPUs, such as 0.5 or 2"));
+            refusals.value(service, attribute, cpus, "a number of CPUs, such as 0.5 or 2");
         }
     }
     let bytes = |size: Option<ByteSize>| size.map(|size| size.0);
@@ -64,30 +65,29 @@ fn numbers(service: &Service) -> Result<(), Error> {
         ),
     ] {
         if let Some(number) = number.filter(|number| !(lowest..=highest).contains(number)) {
-            return Err(Error::value(service, attribute, number, expected));
+            refusals.value(service, attribute, number, expected);
         }
     }
-    Ok(())
 }
 
-fn ulimits(service: &Service) -> Result<(), Error> {
+fn ulimits(service: &Service, refusals: &mut Refusals) {
     for (name, ulimit) in &service.ulimits {
         let (soft, hard) = (ulimit.soft(), ulimit.hard());
         let attribute = || format!("ulimits.{name}");
         if let Some(number) = [soft, hard].into_iter().find(|number| *number < -1) {
-            return Err(Error::value(service, attribute(), number, OR_UNLIMITED));
+            refusals.value(service, attribute(), number, OR_UNLIMITED);
+            continue;
         }
         // -1 is more than any other.
         if hard != -1 && (soft == -1 || soft > hard) {
             let expected = format!("a soft limit up to the hard one, which is {hard}");
-            return Err(Error::value(service, attribute(), soft, expected));
+            refusals.value(service, attribute(), soft, expected);
         }
     }
-    Ok(())
 }
 
 /// What Docker asks of limits of memory too: less could not hold a program, and is nearly always a unit left out.
-fn memory(service: &Service) -> Result<(), Error> {
+fn memory(service: &Service, refusals: &mut Refusals) {
     let resources = service.deploy.as_ref().map(|deploy| &deploy.resources);
     let below_deploy = resources.and_then(|resources| resources.limits.as_ref()?.memory);
     let reserved_below_deploy = resources.and_then(|resources| resources.reservations.as_ref()?.memory);
@@ -98,15 +98,11 @@ fn memory(service: &Service) -> Result<(), Error> {
     let bytes = |size: ByteSize| size.limit().filter(|bytes| *bytes > 0);
     let limit = given(service.mem_limit, "mem_limit", below_deploy, "deploy.resources.limits.memory");
     let Some((attribute, limit)) = limit.and_then(|(attribute, size)| Some((attribute, bytes(size)?))) else {
-        return Ok(());
+        return;
     };
     if limit < LEAST_MEMORY {
-        return Err(Error::value(
-            service,
-            attribute,
-            limit,
-            "enough for a container: the least is `6m`, 6291456 bytes",
-        ));
+        let expected = "enough for a container: the least is `6m`, 6291456 bytes";
+        return refusals.value(service, attribute, limit, expected);
     }
     let reserved = given(
         service.mem_reservation,
@@ -119,46 +115,29 @@ fn memory(service: &Service) -> Result<(), Error> {
         && reserved > limit
     {
         let expected = format!("within the limit of memory, {limit} bytes");
-        return Err(Error::value(service, attribute, reserved, expected));
+        refusals.value(service, attribute, reserved, expected);
     }
-    match service.memswap_limit.and_then(bytes).filter(|swap| *swap < limit) {
-        Some(swap) => {
-            let expected = format!("memory and swap together: the limit of memory alone is {limit} bytes");
-            Err(Error::value(service, "memswap_limit", swap, expected))
-        }
-        None => Ok(()),
+    if let Some(swap) = service.memswap_limit.and_then(bytes).filter(|swap| *swap < limit) {
+        let expected = format!("memory and swap together: the limit of memory alone is {limit} bytes");
+        refusals.value(service, "memswap_limit", swap, expected);
     }
 }
 
-fn processors(service: &Service) -> Result<(), Error> {
+fn processors(service: &Service, refusals: &mut Refusals) {
     // cgroups(7) takes 1 ms to 1 s of both.
-    let period = service.cpu_period.filter(|period| *period != 0 && !(1_000..=1_000_000).contains(period));
+    let period = service.cpu_period.filter(|period| *period > 0 && !(1_000..=1_000_000).contains(period));
     if let Some(period) = period {
-        return Err(Error::value(
-            service,
-            "cpu_period",
-            period,
-            "a number of microseconds from 1000 to 1000000",
-        ));
+        refusals.value(service, "cpu_period", period, "a number of microseconds from 1000 to 1000000");
     }
     if let Some(quota) = service.cpu_quota.filter(|quota| (1..1_000).contains(quota)) {
-        return Err(Error::value(service, "cpu_quota", quota, "a number of microseconds from 1000 on"));
-    }
-    if service.cpus.is_some_and(|cpus| cpus > 0.0)
+        refusals.value(service, "cpu_quota", quota, "a number of microseconds from 1000 on");
+    } else if service.cpus.is_some_and(|cpus| cpus > 0.0)
         && let Some(quota) = service.cpu_quota.filter(|quota| *quota > 0)
     {
-        return Err(Error::value(
-            service,
-            "cpu_quota",
-            quota,
-            "given alone: `cpus` says the same in another way",
-        ));
+        refusals.value(service, "cpu_quota", quota, "given alone: `cpus` says the same in another way");
     }
-    match service.cpuset.as_deref().filter(|list| !list.is_empty() && !is_list(list)) {
-        Some(list) => {
-            Err(Error::value(service, "cpuset", list, "a list of processors, such as `0-2,4` (cpuset(7))"))
-        }
-        None => Ok(()),
+    if let Some(list) = service.cpuset.as_deref().filter(|list| !list.is_empty() && !is_list(list)) {
+        refusals.value(service, "cpuset", list, "a list of processors, such as `0-2,4` (cpuset(7))");
     }
 }
 
@@ -177,7 +156,7 @@ fn is_list(text: &str) -> bool {
     text.split(',').all(|part| range(part.trim()))
 }
 
-fn durations(service: &Service) -> Result<(), Error> {
+fn durations(service: &Service, refusals: &mut Refusals) {
     let probe = service.healthcheck.clone().unwrap_or_default();
     for (attribute, duration) in [
         ("stop_grace_period", service.stop_grace_period),
@@ -187,26 +166,25 @@ fn durations(service: &Service) -> Result<(), Error> {
         ("healthcheck.start_interval", probe.start_interval),
     ] {
         if let Some(duration) = duration.filter(|duration| duration.0 < 0) {
-            return Err(Error::value(service, attribute, duration, "a time from 0 on, such as `10s`"));
+            refusals.value(service, attribute, duration, "a time from 0 on, such as `10s`");
         }
     }
-    Ok(())
 }
 
 /// `(uid_t) -1` says "leave it as it is" to the kernel (setresuid(2)), and larger numbers do not fit.
-fn ids(service: &Service) -> Result<(), Error> {
+fn ids(service: &Service, refusals: &mut Refusals) {
     let no_id = |text: &&str| {
         text.bytes().all(|byte| byte.is_ascii_digit())
             && text.parse::<u64>().unwrap_or(u64::MAX) >= u32::MAX.into()
     };
     const EXPECTED: &str = "an id: the highest is 4294967294";
     let user = service.user.as_deref().unwrap_or_default();
-    if let Some(part) = user.splitn(2, ':').filter(|part| !part.is_empty()).find(no_id) {
-        return Err(Error::value(service, "user", part, EXPECTED));
+    for part in user.splitn(2, ':').filter(|part| !part.is_empty()).filter(no_id) {
+        refusals.value(service, "user", part, EXPECTED);
     }
-    match service.group_add.iter().map(String::as_str).filter(|group| !group.is_empty()).find(no_id) {
-        Some(group) => Err(Error::value(service, "group_add", group, EXPECTED)),
-        None => Ok(()),
+    let groups = service.group_add.iter().map(String::as_str);
+    for group in groups.filter(|group| !group.is_empty()).filter(no_id) {
+        refusals.value(service, "group_add", group, EXPECTED);
     }
 }
 
@@ -255,7 +233,7 @@ pub(super) fn check_scale(project: &Project, desired: &Desired, facts: &Facts) -
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_refused, refusal, wish};
+    use super::super::tests::{check_refused, check_value, refusal, wish};
     use crate::report::Report;
 
     #[test]
@@ -264,7 +242,7 @@ mod tests {
             let nested =
                 attribute.split('.').rev().fold(text.to_owned(), |inner, key| format!("{{{key}: {inner}}}"));
             let nested = &nested[1..nested.len() - 1];
-            check_refused(nested, &format!("services.web.{attribute}: `{text}` is not {expected}"));
+            check_value(nested, attribute, text, expected);
         };
         let cpus = "a number of CPUs, such as 0.5 or 2";
         check("cpus", "-0.5", cpus);
@@ -287,9 +265,7 @@ mod tests {
 
     #[test]
     fn limits_that_contradict_each_other() {
-        let check = |attributes: &str, path: &str, text: &str, expected: &str| {
-            check_refused(attributes, &format!("services.web.{path}: `{text}` is not {expected}"));
-        };
+        let check = check_value;
         let soft = "a soft limit up to the hard one, which is 10";
         check("ulimits: {nofile: {soft: 100, hard: 10}}", "ulimits.nofile", "100", soft);
         check("ulimits: {nofile: {soft: -1, hard: 10}}", "ulimits.nofile", "-1", soft);
@@ -332,10 +308,7 @@ mod tests {
     #[test]
     fn negative_durations() {
         let check = |attributes: &str, path: &str| {
-            check_refused(
-                attributes,
-                &format!("services.web.{path}: `-5s` is not a time from 0 on, such as `10s`"),
-            );
+            check_value(attributes, path, "-5s", "a time from 0 on, such as `10s`");
         };
         check("stop_grace_period: -5s", "stop_grace_period");
         for attribute in ["interval", "timeout", "start_period", "start_interval"] {
@@ -354,9 +327,7 @@ mod tests {
     #[test]
     fn ids_that_are_none() {
         let check = |attributes: &str, attribute: &str, text: &str| {
-            let message =
-                format!("services.web.{attribute}: `{text}` is not an id: the highest is 4294967294");
-            check_refused(attributes, &message);
+            check_value(attributes, attribute, text, "an id: the highest is 4294967294");
         };
         check("user: '4294967295'", "user", "4294967295");
         check("user: '0:4294967295'", "user", "4294967295");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::create::{create_v1, create_v2, undo_on_error};
 use super::error::{Error, Warning};
 use super::handle::Handle;
-use super::settings;
+use super::settings::{self, Limit};
 use super::tree::Tree;
 use crate::host::files;
 use crate::runtime::spec::Limits;
@@ -71,6 +71,12 @@ fn because(refusal: Option<&str>) -> String {
 }
 
 impl Absence {
+    /// None of these limits is kept.
+    pub(super) fn of_all(&self, limits: Vec<Limit>) -> Vec<Warning> {
+        let warn = |limit| Warning { limit, reason: self.to_string(), mend: Some(self.mend()) };
+        limits.into_iter().map(warn).collect()
+    }
+
     /// Says what to do.
     pub fn mend(&self) -> String {
         match self {
@@ -144,10 +150,7 @@ impl Controller {
     /// taken for this one's; processes left in them are killed.
     pub fn create(&self, project: &str, id: &str, limits: &Limits) -> Result<(Handle, Vec<Warning>), Error> {
         match self {
-            Controller::None { absence } => {
-                let warn = |limit| Warning { limit, reason: absence.to_string(), mend: Some(absence.mend()) };
-                Ok((Handle::default(), settings::asked(limits).into_iter().map(warn).collect()))
-            }
+            Controller::None { absence } => Ok((Handle::default(), absence.of_all(settings::asked(limits)))),
             Controller::V1 { groups, unified } => {
                 let mut made = Handle::default();
                 let result = create_v1(groups, unified.as_deref(), project, id, limits, &mut made);

@@ -47,11 +47,7 @@ pub(super) fn create_v1(
         let inherit = |level: &Path| if controller == "cpuset" { inherit_cpuset(level) } else { Ok(()) };
         made.add(controller, make(base, project, id, &inherit)?);
     }
-    Ok(apply(&settings, made, |controller| Warning {
-        limit: Limit::Memory,
-        reason: format!("this host has no writable `{controller}` control group"),
-        mend: None,
-    }))
+    Ok(apply(&settings, made, Warning::no_group))
 }
 
 pub(super) fn create_v2(
@@ -82,33 +78,22 @@ pub(super) fn create_v2(
     {
         made.add(controller, directory.clone());
     }
-    let mut warnings = apply(&settings, made, |controller| {
-        match refused.get(controller) {
-        Some(reason) => Warning { limit: Limit::Memory, reason: reason.clone(), mend: None },
-        None => Warning {
-            limit: Limit::Memory,
-            reason: format!("the `{controller}` controller is not delegated to this user"),
-            mend: Some(
-                "as an administrator, run `systemctl edit user@.service`, add `[Service]` and `Delegate=cpu cpuset \
-                 io memory pids`, and log in again"
-                    .into(),
-            ),
-        },
-    }
+    let mut warnings = apply(&settings, made, |limit, controller| match refused.get(controller) {
+        Some(reason) => Warning { limit, reason: reason.clone(), mend: None },
+        None => Warning::not_delegated(limit, controller),
     });
     if limits.oom_kill_disable {
-        let reason = "control groups of version 2 have no such setting".into();
-        warnings.push(Warning { limit: Limit::OomKillDisable, reason, mend: None });
+        warnings.push(Warning::no_such_setting());
     }
     Ok(warnings)
 }
 
 /// Writes the settings; `missing` says why a controller is not there, for whichever limit.
-fn apply(settings: &[Setting], made: &Handle, missing: impl Fn(&str) -> Warning) -> Vec<Warning> {
+fn apply(settings: &[Setting], made: &Handle, missing: impl Fn(Limit, &str) -> Warning) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for setting in settings {
         let warning = match made.directory(setting.controller) {
-            None => Some(Warning { limit: setting.limit, ..missing(setting.controller) }),
+            None => Some(missing(setting.limit, setting.controller)),
             Some(directory) => write_first(directory, setting).err().map(|reason| Warning {
                 limit: setting.limit,
                 reason,

@@ -63,6 +63,30 @@ pub struct Warning {
     pub mend: Option<String>,
 }
 
+impl Warning {
+    /// Version 1 without a controller that we may use.
+    pub(super) fn no_group(limit: Limit, controller: &str) -> Warning {
+        let reason = format!("this host has no writable `{controller}` control group");
+        Warning { limit, reason, mend: None }
+    }
+
+    /// Version 2 without one.
+    pub(super) fn not_delegated(limit: Limit, controller: &str) -> Warning {
+        let reason = format!("the `{controller}` controller is not delegated to this user");
+        Warning { limit, reason, mend: Some(DELEGATE.into()) }
+    }
+
+    /// The out-of-memory killer cannot be switched off in version 2.
+    pub(super) fn no_such_setting() -> Warning {
+        let reason = "control groups of version 2 have no such setting".into();
+        Warning { limit: Limit::OomKillDisable, reason, mend: None }
+    }
+}
+
+/// How a user gets all controllers from systemd.
+pub(super) const DELEGATE: &str = "as an administrator, run `systemctl edit user@.service`, add `[Service]` and \
+                                   `Delegate=cpu cpuset io memory pids`, and log in again";
+
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "`{}` is not kept: {}", self.limit, self.reason)

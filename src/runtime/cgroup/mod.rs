@@ -19,6 +19,7 @@ mod error;
 mod feature;
 mod handle;
 mod logout;
+mod prospect;
 mod settings;
 mod stats;
 pub mod systemd;
@@ -29,6 +30,7 @@ pub use error::{Error, Warning, grouped};
 pub use feature::feature;
 pub use handle::Handle;
 pub use logout::ends_at_logout;
+pub use prospect::Prospect;
 pub use settings::Limit;
 pub use stats::Stats;
 

@@ -14,20 +14,26 @@ struct Images(Vec<String>);
 
 impl Bases for Images {
     fn configs(&mut self, wanted: &[BaseName]) -> Vec<Result<ImageConfig, Report>> {
-        let config = ImageConfig { on_build: self.0.clone(), os: "linux".to_owned(), ..ImageConfig::default() };
+        let config =
+            ImageConfig { on_build: self.0.clone(), os: "linux".to_owned(), ..ImageConfig::default() };
         wanted.iter().map(|_| Ok(config.clone())).collect()
     }
 }
 
 fn check_place(place: &Place, lines: usize) {
     assert!(place.line as usize <= lines && place.column >= 1 && place.width >= 1, "{place:?}");
-    assert!(place.text.contains('\u{fffd}') || place.column as usize <= place.text.chars().count() + 1, "{place:?}");
+    assert!(
+        place.text.contains('\u{fffd}') || place.column as usize <= place.text.chars().count() + 1,
+        "{place:?}"
+    );
 }
 
 fn check_refused(refused: &Refused, lines: usize) {
     assert!(refused.cause.is_some() || !refused.problems.is_empty());
     let places = refused.problems.iter().flat_map(|problem| &problem.places);
-    places.chain(refused.warnings.iter().filter_map(|warning| warning.place.as_ref())).for_each(|p| check_place(p, lines));
+    places
+        .chain(refused.warnings.iter().filter_map(|warning| warning.place.as_ref()))
+        .for_each(|p| check_place(p, lines));
     assert!(!Report::from(refused.clone()).message.is_empty());
 }
 
@@ -42,7 +48,9 @@ fn check_graph(graph: &Graph) {
                 Action::MakeDirectory { path, .. } => assert!(path.starts_with('/') && path != "/"),
                 Action::Run(run) => assert!(!run.args.is_empty() && run.workdir.starts_with('/')),
                 Action::Copy(copy) => {
-                    assert!(before(&copy.from) && copy.destination.starts_with('/') && !copy.sources.is_empty());
+                    assert!(
+                        before(&copy.from) && copy.destination.starts_with('/') && !copy.sources.is_empty()
+                    );
                     for source in &copy.sources {
                         if let Source::Path { pattern, .. } = source {
                             assert!(pattern.starts_with('/') && !pattern.split('/').any(|part| part == ".."));
@@ -60,7 +68,8 @@ fuzz_target!(|text: &[u8]| {
         Ok(file) => file,
         Err(refused) => return check_refused(&refused, lines),
     };
-    let triggers = file.source.text.lines().filter(|line| line.starts_with("RUN") || line.starts_with("COPY"));
+    let triggers =
+        file.source.text.lines().filter(|line| line.starts_with("RUN") || line.starts_with("COPY"));
     let mut images = Images(triggers.take(2).map(str::to_owned).collect());
     let mut request = Request::new(Platform::new("linux", "amd64", None));
     request.args = [("A", "x y"), ("HTTP_PROXY", "p")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();

@@ -7,7 +7,7 @@ use rcompose::compose::dotenv::{parse, parse_raw};
 
 fuzz_target!(|text: &str| {
     let lines = text.lines().count() as u32 + 1;
-    let lookup = |name: &str| (name.len() % 2 == 0).then_some("value");
+    let lookup = |name: &str| name.len().is_multiple_of(2).then_some("value");
     for result in [parse(text, &lookup, &mut |_| {}), parse_raw(text, &lookup)] {
         match result {
             Ok(variables) => assert!(variables.values().all(|variable| variable.line <= lines)),

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use rcompose::image::pack::pack;
+use rcompose::image::pack::{pack, shows_root};
 use rcompose::image::unpack::{extract, inflate};
 
 const LIMIT: u64 = 4 << 20;
@@ -35,16 +35,21 @@ fuzz_target!(|input: &[u8]| {
     let unpacked = unpack(input, &below, &one);
     assert_eq!(fs::read(&canary).expect("still there"), b"alive");
     assert_eq!(fs::read(below.join("f")).expect("still there"), b"below");
-    let mut names: Vec<_> = fs::read_dir(base).expect("listed").map(|entry| entry.expect("one").file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(base).expect("listed").map(|entry| entry.expect("one").file_name()).collect();
     names.sort();
     assert_eq!(names, ["below", "canary", "one"]);
     if unpacked {
-        let mut first = Vec::new();
-        pack(&one, Some(&below), &mut first).expect("what was unpacked can be packed");
+        let packed = |layer: &Path| {
+            let mut tar = Vec::new();
+            let with_root = shows_root(layer, Some(&below)).expect("a root is looked at");
+            pack(layer, with_root, &mut tar).expect("what was unpacked can be packed");
+            tar
+        };
+        let first = packed(&one);
         let two = base.join("two");
         assert!(unpack(&first, &below, &two), "what we packed unpacks");
-        let mut second = Vec::new();
-        pack(&two, Some(&below), &mut second).expect("packed again");
+        let second = packed(&two);
         assert!(first == second, "the same bytes");
     }
 });
