@@ -187,6 +187,7 @@ fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {
         Say::Warning(text) => (Notice::Warning { text }, Vec::new()),
         Say::Terminal(terminal) => (Notice::Terminal, vec![terminal]),
         Say::Input { input, tty } => (Notice::Input { tty }, vec![input]),
+        Say::Hook { container, line } => (Notice::Hook { container, line }, Vec::new()),
         Say::Held => (Notice::Held, Vec::new()),
         Say::Started { container, name } => (Notice::Started { container, name }, Vec::new()),
         Say::Ended { code } => (Notice::Ended { code }, Vec::new()),

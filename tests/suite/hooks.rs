@@ -73,3 +73,28 @@ services:
     assert_ne!(project.field("b", "State"), "running", "what depends on it does not start");
     project.leaves_nothing();
 }
+
+#[test]
+fn the_foreground_shows_what_hooks_print_and_no_log_has_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "hookout",
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: ["sh", "-c", 'while test ! -e /tmp/go; do sleep 0.01; done; echo main']
+    post_start:
+      - command: ["sh", "-c", "printf 'first\nsec'; sleep 0.1; echo ond >&2"]
+      - command: ["sh", "-c", "printf last; touch /tmp/go"]
+"#,
+    );
+    let shown = project.run(&["up", "--no-color"]).ok();
+    let of_hooks: Vec<&str> = shown.lines().filter(|line| line.starts_with("a-1 ->")).collect();
+    assert_eq!(of_hooks, ["a-1 ->  | first", "a-1 ->  | second", "a-1 ->  | last"], "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("a-1 ") && line.ends_with("| main")), "{shown}");
+    assert_eq!(project.logs("a"), "main\n");
+    project.leaves_nothing();
+}
