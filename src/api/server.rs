@@ -1,9 +1,11 @@
 //! The supervisor's end of the line: accepts commands, hands what they ask to the engine, streams back what it says.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +18,9 @@ use crate::engine::{Caller, Engine, Error, Say};
 use crate::host::mishap::contained;
 use crate::keeper::channel;
 use crate::report::{Exit, Report};
+
+/// How long a command waits until it is looked whether the keeper stands still.
+const STANDSTILL: Duration = Duration::from_secs(3);
 
 /// Counts the commands that are connected, and tells when one has gone.
 #[derive(Debug, Default)]
@@ -146,8 +151,14 @@ async fn answer(
     let (signal, signals) = mpsc::unbounded_channel();
     let caller = Caller::new(who, say, has_gone);
     let doing = format!("`{}`", caller.who);
+    // Who only listens to what happens has another connection that waits.
+    let waits = !matches!(request, Request::Events { .. });
     let work = async {
-        let done = contained(perform(engine, caller, request, descriptors, signals)).await;
+        let perform = contained(perform(engine, caller.clone(), request, descriptors, signals));
+        let done = tokio::select! {
+            done = perform => done,
+            never = name_standstill(engine, &caller), if waits => match never {},
+        };
         done.unwrap_or_else(|source| Err(Error::Internal { doing, source }.into()))
     };
     tokio::pin!(work);
@@ -178,6 +189,21 @@ async fn answer(
         line.send(&notice, descriptors).await?;
     }
     Ok(answer)
+}
+
+/// Tells who waits that the keeper stands still, when it does.
+async fn name_standstill(engine: &Engine, caller: &Caller) -> Infallible {
+    loop {
+        tokio::time::sleep(STANDSTILL).await;
+        if let Some(pid) = engine.stopped_keeper() {
+            caller.warn(format!(
+                "the keeper of project `{}` (process {pid}) is stopped, and everything waits for it: `kill -CONT {pid}` lets it \
+                 go on",
+                engine.name()
+            ));
+            return std::future::pending().await;
+        }
+    }
 }
 
 fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {

@@ -20,7 +20,7 @@
 //!
 //! A command that only reads needs neither of them (`api::read`).
 
-mod keep;
+pub mod keep;
 pub mod lost;
 mod run;
 mod socket;

@@ -1,5 +1,7 @@
 //! `exec` and `run`: exit codes, streams, what is left.
 
+use std::io::{BufRead, BufReader, Read};
+
 use nix::sys::signal::Signal;
 
 use crate::support::{Capability, Project, Stopped, Terminal, needs, soon};
@@ -371,5 +373,27 @@ services:
     let stats = project.run(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "app"]).ok();
     // Our init is the third.
     assert_eq!(stats, format!("{}-app-1 3\n", project.name()));
+    project.leaves_nothing();
+}
+
+#[test]
+fn who_waits_for_a_keeper_that_stands_still_is_told() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("standstill", ONE);
+    project.run(&["up", "-d"]).ok();
+    let all = crate::support::processes_of(&project);
+    let keeper = all.iter().find(|(_, name)| name == "rc-keeper").expect("it lives").0;
+    let stopped = Stopped::stop(nix::unistd::Pid::from_raw(keeper));
+    let mut exec = project.start(&["exec", "-T", "app", "echo", "on"]);
+    let mut said = BufReader::new(exec.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("read");
+    assert!(line.contains(&format!("`kill -CONT {keeper}`")), "{line}");
+    drop(stopped);
+    let mut output = String::new();
+    exec.stdout.take().expect("piped").read_to_string(&mut output).expect("read");
+    assert_eq!((output.as_str(), exec.wait().expect("a child").code()), ("on\n", Some(0)));
     project.leaves_nothing();
 }

@@ -85,15 +85,21 @@ fn the_foreground_shows_what_hooks_print_and_no_log_has_it() {
 services:
   a:
     image: rootfs:/
-    command: ["sh", "-c", 'while test ! -e /tmp/go; do sleep 0.01; done; echo main']
+    command: ["sh", "-c", 'trap "exit 0" TERM; echo main; while :; do sleep 0.01; done']
     post_start:
       - command: ["sh", "-c", "printf 'first\nsec'; sleep 0.1; echo ond >&2"]
-      - command: ["sh", "-c", "printf last; touch /tmp/go"]
+      - command: ["sh", "-c", "printf last"]
+    pre_stop: [{command: echo stops}]
+  end: {image: "rootfs:/", command: "true", depends_on: [a]}
 "#,
     );
-    let shown = project.run(&["up", "--no-color"]).ok();
+    let shown = project.run(&["up", "--no-color", "--abort-on-container-exit"]).ok();
     let of_hooks: Vec<&str> = shown.lines().filter(|line| line.starts_with("a-1 ->")).collect();
-    assert_eq!(of_hooks, ["a-1 ->  | first", "a-1 ->  | second", "a-1 ->  | last"], "{shown}");
+    assert_eq!(
+        of_hooks,
+        ["first", "second", "last", "stops"].map(|word| format!("a-1 ->  | {word}")),
+        "{shown}"
+    );
     assert!(shown.lines().any(|line| line.starts_with("a-1 ") && line.ends_with("| main")), "{shown}");
     assert_eq!(project.logs("a"), "main\n");
     project.leaves_nothing();
