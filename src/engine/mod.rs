@@ -39,6 +39,7 @@ mod rejoin;
 pub mod request;
 pub mod state;
 pub mod stray;
+mod take_over;
 #[cfg(test)]
 mod tests;
 pub mod turn;

@@ -20,6 +20,7 @@
 //!
 //! A command that only reads needs neither of them (`api::read`).
 
+mod error;
 pub mod keep;
 pub mod lost;
 mod run;
