@@ -190,6 +190,7 @@ impl Context<'_> {
             volumes: mounts.volumes,
             volumes_from: mounts.volumes_from,
             must_exist: mounts.must_exist,
+            exposed: places::exposed(service, image),
             ports: ports?,
             network,
             labels: self.service_labels(service, image, &depends_on, &config_hash),
