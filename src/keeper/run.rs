@@ -351,7 +351,7 @@ impl Keeper {
             start_time: starting.start_time,
             failure: Some(failure.message.clone()),
         };
-        if starting.kind == Kind::Container {
+        if starting.kind.is_journalled() {
             self.write_down(&starting.id, &exit);
         }
         Notice::StartFailed { id: starting.id, failure }
@@ -373,7 +373,7 @@ impl Keeper {
             failure: (!ours && code.is_none())
                 .then(|| "its exit status is not known: it ended under no keeper".into()),
         };
-        if running.kind == Kind::Container {
+        if running.kind.is_journalled() {
             self.write_down(&running.id, &exit);
         }
         Notice::Exited { id: running.id, exit }
@@ -472,8 +472,8 @@ impl Keeper {
     fn obey(&mut self, word: Word, mut descriptors: Vec<OwnedFd>) {
         match word {
             Word::Start { id, launch } => self.start(id, Kind::Container, &launch, descriptors),
-            Word::Exec { id, container, launch } => {
-                self.start(id, Kind::Exec { container }, &launch, descriptors);
+            Word::Exec { id, container, awaited, launch } => {
+                self.start(id, Kind::Exec { container, awaited }, &launch, descriptors);
             }
             Word::Put { key } => {
                 if let Some(descriptor) = descriptors.pop() {
@@ -506,6 +506,8 @@ impl Keeper {
                 for key in key::all(&id) {
                     self.store.remove(&key);
                 }
+                let running = self.running.values_mut().filter(|running| running.id == id);
+                running.for_each(|running| running.kind.forget());
                 let _ = self.journal.forget(&id);
             }
             Word::Leave => self.leaving = true,
@@ -520,7 +522,14 @@ impl Keeper {
             kind: Kind::Container,
         });
         let processes = self.running.values().cloned().chain(adopted).collect();
-        self.tell(&Notice::Processes { processes }, Vec::new());
+        let starting = self.starting.iter().map(|(pid, starting)| Running {
+            id: starting.id.clone(),
+            pid: *pid,
+            start_time: starting.start_time,
+            kind: starting.kind.clone(),
+        });
+        let starting = starting.collect();
+        self.tell(&Notice::Processes { processes, starting }, Vec::new());
     }
 
     fn start(&mut self, id: String, kind: Kind, launch: &Launch, mut descriptors: Vec<OwnedFd>) {

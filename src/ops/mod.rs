@@ -5,15 +5,16 @@
 //! on disk and start nobody.
 
 pub mod attach;
-pub mod attached;
 pub mod build;
 pub mod call;
+pub mod conversation;
 pub mod copy;
 pub mod desired;
 pub mod digests;
 pub mod disk;
 pub mod dry;
 pub mod follow;
+pub mod foreground;
 pub mod images;
 mod kept;
 pub mod lock;
