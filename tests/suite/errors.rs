@@ -304,6 +304,18 @@ fn what_is_missing_beside_the_file_is_shown_where_it_is_named() {
 
 /// What fits its attribute's type and means nothing: found before anything is made, and shown at its very place.
 #[test]
+fn what_is_no_file_is_not_read() {
+    let compose =
+        "services: {a: {image: 'rootfs:/', command: x, secrets: [s]}}\nsecrets: {s: {file: /dev/zero}}\n";
+    let words =
+        ["secret `s` cannot be read from /dev/zero", "compose.yaml:2:21", "a device, a pipe or a socket"];
+    refused("nofile", compose, &words);
+    let project = Project::new("envdir", compose);
+    let text = project.run(&["--env-file", ".", "config"]).fails(1);
+    assert!(text.contains("Is a directory") && text.contains("`--env-file"), "{text}");
+}
+
+#[test]
 fn values_that_mean_nothing_are_shown_where_they_stand() {
     if !needs(&[Capability::UserNamespaces]) {
         return;
