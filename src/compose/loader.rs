@@ -228,7 +228,8 @@ impl<'a> Loader<'a> {
         let resets = Resets::new(resets);
         if root.as_map().is_none() {
             let message = format!("top-level object must be a mapping, not {}", root.kind());
-            return Err(Problem::at(root.at, message).into());
+            let problem = Problem::at(root.at, message);
+            return Err(problem.hint("its services stand below the key `services:`").into());
         }
         if let Err(stop) = self.complete(&mut root, base, &resets, context) {
             return Err(self.and_else_wrong(&mut root, stop));
@@ -396,9 +397,9 @@ impl<'a> Loader<'a> {
         let name = self.shown(path);
         let file = match text::decode(&bytes) {
             Ok(text) => self.sources.add(name, text),
-            Err((message, line, column)) => {
+            Err(text::NoText { message, hint, line, column }) => {
                 let file = self.sources.add(name, String::from_utf8_lossy(&bytes).into_owned());
-                return Err(Problem::at(Span { file, line, column, width: 1 }, message).into());
+                return Err(Problem::at(Span { file, line, column, width: 1 }, message).hint(hint).into());
             }
         };
         Ok(Parsed {

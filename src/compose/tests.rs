@@ -119,13 +119,14 @@ fn check_one_error(text: &str, expected: &str) {
 fn a_syntax_error_shows_its_line() {
     check_one_error(
         "services:\n  web:\n    image: [a\n    tty: true\n",
-        "error: this is not YAML: line 4: illegal placement of ':' indicator
+        "error: this is not YAML: line 4: a bracket is still open here
   --> compose.yaml:4:8
    |     tty: true
    |        ^
   --> compose.yaml:3:12
    |     image: [a
-   |            ^ opened here; is its end missing?
+   |            ^ opened here
+hint: close it where its list or mapping ends
 ",
     );
 }
