@@ -37,6 +37,8 @@ pub struct Loader<'a> {
     pub sources: Sources,
     /// What was found on the way.
     pub warnings: IndexSet<String>,
+    /// Dependencies that no file declares and that may be missing.
+    pub undeclared: Vec<String>,
     /// What is refused.
     pub wrong: Wrong,
     /// The home directory of the caller.
@@ -93,6 +95,7 @@ impl<'a> Loader<'a> {
             read,
             sources: Sources::default(),
             warnings: IndexSet::new(),
+            undeclared: Vec::new(),
             wrong: Wrong::default(),
             home: request.environment.get("HOME").cloned(),
             bases: HashMap::new(),
@@ -120,7 +123,9 @@ impl<'a> Loader<'a> {
         }
         let mut disabled = self.split_profiles(&mut root, request, setting);
         if !self.switches.no_consistency {
-            self.take(consistency::references(&root, &disabled, &self.wrong))?;
+            let (problems, undeclared) = consistency::references(&root, &disabled, &self.wrong);
+            self.wrong.add(problems);
+            self.undeclared = undeclared.into_iter().map(|warning| self.placed(warning)).collect();
         } else {
             canonical::set_aside(&mut root);
         }
@@ -342,11 +347,9 @@ impl<'a> Loader<'a> {
 
     /// Passes warnings on and keeps problems. Fails when too much was made: all that follows would say so again.
     fn take(&mut self, findings: Findings) -> Result<(), Stop> {
-        for (warning, Span { file, line, column, .. }) in findings.warnings {
-            self.warn(match line {
-                0 => warning,
-                _ => format!("{warning} ({}:{line}:{column})", self.sources.name(file)),
-            });
+        for warning in findings.warnings {
+            let warning = self.placed(warning);
+            self.warn(warning);
         }
         self.wrong.add(findings.problems);
         if self.budget.is_spent() { Err(Stop::told()) } else { Ok(()) }
@@ -360,6 +363,14 @@ impl<'a> Loader<'a> {
             _ => {}
         }
         Err(self.wrong.take().into())
+    }
+
+    /// Writes the place of a warning behind it.
+    fn placed(&self, (warning, Span { file, line, column, .. }): (String, Span)) -> String {
+        match line {
+            0 => warning,
+            _ => format!("{warning} ({}:{line}:{column})", self.sources.name(file)),
+        }
     }
 
     /// Says something once.
