@@ -147,6 +147,15 @@ impl Ears for Context {
             })
         });
     }
+
+    fn ask(&self, question: &str) -> Option<bool> {
+        if !console::stdin_is_terminal() {
+            return None;
+        }
+        let mut answer = None;
+        self.display.aside(|| answer = console::agrees(&format!("{question} [y/N] ")).ok());
+        answer
+    }
 }
 
 impl Context {
@@ -185,7 +194,8 @@ pub fn check_home() -> Result<(), Report> {
 fn paths() -> Paths {
     let uid = rustix::process::getuid().as_raw();
     let home = home(uid);
-    Paths::find(|name| std::env::var_os(name).map(PathBuf::from), uid, &home, |path| path.is_dir())
+    Paths::find(|name| std::env::var_os(name).map(PathBuf::from), uid, &home, Path::is_dir)
+        .settled(|link| std::fs::read_link(link).ok(), Path::is_dir)
 }
 
 /// The user's home: `HOME` where it is the user's own (under sudo it may be another's), else by the user database.
@@ -208,9 +218,8 @@ pub fn agreed(which: &str) -> Result<bool, Report> {
         return Err(usage(format!("cannot ask whether to remove {which}: standard input is no terminal"))
             .hint("`--force` removes without asking"));
     }
-    let answer = console::ask(&format!("This removes {which}.\nAre you sure? [yN] "))
-        .map_err(|error| Report::from_error(Exit::Failure, &error))?;
-    Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    console::agrees(&format!("This removes {which}.\nAre you sure? [yN] "))
+        .map_err(|error| Report::from_error(Exit::Failure, &error))
 }
 
 /// A wrong use that the table of options cannot see.

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::caller::Caller;
-use super::exec::{Extra, Outcome};
+use super::exec::Extra;
+use super::inside::Outcome;
 use super::{Engine, Error};
 use crate::plan::desired::Hook;
 use crate::runtime::spec::ContainerId;

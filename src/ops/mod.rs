@@ -5,15 +5,16 @@
 //! on disk and start nobody.
 
 pub mod attach;
-pub mod attached;
 pub mod build;
 pub mod call;
+pub mod conversation;
 pub mod copy;
 pub mod desired;
 pub mod digests;
 pub mod disk;
 pub mod dry;
 pub mod follow;
+pub mod foreground;
 pub mod images;
 mod kept;
 pub mod lock;
@@ -22,6 +23,7 @@ pub mod process;
 pub mod project;
 mod pump;
 pub mod registry;
+mod renewal;
 mod rmi;
 pub mod run;
 pub mod snapshot;
@@ -50,6 +52,10 @@ pub trait Ears: Sync {
     fn built(&self) {}
     /// What the user should know: a sentence without a full stop.
     fn warning(&self, text: &str);
+    /// Asks whether something may be done that loses data; nothing where nobody can be asked.
+    fn ask(&self, _: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// What every verb has.

@@ -14,7 +14,7 @@ use super::call::call;
 use super::desired::{desired, placed};
 use super::observed::Observed;
 use super::project::{self, Project};
-use super::{Session, dry, images, ports, status};
+use super::{Session, dry, images, ports, renewal, status};
 pub use crate::api::message::{ApplyOptions, Recreate};
 use crate::api::message::{BoundSocket, Request};
 use crate::api::read;
@@ -68,6 +68,8 @@ pub struct Options {
     pub quiet_build: bool,
     /// When images are built.
     pub build: Build,
+    /// Volumes that have changed are made anew without asking.
+    pub renew_volumes: bool,
     /// How the wish is made true; its `services` and `dry_run` are filled in here.
     pub apply: ApplyOptions,
 }
@@ -126,11 +128,17 @@ fn decide(session: &Session<'_>, project: &Project, options: &Options) -> Result
     let services: Vec<_> = chosen.services.values().collect();
     let (images, lease) = images::ensure_all(session, &chosen, &services, options)?;
     let desired = desired(session, &chosen, &images)?;
-    let present = status::observed(session, &project.name)?;
+    let mut present = status::observed(session, &project.name)?;
     let mut apply = options.apply.clone();
     apply.services.clone_from(&options.services);
     apply.dry_run = session.dry_run;
-    let plan = reconcile(&desired, &present, &apply)?;
+    let mut plan = reconcile(&desired, &present, &apply)?;
+    if apply.recreate != Recreate::Never
+        && renewal::renew(session, &chosen, &desired, &present, options.renew_volumes)?
+    {
+        present = status::observed(session, &project.name)?;
+        plan = reconcile(&desired, &present, &apply)?;
+    }
     if makes_of_image(&plan, &desired) {
         name_missing_ids(session);
     }

@@ -79,6 +79,12 @@ pub fn ask(question: &str) -> io::Result<String> {
     Ok(answer.trim().to_owned())
 }
 
+/// Asks a question; anything but yes is no.
+pub fn agrees(question: &str) -> io::Result<bool> {
+    let answer = ask(question)?;
+    Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Asks on stderr and reads one line from the terminal behind stdin, which does not show it.
 pub fn ask_secret(question: &str) -> io::Result<String> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};

@@ -1,6 +1,6 @@
 //! What becomes of volumes when their containers go.
 
-use crate::support::{Capability, Project, needs};
+use crate::support::{Capability, Project, Terminal, needs};
 
 #[test]
 fn anonymous_volumes_that_a_down_has_left_are_listed_and_a_later_down_removes_them() {
@@ -169,5 +169,53 @@ volumes: {data: {}}
     project.run(&["exec", "-T", "app", "sh", "-c", "touch /m/there && ls /v/other"]).ok();
     assert_eq!(project.run(&["exec", "-T", "app", "ls", "/v/other"]).ok(), "there\n");
     assert!(!project.path().join("there").exists());
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_volume_that_has_changed_is_made_anew_when_its_user_agrees() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("volume-changed", "");
+    let write = |label: &str| {
+        project.write(
+            "compose.yaml",
+            &format!(
+                "\
+services:
+  a: {{image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s, volumes: ['data:/v']}}
+  b: {{image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s, volumes: ['data:/v']}}
+  other: {{image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}
+volumes:
+  data: {{labels: {{l: '{label}'}}}}
+"
+            ),
+        );
+    };
+    let ids = || ["a", "b", "other"].map(|service| project.field(service, "ID"));
+    let kept = || project.run(&["exec", "-T", "b", "cat", "/v/f"]).code == Some(0);
+    write("1");
+    project.run(&["up", "-d"]).ok();
+    project.run(&["exec", "-T", "a", "sh", "-c", "echo kept >/v/f"]).ok();
+    let first = ids();
+    write("2");
+    let said = project.run(&["up", "-d"]).ok_stderr();
+    let warning =
+        format!("volume `{}_data` has changed in the file and is left as it was made", project.name());
+    assert!(said.contains(&warning) && said.contains("(compose.yaml:6:"), "{said}");
+    assert!(kept() && ids() == first);
+    project.run(&["--dry-run", "up", "-d", "--yes"]).ok();
+    assert!(kept() && ids() == first);
+    let mut terminal = Terminal::start(&project, &["up", "-d"]);
+    terminal.shows("Recreate (data will be lost)? [y/N]");
+    terminal.types("n\r");
+    assert_eq!(terminal.end().0, Some(0));
+    assert!(kept() && ids() == first);
+    project.run(&["up", "-d", "--yes"]).ok();
+    assert!(!kept());
+    let second = ids();
+    assert!(second[0] != first[0] && second[1] != first[1] && second[2] == first[2], "{first:?} {second:?}");
+    assert_eq!(project.run(&["up", "-d"]).ok_stderr().matches("has changed").count(), 0);
     project.leaves_nothing();
 }

@@ -33,7 +33,7 @@ pub struct Args {
     /// Give a service so many containers
     #[arg(long, value_name = "SERVICE=NUMBER", value_parser = scale)]
     pub scale: Vec<(String, u32)>,
-    /// Answer every question with yes
+    /// Answer every question with yes: volumes that have changed are made anew
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -49,6 +49,7 @@ impl Args {
             quiet_pull: self.quiet_pull,
             quiet_build: self.build.quiet_build,
             build: self.build.choice(self.pull),
+            renew_volumes: self.yes,
             ..Options::default()
         };
         options.apply.no_start = true;

@@ -38,9 +38,8 @@ impl Args {
                 return Err(usage("cannot ask whether to remove them: standard input is no terminal")
                     .hint("`--force` removes without asking"));
             }
-            let answer = console::ask("Are you sure? [yN] ")
-                .map_err(|error| Report::from_error(Exit::Failure, &error))?;
-            if !matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") {
+            let agreed = console::agrees("Are you sure? [yN] ");
+            if !agreed.map_err(|error| Report::from_error(Exit::Failure, &error))? {
                 return Ok(Exit::Success);
             }
         }

@@ -390,6 +390,19 @@ impl Context<'_> {
         }
     }
 
+    /// The service whose only container is called so: it is made first, as for `service:NAME`.
+    pub(super) fn service_of_container(&self, name: &str) -> Option<String> {
+        let is = |service: &&compose::Service| match service.container_name.as_deref() {
+            Some(own) if !own.is_empty() => own == name,
+            _ => {
+                let separator = self.facts.separator.character();
+                service.replicas() == 1
+                    && name == format!("{}{separator}{}{separator}1", self.project.name, service.name)
+            }
+        };
+        self.project.services.values().find(is).map(|service| service.name.clone())
+    }
+
     /// Further names of a service on a network, by which others of that network link to it. They hold for all on the
     /// network, not only for those who link.
     pub(super) fn links_to(&self, service: &str, network: &str) -> Vec<String> {

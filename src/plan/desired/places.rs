@@ -31,7 +31,10 @@ pub(super) fn network(service: &Service, context: &Context<'_>) -> Result<Networ
         None | Some("" | "default") => places(service, mac, context).map(NetworkWish::Networks),
         Some(mode) => match mode.split_once(':') {
             Some(("service", name)) => Ok(NetworkWish::Service(context.service(service, name)?)),
-            Some(("container", name)) => Ok(NetworkWish::Container(name.to_owned())),
+            Some(("container", name)) => Ok(match context.service_of_container(name) {
+                Some(other) if other != service.name => NetworkWish::Service(other),
+                _ => NetworkWish::Container(name.to_owned()),
+            }),
             _ => Err(Error::value(
                 service,
                 "network_mode",
@@ -128,7 +131,10 @@ pub(super) fn share(
         Some("host") => Ok(ShareWish::Host),
         Some(text) => match text.split_once(':') {
             Some(("service", name)) => Ok(ShareWish::Service(context.service(service, name)?)),
-            Some(("container", name)) => Ok(ShareWish::Container(name.to_owned())),
+            Some(("container", name)) => Ok(match context.service_of_container(name) {
+                Some(other) if other != service.name => ShareWish::Service(other),
+                _ => ShareWish::Container(name.to_owned()),
+            }),
             _ => Err(Error::value(service, attribute, text, "host, private, service:NAME or container:NAME")),
         },
     }

@@ -384,6 +384,7 @@ fn places_on_networks() {
             db: {image: x, networks: {back: null}},
             one: {image: x, network_mode: none}, all: {image: x, network_mode: host},
             side: {image: x, network_mode: 'service:db', pid: 'service:db', ipc: 'container:c'},
+            near: {image: x, network_mode: 'container:p-db-1', pid: 'container:p-near-1', ipc: 'container:p-web-2'},
             old: {image: x, network_mode: bridge, uts: host}},
           networks: {front: {}, back: {internal: true},
             zone: {name: shared, internal: true, ipam: {config: [{subnet: 10.1.0.0/16, gateway: 10.1.0.1}]},
@@ -408,6 +409,10 @@ fn places_on_networks() {
     assert_eq!(places("one"), ["None"]);
     assert_eq!(places("all"), ["Host"]);
     assert_eq!(places("side"), ["Service(\"db\")"]);
+    // A container of this project is known by its service, and so made before.
+    assert_eq!(places("near"), ["Service(\"db\")"]);
+    assert_eq!(desired.services["near"].pid, ShareWish::Container("p-near-1".to_owned()));
+    assert_eq!(desired.services["near"].ipc, ShareWish::Container("p-web-2".to_owned()));
     assert_eq!(places("old"), ["p_bridge* "]);
     assert_eq!(desired.services["side"].ipc, ShareWish::Container("c".to_owned()));
     assert_eq!(desired.services["old"].spec.namespaces.uts, Share::Host);
