@@ -155,6 +155,7 @@ impl From<Error> for Report {
             Error::NotFound { .. } => report
                 .hint("write a compose.yaml, or name a file with `-f FILE`")
                 .hint("rcompose looks for compose.yaml, compose.yml, docker-compose.yml and docker-compose.yaml"),
+            Error::Empty { .. } => report.hint("a Compose file begins with `services:`, and a service below it"),
             Error::Read { ref source, ref path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 report.hint(format!("make it readable: `chmod a+r {}`", path.display()))
             }

@@ -98,6 +98,8 @@ fn a_dependency_that_is_declared_nowhere_is_refused_even_if_it_is_not_required()
     };
     refused("optional", &compose(true), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
     refused("optional", &compose(false), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
+    let once = Project::new("optional", &compose(false)).run(&["up", "-d"]).fails(1);
+    assert_eq!(once.matches("undefined service").count(), 1, "{once}");
     let project = Project::new("optional", &compose(false));
     let output = project.command(&["config", "-q"]).output().expect("run");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -271,6 +273,8 @@ fn what_a_container_cannot_start_with_is_shown_where_it_stands() {
         ("command: 'true', user: nobody-knows", "4:28", "no user `nobody-knows`"),
         ("command: 'true', group_add: [nobody-knows]", "4:22", "no group `nobody-knows`"),
         ("command: 'true', working_dir: /etc/passwd", "4:35", "Not a directory"),
+        ("command: 'true', tmpfs: [/etc/passwd]", "4:22", "give it another target"),
+        ("command: 'true', volumes: [{type: tmpfs, target: /etc/passwd}]", "4:22", "give it another target"),
     ];
     for (number, (attributes, place, cause)) in cases.into_iter().enumerate() {
         let compose = format!("services: {{web: {{\n  image: 'rootfs:/',\n\n    {attributes}}}}}\n");
