@@ -72,6 +72,14 @@ pub enum Error {
         /// The service.
         service: String,
     },
+    /// A further process was to be started in a container that ended meanwhile.
+    #[error("container `{container}` has just stopped, so `{program}` cannot run in it")]
+    Stopped {
+        /// Its name.
+        container: String,
+        /// What was to run.
+        program: String,
+    },
     /// An earlier supervisor was to begin a program, and nothing tells that it has.
     #[error("the supervisor was lost before it said that `{program}` runs for service `{service}`")]
     NotBegun {
