@@ -298,7 +298,13 @@ impl From<Error> for Report {
             | Error::Timeout { ref evidence, .. } => {
                 let mut report = Report::new(exit, error.to_string());
                 report.causes = evidence.clone();
-                report
+                match error {
+                    Error::Exited { code: Some(0), .. } => report.hint(
+                        "who is to end is a job when another waits for it: `depends_on` with `condition: \
+                         service_completed_successfully`",
+                    ),
+                    _ => report,
+                }
             }
             Error::NotStarted { ref source, ref about, .. } => {
                 let mut report = Report::from_error(exit, &error);
