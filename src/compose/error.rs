@@ -159,8 +159,13 @@ impl From<Error> for Report {
             Error::Read { ref source, ref path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 report.hint(format!("make it readable: `chmod a+r {}`", path.display()))
             }
-            Error::Read { ref source, ref path, .. } if source.kind() == io::ErrorKind::IsADirectory => report
-                .hint(format!("name a file in it: `-f {}`", path.join("compose.yaml").display())),
+            Error::Read { what, ref source, ref path } if source.kind() == io::ErrorKind::IsADirectory => {
+                let (option, file) = match what {
+                    "env file" => ("--env-file", ".env"),
+                    _ => ("-f", "compose.yaml"),
+                };
+                report.hint(format!("name a file in it: `{option} {}`", path.join(file).display()))
+            }
             Error::Name { suggestion, .. } if !suggestion.is_empty() => {
                 report.hint(format!("`-p {suggestion}` would do"))
             }

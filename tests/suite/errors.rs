@@ -79,6 +79,29 @@ fn a_busy_port_names_who_holds_it_and_nothing_is_started() {
 }
 
 #[test]
+fn a_port_that_a_keeper_of_elsewhere_holds_names_its_project() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let port = crate::support::free_port();
+    let compose = format!(
+        "services:\n  web: {{image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s, ports: ['127.0.0.1:{port}:80']}}\n"
+    );
+    // Each has a state directory of its own, so neither finds the other's records.
+    let (one, other) = (Project::new("holds", &compose), Project::new("wants", &compose));
+    one.run(&["up", "-d"]).ok();
+    let error = other.run(&["up", "-d"]).fails(1);
+    for word in
+        [format!("`{}`", one.name()), format!("`rcompose -p {} down`", one.name()), "rc-keeper".into()]
+    {
+        assert!(error.contains(&word), "{word}: {error}");
+    }
+    assert!(!error.contains("stop process"), "{error}");
+    other.leaves_nothing();
+    one.leaves_nothing();
+}
+
+#[test]
 fn a_port_that_two_services_publish_names_both() {
     if !needs(&[Capability::UserNamespaces]) {
         return;
@@ -307,6 +330,18 @@ fn what_is_missing_beside_the_file_is_shown_where_it_is_named() {
 }
 
 /// What fits its attribute's type and means nothing: found before anything is made, and shown at its very place.
+#[test]
+fn what_is_no_file_is_not_read() {
+    let compose =
+        "services: {a: {image: 'rootfs:/', command: x, secrets: [s]}}\nsecrets: {s: {file: /dev/zero}}\n";
+    let words =
+        ["secret `s` cannot be read from /dev/zero", "compose.yaml:2:21", "a device, a pipe or a socket"];
+    refused("nofile", compose, &words);
+    let project = Project::new("envdir", compose);
+    let text = project.run(&["--env-file", ".", "config"]).fails(1);
+    assert!(text.contains("Is a directory") && text.contains("`--env-file"), "{text}");
+}
+
 #[test]
 fn values_that_mean_nothing_are_shown_where_they_stand() {
     if !needs(&[Capability::UserNamespaces]) {

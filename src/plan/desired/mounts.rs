@@ -329,7 +329,8 @@ fn file(
                 return Ok(Mount { target, source, read_only: true });
             }
             let read = context.facts.files.get(&path);
-            read.cloned().ok_or(Error::NoFile { kind: kind.name, name: name.clone(), path })?
+            let reason = context.facts.unreadable.get(&path).cloned();
+            read.cloned().ok_or(Error::NoFile { kind: kind.name, name: name.clone(), path, reason })?
         }
         Source { variable, .. } => {
             let variable = variable.cloned().unwrap_or_default();
