@@ -299,7 +299,10 @@ impl Engine {
             cgroup: &group.procs(),
             privileged: config.spec.privileged || extra.privileged,
         };
-        let process = changed(&config.spec.process, argv, extra);
+        let mut process = changed(&config.spec.process, argv, extra);
+        if matches!(talk, Talk::Terminal) {
+            name_terminal(&mut process.env);
+        }
         let prepared = operations(&process, target, talk)?;
         let name = self.name_exec(id);
         let line = self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?;
@@ -349,6 +352,13 @@ fn changed(main: &Process, argv: Vec<String>, extra: &Extra) -> Process {
         process.seccomp = Seccomp::Unconfined;
     }
     process
+}
+
+/// Says what a program may send to its terminal, unless somebody has said so.
+fn name_terminal(env: &mut Vec<String>) {
+    if !env.iter().any(|variable| variable.starts_with("TERM=")) {
+        env.push("TERM=xterm".to_owned());
+    }
 }
 
 /// Whether the process of a pidfd has ended, whoever has to take its exit status yet.
@@ -410,5 +420,17 @@ mod tests {
             (vec!["id".to_owned()], "ada".into(), "/".into())
         );
         assert_eq!(process.seccomp, Seccomp::Default);
+    }
+
+    #[test]
+    fn a_terminal_has_a_name() {
+        fn check(env: &[&str], expected: &[&str]) {
+            let mut env = env.iter().map(|text| (*text).to_owned()).collect();
+            name_terminal(&mut env);
+            assert_eq!(env, expected);
+        }
+        check(&["A=1", "TERMS=x"], &["A=1", "TERMS=x", "TERM=xterm"]);
+        check(&["TERM=vt100", "A=1"], &["TERM=vt100", "A=1"]);
+        check(&["TERM="], &["TERM="]);
     }
 }
