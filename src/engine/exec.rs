@@ -58,7 +58,7 @@ pub(super) enum Birth {
 }
 
 /// How long the keeper may take to tell of an end that can be seen already.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Runs a command for a user; returns its exit code.

@@ -1,12 +1,21 @@
 //! Lifecycle hooks: commands in a container after its start and before its stop.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use tokio::time::timeout;
+
 use super::caller::Caller;
-use super::exec::{Extra, Outcome};
+use super::exec::{Extra, Outcome, TOLD_WITHIN};
 use super::{Engine, Error};
 use crate::plan::desired::Hook;
 use crate::runtime::spec::ContainerId;
+use crate::sys::net;
+
+/// What a process ends with that goes with its container: 128 and SIGKILL.
+const KILLED: i32 = 137;
+/// What one fails with that finds no container to join.
+const FAILED: i32 = 125;
 
 impl Engine {
     /// Runs the `post_start` hooks in order; the first failure ends it.
@@ -53,7 +62,19 @@ impl Engine {
             working_dir: hook.working_dir.clone(),
             privileged: hook.privileged,
         };
-        let Outcome { code, output } = self.run_inside(id, hook.argv.clone(), &extra, None).await?;
+        // Taken before: once its end is known, the container has none.
+        let process = self.process(id);
+        let outcome = self.run_inside(id, hook.argv.clone(), &extra, None).await;
+        let perhaps_late = match &outcome {
+            Ok(outcome) => outcome.code == KILLED,
+            Err(Error::NotExecuted { source, .. }) => source.code == FAILED,
+            Err(error) => matches!(error, Error::NotRunning { .. }),
+        };
+        if perhaps_late && ends(process).await {
+            let container = self.record(id).map_or_else(|| id.short().to_owned(), |record| record.name);
+            return Err(Error::HookTooLate { when, program: hook.argv.join(" "), container });
+        }
+        let Outcome { code, output } = outcome?;
         if code == 0 {
             return Ok(());
         }
@@ -65,6 +86,13 @@ impl Engine {
             evidence: evidence(&output),
         })
     }
+}
+
+/// Whether a container ends. Its namespaces go, and what runs in them, a moment before that can be seen of its process.
+async fn ends(process: Option<OwnedFd>) -> bool {
+    let Some(process) = process else { return true };
+    let Ok(process) = net::watch(process) else { return false };
+    timeout(TOLD_WITHIN, process.readable()).await.is_ok()
 }
 
 /// The last lines of what a command printed.

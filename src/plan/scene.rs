@@ -118,6 +118,7 @@ fn service(words: &[&str]) -> Service {
                 read_only: false,
                 nocopy: false,
                 subpath: None,
+                written: None,
             })
             .collect(),
         volumes_from: list("from")

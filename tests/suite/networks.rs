@@ -120,3 +120,47 @@ services:
     assert_eq!(inside, String::from_utf8_lossy(&outside));
     project.leaves_nothing();
 }
+
+#[test]
+fn the_namespaces_of_a_container_with_init_are_shared() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "initshare",
+        r#"
+x-base: &base {image: "rootfs:/", stop_grace_period: 0s, depends_on: [app]}
+services:
+  app:
+    image: rootfs:/
+    init: true
+    stop_grace_period: 0s
+    hostname: of-app
+    ipc: shareable
+    command: sh -c 'echo known > /dev/shm/known; exec sleep 1000'
+    healthcheck: {test: test -e /dev/shm/known, interval: 50ms, start_period: 60s, start_interval: 50ms}
+  net: {<<: *base, network_mode: "service:app", command: sleep 1000}
+  pid: {<<: *base, pid: "service:app", command: sleep 1000}
+  ipc: {<<: *base, ipc: "service:app", command: sleep 1000}
+  all: {<<: *base, network_mode: "service:app", pid: "service:app", ipc: "service:app", init: true, command: sleep 1000}
+"#,
+    );
+    project.run(&["up", "-d", "--wait"]).ok();
+    let same = |service: &str, namespace: &str| {
+        let of = |service: &str| {
+            let link = format!("/proc/self/ns/{namespace}");
+            project.run(&["exec", "-T", service, "readlink", &link]).ok()
+        };
+        of("app") == of(service)
+    };
+    for (service, shared) in [("net", &["net"][..]), ("pid", &["pid"]), ("ipc", &["ipc"]), ("all", &["net", "pid", "ipc"])]
+    {
+        for namespace in ["net", "pid", "ipc"] {
+            assert_eq!(same(service, namespace), shared.contains(&namespace), "{service}: {namespace}");
+        }
+    }
+    for service in ["ipc", "all"] {
+        assert_eq!(project.run(&["exec", "-T", service, "cat", "/dev/shm/known"]).ok(), "known\n");
+    }
+    project.leaves_nothing();
+}

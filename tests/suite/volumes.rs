@@ -160,7 +160,7 @@ volumes: {data: {}}
     let replace = format!("touch /m/inside && rm -r /v/part && ln -s {} /v/part", project.path().display());
     project.run(&["exec", "-T", "app", "sh", "-c", &replace]).ok();
     let said = project.run(&["restart", "app"]).fails(1);
-    assert!(said.contains("/part`"), "{said}");
+    assert!(said.contains(" has no `part`, which service `app` mounts at `/m`"), "{said}");
     // A link that leads elsewhere in the volume is followed.
     project
         .run(&["run", "--rm", "--no-deps", "make", "sh", "-c", "mkdir /v/other && ln -sfn /other /v/part"])
@@ -217,5 +217,38 @@ volumes:
     let second = ids();
     assert!(second[0] != first[0] && second[1] != first[1] && second[2] == first[2], "{first:?} {second:?}");
     assert_eq!(project.run(&["up", "-d"]).ok_stderr().matches("has changed").count(), 0);
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_part_of_a_volume_is_looked_for_when_the_container_starts() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = |makes: &str| {
+        format!(
+            "services:
+  make: {{image: 'rootfs:/', command: mkdir -p /v/{makes}, volumes: ['data:/v']}}
+  app:
+    image: rootfs:/
+    command: touch /m/there
+    depends_on: {{make: {{condition: service_completed_successfully}}}}
+    volumes:
+      - {{type: volume, source: data, target: /m, volume: {{subpath: inner}}}}
+volumes: {{data: {{}}}}
+"
+        )
+    };
+    let project = Project::new("subpath-start", &compose("other"));
+    let said = project.run(&["up", "-d"]).fails(1);
+    let missing = format!("volume `{}_data` has no `inner`, which service `app` mounts at `/m`", project.name());
+    for part in [missing.as_str(), "compose.yaml:8:67", "No such file", "service_completed_successfully"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    project.write("compose.yaml", &compose("inner"));
+    project.run(&["up", "-d"]).ok();
+    project.run(&["wait", "app"]).ok();
+    let read = ["run", "--rm", "-T", "--no-deps", "make", "ls", "/v/inner"];
+    assert_eq!(project.run(&read).ok(), "there\n");
     project.leaves_nothing();
 }

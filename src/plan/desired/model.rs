@@ -187,8 +187,11 @@ pub struct VolumeUse {
     pub read_only: bool,
     /// Do not copy the image's content into it when it is new.
     pub nocopy: bool,
-    /// Mount only this directory of it.
+    /// Mount only this directory or file of it, which is looked for at each start.
     pub subpath: Option<String>,
+    /// Which one of the service's `volumes` says so; `None` is the image's.
+    #[serde(default)]
+    pub written: Option<usize>,
 }
 
 /// `volumes_from`.
