@@ -283,7 +283,7 @@ fn observed_network(network: &Network) -> ObservedNetwork {
         mtu: 1500,
     };
     let (labels, fingerprint) = (network.labels.clone(), network.fingerprint.clone());
-    ObservedNetwork { spec, labels, fingerprint, alive: true }
+    ObservedNetwork { spec, labels, fingerprint, kept_addresses: BTreeMap::new(), alive: true }
 }
 
 fn container(wish: &Desired, service: &str, number: u32, name: &str, host: &Observed) -> Container {
