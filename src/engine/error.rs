@@ -280,7 +280,8 @@ fn list(names: &[String]) -> String {
 impl From<Error> for Report {
     fn from(error: Error) -> Report {
         let exit = match &error {
-            Error::Exited { .. } | Error::NotStarted { .. }
+            Error::Exited { .. }
+            | Error::NotStarted { .. }
             | Error::Hook { .. }
             | Error::HookTooLate { .. }
             | Error::NoSubpath { .. } => Exit::Service,

@@ -252,7 +252,10 @@ impl Engine {
             NetworkWish::Networks(uses) => Some(uses),
             _ => None,
         });
-        uses.flatten().filter(|place| place.network == network).filter_map(|place| place.ipv4_address).collect()
+        uses.flatten()
+            .filter(|place| place.network == network)
+            .filter_map(|place| place.ipv4_address)
+            .collect()
     }
 
     /// Writes down which addresses a container that goes leaves to the next one in its place.

@@ -149,9 +149,7 @@ impl Leases {
         let address = match (wanted, present) {
             (None, Some(present)) => return Ok(present),
             (Some(wanted), _) => self.check_free(owner, wanted)?,
-            (None, None) => {
-                self.choose(role, spoken_for).ok_or(Error::AddressesExhausted(self.range))?
-            }
+            (None, None) => self.choose(role, spoken_for).ok_or(Error::AddressesExhausted(self.range))?,
         };
         if let Some(present) = present {
             self.given.remove(&present);

@@ -6,6 +6,7 @@
 
 pub mod attach;
 pub mod attached;
+mod binds;
 pub mod build;
 pub mod call;
 pub mod copy;

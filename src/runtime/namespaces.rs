@@ -57,8 +57,12 @@ fn mount_of(process: &OwnedFd, path: &str, what: &'static str) -> Result<OwnedFd
         .map_err(failed("open the root of the other container for", what))
         .and_then(|root| Root::new(root).open_plain(path, OFlags::PATH | OFlags::DIRECTORY));
     let tree = match found {
-        Ok(Some(directory)) => copy(&directory, Path::new(""), false).map_err(failed("bind of the other container", what)),
-        Ok(None) => Err(failed("find in the other container", what)(std::io::Error::from(std::io::ErrorKind::NotFound))),
+        Ok(Some(directory)) => {
+            copy(&directory, Path::new(""), false).map_err(failed("bind of the other container", what))
+        }
+        Ok(None) => Err(failed("find in the other container", what)(std::io::Error::from(
+            std::io::ErrorKind::NotFound,
+        ))),
         Err(error) => Err(error),
     };
     setns(&own, CloneFlags::CLONE_NEWNS).map_err(failed("return from", "the other container"))?;

@@ -357,6 +357,9 @@ fn a_terminal_has_a_name_unless_it_is_given_one() {
         assert_eq!((code, text.trim()), (Some(0), expected), "{options:?}");
     }
     // Without a terminal nothing is said of one.
-    assert_eq!(project.run(&[&["exec", "-T", "plain"], &["env"][..]].concat()).ok().matches("\nTERM=").count(), 0);
+    assert_eq!(
+        project.run(&[&["exec", "-T", "plain"], &["env"][..]].concat()).ok().matches("\nTERM=").count(),
+        0
+    );
     project.leaves_nothing();
 }

@@ -241,7 +241,8 @@ volumes: {{data: {{}}}}
     };
     let project = Project::new("subpath-start", &compose("other"));
     let said = project.run(&["up", "-d"]).fails(1);
-    let missing = format!("volume `{}_data` has no `inner`, which service `app` mounts at `/m`", project.name());
+    let missing =
+        format!("volume `{}_data` has no `inner`, which service `app` mounts at `/m`", project.name());
     for part in [missing.as_str(), "compose.yaml:8:67", "No such file", "service_completed_successfully"] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -250,5 +251,52 @@ volumes: {{data: {{}}}}
     project.run(&["wait", "app"]).ok();
     let read = ["run", "--rm", "-T", "--no-deps", "make", "ls", "/v/inner"];
     assert_eq!(project.run(&read).ok(), "there\n");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_bind_whose_source_cannot_be_made_is_refused_before_anything_is() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let check = |source: &str, parts: &[&str]| {
+        let compose = format!(
+            "services:
+  app:
+    image: rootfs:/
+    volumes:
+      - {source}:/mnt
+"
+        );
+        let project = Project::new("unbound", &compose);
+        project.write("file", "");
+        std::os::unix::fs::symlink("nowhere", project.path().join("link")).expect("made");
+        let said = project.run(&["up", "-d"]).fails(1);
+        let source = source.replace("./", &format!("{}/", project.path().display()));
+        let message = format!("service `app` binds `{source}`, which does not exist");
+        for part in [&[message.as_str(), "compose.yaml:5:9", "hint: "], parts].concat() {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains("Network"), "nothing is made: {said}");
+        assert!(!std::path::Path::new(&source).exists());
+        project.leaves_nothing();
+    };
+    check("./file/below", &["and cannot be made", "file` is no directory"]);
+    check("./link/below", &["and cannot be made", "link` is a link that leads nowhere"]);
+    check("./docker.sock", &["there is no engine whose socket could be mounted"]);
+    check("./run/podman.sock", &["there is no engine whose socket could be mounted"]);
+    check("./app.sock", &["nothing listens there"]);
+    if !nix::unistd::geteuid().is_root() {
+        check(
+            "/usr/rcompose-none/below",
+            &["and cannot be made", "cannot write to `/usr`: Permission denied"],
+        );
+    }
+    let project = Project::new(
+        "bound",
+        "services: {app: {image: 'rootfs:/', command: 'true', volumes: ['./new/below:/mnt']}}\n",
+    );
+    project.run(&["up", "-d"]).ok();
+    assert!(project.path().join("new/below").is_dir());
     project.leaves_nothing();
 }
