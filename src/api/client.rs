@@ -41,6 +41,13 @@ pub enum Error {
     Poll(#[source] io::Error),
 }
 
+impl Error {
+    /// Whether nobody is at the other end any more.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Error::Gone | Error::Channel(channel::Error::Socket(_)))
+    }
+}
+
 impl From<Error> for Report {
     fn from(error: Error) -> Report {
         match error {

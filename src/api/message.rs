@@ -11,14 +11,14 @@
 //! ```
 //!
 //! Frames are those of [`crate::keeper::channel`]. A connection that the command closes early takes nothing back: what
-//! was asked is carried out. The exceptions are requests that only look (`Wait`, `Settled`, `Events`) and an attached `Run`, whose
+//! was asked is carried out. Who waits for the end of a process and loses the supervisor asks the next one (`Rejoin`). The exceptions are requests that only look (`Wait`, `Settled`, `Events`) and an attached `Run`, whose
 //! container is stopped.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::engine::request::{Attach, BoundSocket, Exec, Files, Run, Stats};
+pub use crate::engine::request::{Attach, BoundSocket, Exec, Files, Rejoin, Run, Stats};
 use crate::event::Event;
 use crate::plan::desired::Desired;
 use crate::plan::observed::{ContainerId, Observed};
@@ -28,7 +28,7 @@ use crate::progress::Progress;
 use crate::report::Report;
 
 /// Version of these words. Command and supervisor are the same binary unless rcompose was replaced in between.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first frame of a connection, from the command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +149,8 @@ pub enum Request {
     Files(Files),
     /// Make and start a one-off container. Descriptors as with `Exec`.
     Run(Box<Run>),
+    /// Go on with what an earlier supervisor was lost over.
+    Rejoin(Rejoin),
     /// Wait until the named services are running or healthy (one-shots: have ended with 0).
     Wait {
         /// Which services; empty is all of the wish.
@@ -175,6 +177,21 @@ pub enum Request {
         /// Which services; empty is all.
         services: Vec<String>,
     },
+}
+
+impl Request {
+    /// Whether the command asks the next supervisor ([`Request::Rejoin`]) when it loses this one.
+    pub fn comes_back(&self) -> bool {
+        matches!(self, Request::Exec(_) | Request::Run(_) | Request::Attach(_) | Request::Rejoin(_))
+    }
+
+    /// The exec whose end is written down until it has been told.
+    pub fn exec(&self) -> Option<&str> {
+        match self {
+            Request::Exec(Exec { id, .. }) | Request::Rejoin(Rejoin::Exec { id, .. }) => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// What comes back.
@@ -205,6 +222,11 @@ pub enum Notice {
         container: String,
         /// The container's name.
         name: String,
+    },
+    /// The one-off has ended; the answer comes when it is removed.
+    Ended {
+        /// Its exit code.
+        code: i32,
     },
     /// The container of a `Hold` stands still.
     Held,

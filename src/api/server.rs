@@ -1,21 +1,20 @@
 //! The supervisor's end of the line: accepts commands, hands what they ask to the engine, streams back what it says.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
-use super::message::{BoundSocket, Hello, Notice, Reply, Request, VERSION, Word};
-use crate::engine::request::HandedPort;
-use crate::engine::{Caller, Down, Engine, Error, Remove, Say};
+use super::line::Line;
+use super::message::{Hello, Notice, Reply, Request, VERSION, Word};
+use super::perform::perform;
+use crate::engine::{Caller, Engine, Error, Say};
 use crate::host::mishap::contained;
-use crate::keeper::channel::{self, Channel};
+use crate::keeper::channel;
 use crate::report::{Exit, Report};
 
 /// Counts the commands that are connected, and tells when one has gone.
@@ -91,6 +90,26 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
         return Ok(());
     }
     let mut line = Line::new(stream)?;
+    let Some(who) = welcome(engine, &mut line).await? else { return Ok(()) };
+    let (Word::Ask(request), descriptors) = line.receive().await? else { return Ok(()) };
+    let comes_back = request.comes_back();
+    let exec = request.exec().map(str::to_owned);
+    let answer = answer(engine, &mut line, who, request, descriptors).await?;
+    let told = match answer {
+        Ok(reply) => line.send(&Notice::Done { reply }, Vec::new()).await,
+        // The supervisor of the next keeper is asked instead.
+        Err(_) if comes_back && engine.has_lost_its_keeper() => Ok(()),
+        Err(report) => line.end(report).await,
+    };
+    // Only now: until here, whoever follows us may have to tell it.
+    if let Some(exec) = exec {
+        engine.forget_exec(&exec);
+    }
+    told
+}
+
+/// Agrees on the words; returns who asks, if it is to be served.
+async fn welcome(engine: &Engine, line: &mut Line) -> Result<Option<String>, channel::Error> {
     let who = match line.receive().await? {
         (Word::Hello(Hello { version: VERSION, who }), _) => who,
         (Word::Hello(Hello { version, .. }), _) => {
@@ -100,18 +119,28 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
                     "the project is supervised by another version of rcompose (it speaks {VERSION}, not {version})"
                 ),
             );
-            return line
-                .end(report.hint("stop the project with the version that started it, then start it again"))
-                .await;
+            let hint = "stop the project with the version that started it, then start it again";
+            line.end(report.hint(hint)).await?;
+            return Ok(None);
         }
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     // The next keeper has a supervisor of its own, who is the one to ask: not welcomed, the command tries again.
     if engine.has_lost_its_keeper() {
-        return Ok(());
+        return Ok(None);
     }
     line.send(&Notice::Welcome, Vec::new()).await?;
-    let (Word::Ask(request), descriptors) = line.receive().await? else { return Ok(()) };
+    Ok(Some(who))
+}
+
+/// Carries a request out; says meanwhile what there is to say, and passes signals on.
+async fn answer(
+    engine: &Rc<Engine>,
+    line: &mut Line,
+    who: String,
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Result<Reply, Report>, channel::Error> {
     let (say, mut said) = mpsc::unbounded_channel();
     let (gone, has_gone) = watch::channel(false);
     let (signal, signals) = mpsc::unbounded_channel();
@@ -123,7 +152,7 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
     };
     tokio::pin!(work);
     let mut listening = true;
-    let result = loop {
+    let answer = loop {
         tokio::select! {
             // What was said before the end is sent before the end.
             biased;
@@ -133,7 +162,7 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
                     gone.send_replace(true);
                 }
             }
-            result = &mut work => break result,
+            answer = &mut work => break answer,
             word = line.receive(), if listening => match word {
                 Ok((Word::Signal { signal: number }, _)) => drop(signal.send(number)),
                 Ok(_) => {}
@@ -148,10 +177,7 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
         let (notice, descriptors) = notice(say);
         line.send(&notice, descriptors).await?;
     }
-    match result {
-        Ok(reply) => line.send(&Notice::Done { reply }, Vec::new()).await,
-        Err(report) => line.end(report).await,
-    }
+    Ok(answer)
 }
 
 fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {
@@ -163,178 +189,6 @@ fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {
         Say::Input { input, tty } => (Notice::Input { tty }, vec![input]),
         Say::Held => (Notice::Held, Vec::new()),
         Say::Started { container, name } => (Notice::Started { container, name }, Vec::new()),
-    }
-}
-
-/// A channel that waits.
-struct Line {
-    /// Knows when the socket is ready; bytes go through the channel.
-    stream: UnixStream,
-    channel: Channel<Notice, Word>,
-}
-
-impl Line {
-    fn new(stream: UnixStream) -> Result<Line, channel::Error> {
-        let copy = stream.as_fd().try_clone_to_owned().map_err(channel::Error::Socket)?;
-        Ok(Line { stream, channel: Channel::new(copy).map_err(channel::Error::Socket)? })
-    }
-
-    async fn receive(&mut self) -> Result<(Word, Vec<OwnedFd>), channel::Error> {
-        loop {
-            if let Some(found) = self.channel.try_recv()? {
-                return Ok(found);
-            }
-            // try_recv has read until there was nothing: forget that the socket was ready, then wait for the next.
-            let _ = self
-                .stream
-                .try_io(tokio::io::Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-            if let Some(found) = self.channel.try_recv()? {
-                return Ok(found);
-            }
-            self.stream.readable().await.map_err(channel::Error::Socket)?;
-        }
-    }
-
-    async fn send(&mut self, notice: &Notice, descriptors: Vec<OwnedFd>) -> Result<(), channel::Error> {
-        self.channel.send(notice, descriptors)?;
-        while self.channel.wants_write() {
-            let _ = self
-                .stream
-                .try_io(tokio::io::Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-            self.channel.flush()?;
-            if self.channel.wants_write() {
-                self.stream.writable().await.map_err(channel::Error::Socket)?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn end(&mut self, report: Report) -> Result<(), channel::Error> {
-        self.send(&Notice::Failed { report }, Vec::new()).await
-    }
-}
-
-/// Joins what was bound with the sockets that came beside it; what is left are streams.
-fn hand_over(bound: Vec<BoundSocket>, descriptors: &mut VecDeque<OwnedFd>) -> Vec<HandedPort> {
-    let pairs =
-        bound.into_iter().map_while(|bound| Some(HandedPort { bound, socket: descriptors.pop_front()? }));
-    pairs.collect()
-}
-
-fn time(milliseconds: Option<u64>) -> Option<Duration> {
-    milliseconds.map(Duration::from_millis)
-}
-
-async fn perform(
-    engine: &Rc<Engine>,
-    caller: Caller,
-    request: Request,
-    descriptors: Vec<OwnedFd>,
-    signals: mpsc::UnboundedReceiver<i32>,
-) -> Result<Reply, Report> {
-    let mut descriptors = VecDeque::from(descriptors);
-    let caller = &caller;
-    engine.tell_unsaid(caller);
-    match request {
-        Request::Apply { desired, options, ports } => {
-            let ports = hand_over(ports, &mut descriptors);
-            let plan = engine.apply(caller, *desired, &options, ports).await?;
-            return Ok(Reply::Plan { plan });
-        }
-        Request::Start { services, ports } => {
-            let ports = hand_over(ports, &mut descriptors);
-            engine.start_services(caller, &services, ports).await?;
-        }
-        Request::Stop { services, grace_ms } => {
-            engine.stop_services(caller, &services, time(grace_ms)).await?;
-        }
-        Request::Restart { services, grace_ms, no_deps, ports } => {
-            let ports = hand_over(ports, &mut descriptors);
-            engine.restart_services(caller, &services, time(grace_ms), no_deps, ports).await?;
-        }
-        Request::Kill { services, signal } => engine.kill_services(caller, &services, signal).await?,
-        Request::Pause { services } => engine.pause_services(caller, &services).await?,
-        Request::Unpause { services } => engine.unpause_services(caller, &services).await?,
-        Request::Hold { container } => {
-            let mut signals = signals;
-            engine
-                .hold(caller, &container, async {
-                    signals.recv().await.unwrap_or_default();
-                })
-                .await?;
-        }
-        Request::Remove { services, stop, volumes } => {
-            engine.remove_services(caller, &Remove { services, stop, volumes }).await?;
-        }
-        Request::Down { services, volumes, orphans, declared, declared_volumes, grace_ms } => {
-            let grace = time(grace_ms);
-            let what = Down { services, volumes, orphans, declared, declared_volumes, grace };
-            engine.down(caller, &what).await?;
-        }
-        Request::Exec(exec) => {
-            let code = engine.exec(caller, exec, descriptors.into(), signals).await?;
-            return Ok(Reply::Exited { code });
-        }
-        Request::Attach(attach) => {
-            let code = engine.attach(caller, &attach, signals).await?;
-            return Ok(Reply::Exited { code });
-        }
-        Request::Files(files) => {
-            let code = engine.files(caller, files, descriptors.into(), signals).await?;
-            return Ok(Reply::Exited { code });
-        }
-        Request::Run(mut run) => {
-            let ports = hand_over(std::mem::take(&mut run.ports), &mut descriptors);
-            let code = engine.run_oneoff(caller, *run, ports, descriptors.into(), signals).await?;
-            return Ok(Reply::Exited { code });
-        }
-        Request::Wait { services, timeout_ms } => {
-            tokio::select! {
-                result = engine.wait(caller, &services, time(timeout_ms)) => result?,
-                () = caller.gone() => {}
-            }
-        }
-        Request::Ended { services } => {
-            tokio::select! {
-                codes = engine.wait_ended(&services) => return Ok(Reply::Exits { codes: codes? }),
-                () = caller.gone() => {}
-            }
-        }
-        Request::Settled => {
-            tokio::select! {
-                () = engine.settled() => {}
-                () = caller.gone() => {}
-            }
-        }
-        Request::Events { since_ns, until_ns } => stream_events(engine, caller, since_ns, until_ns).await,
-        Request::Status => {
-            let observed = engine.observed().map_err(|error: Error| Report::from(error))?;
-            return Ok(Reply::Status { observed: Box::new(observed) });
-        }
-        Request::Stats => return Ok(Reply::Stats { stats: engine.stats() }),
-    }
-    Ok(Reply::Ok)
-}
-
-/// Sends events until the command closes.
-async fn stream_events(engine: &Rc<Engine>, caller: &Caller, since_ns: Option<i64>, until_ns: Option<i64>) {
-    let mut events = engine.events();
-    if let Some(since_ns) = since_ns {
-        engine.remembered_events(since_ns).into_iter().for_each(|event| caller.say(Say::Event(event)));
-    }
-    if until_ns.is_some_and(|until_ns| until_ns <= crate::engine::now_ns()) {
-        return;
-    }
-    loop {
-        tokio::select! {
-            event = events.recv() => match event {
-                Ok(event) => caller.say(Say::Event(event)),
-                Err(broadcast::error::RecvError::Lagged(count)) => {
-                    caller.warn(format!("{count} events came too fast and are left out"));
-                }
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
-            () = caller.gone() => return,
-        }
+        Say::Ended { code } => (Notice::Ended { code }, Vec::new()),
     }
 }

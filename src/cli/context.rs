@@ -194,7 +194,8 @@ pub fn check_home() -> Result<(), Report> {
 fn paths() -> Paths {
     let uid = rustix::process::getuid().as_raw();
     let home = home(uid);
-    Paths::find(|name| std::env::var_os(name).map(PathBuf::from), uid, &home, |path| path.is_dir())
+    Paths::find(|name| std::env::var_os(name).map(PathBuf::from), uid, &home, Path::is_dir)
+        .settled(|link| std::fs::read_link(link).ok(), Path::is_dir)
 }
 
 /// The user's home: `HOME` where it is the user's own (under sudo it may be another's), else by the user database.

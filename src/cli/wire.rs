@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::terminal::{self, Raw, Signals};
-use crate::api::client::Client;
 use crate::api::message::{Notice, Reply};
+use crate::ops::conversation::Conversation;
 use crate::ops::process::Pumps;
 use crate::ops::{Session, call};
 use crate::report::{Exit, Report};
@@ -31,22 +31,22 @@ pub const PASSED: [Signal; 5] =
 
 impl Wire<'_> {
     /// Carries bytes and signals until the process ends; returns its exit code.
-    pub fn carry(&self, client: Client, mut pumps: Pumps) -> Result<Exit, Report> {
+    pub fn carry(&self, conversation: Conversation<'_>, mut pumps: Pumps) -> Result<Exit, Report> {
         let signals = Signals::take(&PASSED).map_err(|error| failed("listen for signals", error))?;
         pumps.start().map_err(|error| failed("carry the standard streams", error))?;
-        let ended = self.follow(client, &signals);
+        let ended = self.follow(conversation, &signals);
         pumps.finish();
         ended
     }
 
-    fn follow(&self, mut client: Client, signals: &Signals) -> Result<Exit, Report> {
+    fn follow(&self, mut conversation: Conversation<'_>, signals: &Signals) -> Result<Exit, Report> {
         let mut terminal: Option<Joined> = None;
         let mut begun = Begun::default();
         loop {
             let master = terminal.as_ref().map(|joined| joined.master.as_fd());
             let reading = terminal.as_ref().is_some_and(|joined| joined.input);
-            let (stdin, client_fd) = (io::stdin(), client.as_fd());
-            let mut fds = vec![PollFd::new(&client_fd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+            let (stdin, line) = (io::stdin(), conversation.as_fd());
+            let mut fds = vec![PollFd::new(&line, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
             if let Some(master) = &master {
                 fds.push(PollFd::new(master, PollFlags::IN));
                 if reading {
@@ -68,13 +68,13 @@ impl Wire<'_> {
                 }
             }
             if ready[1] {
-                let passed = self.pass_signals(signals, &mut client, terminal.as_ref())?;
+                let passed = self.pass_signals(signals, &mut conversation, terminal.as_ref())?;
                 if let Some(signal) = begun.asked_twice(passed) {
                     return Ok(Exit::Code(u8::try_from(128 + signal).unwrap_or(255)));
                 }
             }
             if ready[0] {
-                while let Some((notice, descriptors)) = client.try_next()? {
+                while let Some((notice, descriptors)) = conversation.try_next()? {
                     begun.hear(&notice);
                     match notice {
                         Notice::Terminal => {
@@ -92,7 +92,7 @@ impl Wire<'_> {
     fn pass_signals(
         &self,
         signals: &Signals,
-        client: &mut Client,
+        conversation: &mut Conversation<'_>,
         terminal: Option<&Joined>,
     ) -> Result<Vec<i32>, Report> {
         let mut passed = Vec::new();
@@ -101,7 +101,7 @@ impl Wire<'_> {
                 (Signal::SIGWINCH, Some(joined)) => terminal::resize(joined.master.as_fd()),
                 (Signal::SIGWINCH, None) => {}
                 (signal, _) => {
-                    client.signal(signal as i32)?;
+                    conversation.signal(signal as i32)?;
                     passed.push(signal as i32);
                 }
             }

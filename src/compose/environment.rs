@@ -8,11 +8,11 @@ use super::budget::weight_of;
 use super::diagnostic::Problem;
 use super::dotenv::{self, Variables as FileVariables};
 use super::error::Stop;
-use super::interpolate;
 use super::loader::Loader;
 use super::node::{Map, Node, Path, Span, Value};
 use super::trace::{Rule, Step};
 use super::variables::Variables;
+use super::{interpolate, select};
 
 /// A file that a service names.
 struct Named<'a> {
@@ -27,13 +27,21 @@ struct Named<'a> {
 }
 
 impl Loader<'_> {
-    /// Reads the env files and label files of every service of a tree, and drops the attributes that named them.
-    pub fn resolve_files(&mut self, services: &mut Map, environment: &Variables) -> Result<(), Stop> {
+    /// Reads the env files and label files of every service of a tree, and drops the attributes that named them. Files
+    /// that are missing are passed over for services that those chosen do without (none chosen is all).
+    pub fn resolve_files(
+        &mut self,
+        services: &mut Map,
+        chosen: &[String],
+        environment: &Variables,
+    ) -> Result<(), Stop> {
         let section = Path::Root.key("services");
+        let needed = select::needed(services, chosen);
         for (name, service) in services.iter_mut() {
             let path = section.key(name);
+            let needed = needed.as_ref().is_none_or(|needed| needed.contains(name));
             for read in [Self::env_files, Self::label_files] {
-                match read(self, &path, service, environment) {
+                match read(self, &path, service, needed, environment) {
                     Err(Stop::Problems(problems)) => self.wrong.add(problems),
                     other => other?,
                 }
@@ -49,6 +57,7 @@ impl Loader<'_> {
         &mut self,
         path: &Path<'_>,
         service: &mut Node,
+        needed: bool,
         environment: &Variables,
     ) -> Result<(), Stop> {
         let files = service.as_map_mut().and_then(|map| map.shift_remove("env_file"));
@@ -74,7 +83,8 @@ impl Loader<'_> {
             let Some(node) = file.get("path") else { continue };
             let named = Named {
                 node,
-                required: file.get("required").is_none_or(|required| required.value != Value::Bool(false)),
+                required: needed
+                    && file.get("required").is_none_or(|required| required.value != Value::Bool(false)),
                 raw: is_raw(file, path)?,
                 what: "env file",
             };
@@ -94,6 +104,7 @@ impl Loader<'_> {
         &mut self,
         path: &Path<'_>,
         service: &mut Node,
+        needed: bool,
         environment: &Variables,
     ) -> Result<(), Stop> {
         let Some(map) = service.as_map_mut() else { return Ok(()) };
@@ -103,7 +114,7 @@ impl Loader<'_> {
         let mut all = Map::new();
         let mut left = Vec::new();
         for file in files.as_list().unwrap_or_default() {
-            let named = Named { node: file, required: true, raw: false, what: "label file" };
+            let named = Named { node: file, required: needed, raw: false, what: "label file" };
             match self.file(&named, &lookup)? {
                 Some(variables) => self.lay_over_values(&mut all, variables, &path.key("labels")),
                 None => left.push(file.clone()),

@@ -125,7 +125,7 @@ impl<'a> Loader<'a> {
             canonical::set_aside(&mut root);
         }
         if let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) {
-            self.resolve_files(services, &environment)?;
+            self.resolve_files(services, &request.services, &environment)?;
         }
         self.wrong.add(bind::tree(&mut root, &mut self.budget));
         if !self.wrong.is_empty() {

@@ -6,6 +6,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::error::Error;
 use super::model::{Project, Service, VolumeType};
+use super::node::Map;
 
 /// What is asked for on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +93,23 @@ fn wanted(project: &Project, selection: &Selection) -> Result<IndexSet<String>, 
         }
     }
     Ok(wanted)
+}
+
+/// The services of a tree that those chosen need, themselves included; nothing where all are meant.
+pub fn needed(services: &Map, chosen: &[String]) -> Option<IndexSet<String>> {
+    if chosen.is_empty() {
+        return None;
+    }
+    let is_chosen = |known: &&String| chosen.iter().any(|name| *known == name || matches(name, known));
+    let mut open: Vec<&String> = services.keys().filter(is_chosen).collect();
+    let mut needed = IndexSet::new();
+    while let Some(name) = open.pop() {
+        if needed.insert(name.clone()) {
+            let needs = services.get(name).and_then(|service| service.get("depends_on")?.as_map());
+            open.extend(needs.into_iter().flat_map(Map::keys));
+        }
+    }
+    Some(needed)
 }
 
 /// Returns whether a name matches a pattern (fnmatch(3)): `*` is any text, `?` any character, `[a-c]` one of some, `[^a]`

@@ -199,6 +199,27 @@ hint: set it: `export TAG=…`, or a line `TAG=…` in the file .env
 }
 
 #[test]
+fn a_missing_env_file_does_no_harm_to_services_that_do_without_it() {
+    let files = [(
+        "compose.yaml",
+        "services:
+  a: {image: x}
+  b: {image: x, links: [c]}
+  c: {image: x, env_file: none.env}
+",
+    )];
+    let check = |services: &[&str], loads: bool| {
+        let services = services.iter().map(|name| (*name).to_owned()).collect();
+        let request = Request { services, ..request() };
+        assert_eq!(load(&request, &Memory::new(&files)).is_ok(), loads, "{:?}", request.services);
+    };
+    check(&["a"], true);
+    for needed in [&[][..], &["c"], &["b"], &["a", "b"], &["?"]] {
+        check(needed, false);
+    }
+}
+
+#[test]
 fn missing_files_are_named_where_they_are_asked_for() {
     check_one_error(
         "services:\n  web:\n    image: a\n    env_file: ./web.env\n",

@@ -19,9 +19,8 @@ impl Engine {
         self: &Rc<Self>,
         caller: &Caller,
         attach: &Attach,
-        mut signals: mpsc::UnboundedReceiver<i32>,
+        signals: mpsc::UnboundedReceiver<i32>,
     ) -> Result<i32, Error> {
-        let mut events = self.events();
         // Who has started a one-off in the foreground has its input and its output.
         let id = self.target(&attach.service, attach.index, |oneoff| !oneoff.config.attached)?;
         let record = self.record_or_gone(&id)?;
@@ -32,6 +31,30 @@ impl Engine {
             self.say_input(caller, &id);
         }
         caller.say(Say::Started { container: id.0.clone(), name: record.name });
+        self.join_main(caller, &id, signals).await
+    }
+
+    /// Goes on with a container that a command has joined under an earlier supervisor.
+    pub(super) async fn rejoin_main(
+        self: &Rc<Self>,
+        caller: &Caller,
+        id: &ContainerId,
+        signals: mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Error> {
+        match self.first_end(id).or_else(|| self.code_of_ended(id)) {
+            Some(code) => Ok(code),
+            None => self.join_main(caller, id, signals).await,
+        }
+    }
+
+    /// Passes signals on to a container and returns its exit code when it ends.
+    async fn join_main(
+        self: &Rc<Self>,
+        caller: &Caller,
+        id: &ContainerId,
+        mut signals: mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Error> {
+        let mut events = self.events();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -39,13 +62,13 @@ impl Engine {
                     Err(broadcast::error::RecvError::Closed) => return Err(Error::Link(link::Error::Gone)),
                     // Its end may be among those that came too fast.
                     Err(broadcast::error::RecvError::Lagged(_)) => {
-                        if let Some(code) = self.code_of_ended(&id) {
+                        if let Some(code) = self.code_of_ended(id) {
                             return Ok(code);
                         }
                     }
                     Ok(_) => {}
                 },
-                Some(number) = signals.recv() => self.kill_one(&id, number).await?,
+                Some(number) = signals.recv() => self.kill_one(id, number).await?,
                 () = caller.gone() => return Ok(0),
             }
         }

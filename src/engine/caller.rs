@@ -34,6 +34,11 @@ pub enum Say {
         /// The container's name.
         name: String,
     },
+    /// The process has ended; the answer comes when what is left of it is removed.
+    Ended {
+        /// Its exit code.
+        code: i32,
+    },
 }
 
 /// The one who asks. What it is told after it has gone is lost, and nobody minds.

@@ -72,6 +72,22 @@ pub enum Error {
         /// The service.
         service: String,
     },
+    /// An earlier supervisor was to begin a program, and nothing tells that it has.
+    #[error("the supervisor was lost before it said that `{program}` runs for service `{service}`")]
+    NotBegun {
+        /// The program, or the container that `run` makes.
+        program: String,
+        /// The service.
+        service: String,
+    },
+    /// A program was begun by a keeper that has died.
+    #[error("how `{program}` of service `{service}` ends cannot be known: the keeper that began it has died")]
+    Unwatched {
+        /// The program, or the container that `run` makes.
+        program: String,
+        /// The service.
+        service: String,
+    },
     /// What a container prints cannot be shown.
     #[error(
         "container `{container}` keeps no log (`logging: {{driver: none}}`), so its output cannot be shown"
@@ -335,6 +351,12 @@ impl From<Error> for Report {
                 "a hook runs beside the container's own program, which has to go on meanwhile: `rcompose logs` shows what \
                  it said last",
             ),
+            Error::NotBegun { ref service, .. } => Report::from_error(exit, &error).hint(format!(
+                "if `rcompose top {service}` does not show it, nothing of it runs: begin it again"
+            )),
+            Error::Unwatched { ref service, .. } => Report::from_error(exit, &error).hint(format!(
+                "it may run on: `rcompose top {service}` shows it, `rcompose restart {service}` ends it with its container"
+            )),
             Error::PortPublished { address, .. } => {
                 let hint =
                     format!("publish another host port than {}, or stop that container", address.port());

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::sync::mpsc;
@@ -18,17 +17,10 @@ use super::project::Entry;
 use super::request::Exec;
 use super::{Engine, Error};
 use crate::event::Action;
-use crate::plan::observed::State;
+use crate::plan::observed::{Container, State};
 use crate::runtime::exec::{Talk, Target, operations};
 use crate::runtime::spec::{ContainerId, Process, Seccomp};
 use crate::runtime::status::Failure;
-use crate::sys::net;
-
-/// So much of a probe's or hook's output is kept, as Docker does.
-const KEPT: usize = 4096;
-
-/// Exit code of a process that was killed for taking too long.
-pub(super) const TIMED_OUT: i32 = -1;
 
 /// What differs from the container's main process.
 #[derive(Clone, Debug, Default)]
@@ -39,12 +31,23 @@ pub(super) struct Extra {
     pub privileged: bool,
 }
 
-/// How a process ended whose output was taken.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub code: i32,
-    /// The end of what it printed.
-    pub output: Vec<u8>,
+/// What a process in a container is called at the keeper.
+pub(super) enum Name<'a> {
+    /// By a command that waits for its end, whichever supervisor tells it.
+    Awaited(&'a str),
+    /// By ourselves.
+    Own(&'a str),
+}
+
+/// A user's command that has been asked for.
+pub(super) struct UnderWay {
+    /// What it is called at the keeper.
+    pub id: String,
+    pub program: String,
+    /// Do not wait for its end.
+    pub detach: bool,
+    /// Rows and columns of the caller's terminal.
+    pub window: Option<(u16, u16)>,
 }
 
 /// How a process began.
@@ -87,45 +90,67 @@ impl Engine {
             }
         };
         let program = exec.argv.first().cloned().unwrap_or_default();
-        let (name, mut line) = self.run(&id, exec.argv, &extra, talk)?;
+        let line = self.run(Name::Awaited(&exec.id), &id, exec.argv, &extra, talk)?;
+        let under_way = UnderWay { id: exec.id, program, detach: exec.detach, window: exec.window };
+        self.see_through(caller, &record, under_way, line, &mut signals).await
+    }
+
+    /// Stays with a user's command from before its begin; returns its exit code.
+    pub(super) async fn see_through(
+        self: &Rc<Self>,
+        caller: &Caller,
+        record: &Container,
+        exec: UnderWay,
+        mut line: Line,
+        signals: &mut mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Error> {
         let asked = async || match exec.detach {
             true => std::future::pending().await,
-            false => end_asked_for(&mut signals, caller).await,
+            false => end_asked_for(signals, caller).await,
         };
-        let (mut started, early) = match self.birth(&name, &mut line, asked).await? {
+        let (mut started, early) = match self.birth(&exec.id, &mut line, asked).await? {
             Birth::Begun(started, early) => (started, early),
             Birth::Ended(number) => return Ok(128 + number),
             Birth::Failed(source) => {
-                return Err(Error::NotExecuted { container: record.name.clone(), program, source });
+                return Err(Error::NotExecuted {
+                    container: record.name.clone(),
+                    program: exec.program,
+                    source,
+                });
             }
         };
-        self.tell(&record, Action::ExecStart, &[]);
+        self.tell(record, Action::ExecStart, &[]);
         if let Some(terminal) = started.descriptors.remove("terminal") {
             set_window(&terminal, exec.window);
             caller.say(Say::Terminal(terminal));
         }
-        caller.say(Say::Started { container: id.0.clone(), name: record.name.clone() });
+        caller.say(Say::Started { container: record.id.0.clone(), name: record.name.clone() });
         if exec.detach {
             return Ok(0);
         }
         let process = started.descriptors.remove("pidfd");
-        let pass_on = |number| {
-            if let (Some(process), Some(signal)) = (&process, Signal::from_named_raw(number)) {
-                // It may have ended in this moment.
-                let _ = pidfd_send_signal(process, signal);
-            }
-        };
         // It began in the moment in which it was to be aborted.
-        early.into_iter().for_each(pass_on);
+        early.into_iter().for_each(|number| pass_on(process.as_ref(), number));
+        self.await_end(record, &mut line, process.as_ref(), signals).await
+    }
+
+    /// Passes signals on to a user's command until it ends; returns its exit code.
+    pub(super) async fn await_end(
+        self: &Rc<Self>,
+        record: &Container,
+        line: &mut Line,
+        process: Option<&OwnedFd>,
+        signals: &mut mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Error> {
         let gone = || Error::Link(link::Error::Gone);
         let exit = loop {
             tokio::select! {
                 biased;
                 exit = &mut line.ended => break exit.map_err(|_| gone())?,
                 Some(number) = signals.recv() => {
-                    let over = process.as_ref().is_some_and(has_ended);
+                    let over = process.is_some_and(has_ended);
                     if !over || !ends(number, libc::SIGHUP) {
-                        pass_on(number);
+                        pass_on(process, number);
                         continue;
                     }
                     // Only its parent knows how it ended, and may stand still itself.
@@ -137,7 +162,7 @@ impl Engine {
             }
         };
         let code = exit.code.unwrap_or(255);
-        self.tell(&record, Action::ExecDie { code }, &[("exitCode", code.to_string())]);
+        self.tell(record, Action::ExecDie { code }, &[("exitCode", code.to_string())]);
         Ok(code)
     }
 
@@ -206,84 +231,15 @@ impl Engine {
         }
     }
 
-    /// Runs a command to its end and keeps the end of its output. Beyond `timeout` it is killed and its code is
-    /// [`TIMED_OUT`].
-    pub(super) async fn run_inside(
+    /// Sends an exec to the keeper.
+    pub(super) fn run(
         self: &Rc<Self>,
-        id: &ContainerId,
-        argv: Vec<String>,
-        extra: &Extra,
-        timeout: Option<Duration>,
-    ) -> Result<Outcome, Error> {
-        let watch = |error: std::io::Error| Error::Link(link::Error::Watch(error));
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| watch(error.into()))?;
-        rustix::io::ioctl_fionbio(&read, true).map_err(|error| watch(error.into()))?;
-        let read = net::watch(read).map_err(watch)?;
-        let program = argv.first().cloned().unwrap_or_default();
-        let talk = Talk::Descriptors([None, Some(write.try_clone().map_err(watch)?), Some(write)]);
-        let time = timeout.unwrap_or(Duration::from_secs(u32::MAX.into()));
-        // From here on: whatever it takes to begin is a part of its time.
-        let timer = tokio::time::sleep(time);
-        tokio::pin!(timer);
-        let (name, mut line) = self.run(id, argv, extra, talk)?;
-        let gone = || Error::Link(link::Error::Gone);
-        let mut late = false;
-        let started = loop {
-            tokio::select! {
-                started = &mut line.started => break started.map_err(|_| gone())?,
-                () = &mut timer, if !late => {
-                    late = true;
-                    self.link.abort(&name)?;
-                }
-            }
-        };
-        let mut started = match started {
-            Ok(started) => started,
-            Err(_) if late => return Ok(Outcome { code: TIMED_OUT, output: Vec::new() }),
-            Err(source) => {
-                let container = self.record(id).map(|record| record.name).unwrap_or_default();
-                return Err(Error::NotExecuted { container, program, source });
-            }
-        };
-        let process = started.descriptors.remove("pidfd");
-        let kill = || {
-            if let Some(process) = &process {
-                // It may have ended in this moment.
-                let _ = pidfd_send_signal(process, Signal::KILL);
-            }
-        };
-        if late {
-            kill();
-        }
-        let mut output = Vec::new();
-        let mut open = true;
-        let exit = loop {
-            tokio::select! {
-                exit = &mut line.ended => break exit.map_err(|_| gone())?,
-                guard = read.readable(), if open => {
-                    let mut guard = guard.map_err(watch)?;
-                    guard.clear_ready();
-                    open = take(read.get_ref(), &mut output);
-                }
-                () = &mut timer, if !late => {
-                    late = true;
-                    kill();
-                }
-            }
-        };
-        take(read.get_ref(), &mut output);
-        let code = if late { TIMED_OUT } else { exit.code.unwrap_or(255) };
-        Ok(Outcome { code, output })
-    }
-
-    /// Sends an exec to the keeper; returns its name there.
-    fn run(
-        self: &Rc<Self>,
+        name: Name<'_>,
         id: &ContainerId,
         argv: Vec<String>,
         extra: &Extra,
         talk: Talk,
-    ) -> Result<(String, Line), Error> {
+    ) -> Result<Line, Error> {
         let (config, group) = {
             let project = self.project.borrow();
             let missing = || Error::NoContainer { container: id.to_string() };
@@ -304,9 +260,11 @@ impl Engine {
             name_terminal(&mut process.env);
         }
         let prepared = operations(&process, target, talk)?;
-        let name = self.name_exec(id);
-        let line = self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?;
-        Ok((name, line))
+        let (name, awaited) = match name {
+            Name::Awaited(name) => (name, true),
+            Name::Own(name) => (name, false),
+        };
+        Ok(self.link.exec(name, &id.0, awaited, prepared.launch, prepared.descriptors)?)
     }
 
     /// A name for a further process in a container that no other bears.
@@ -361,6 +319,13 @@ fn name_terminal(env: &mut Vec<String>) {
     }
 }
 
+/// Sends a signal to a process, which may have ended in this moment.
+fn pass_on(process: Option<&OwnedFd>, number: i32) {
+    if let (Some(process), Some(signal)) = (process, Signal::from_named_raw(number)) {
+        let _ = pidfd_send_signal(process, signal);
+    }
+}
+
 /// Whether the process of a pidfd has ended, whoever has to take its exit status yet.
 fn has_ended(process: &OwnedFd) -> bool {
     let now = Timespec::default();
@@ -373,24 +338,6 @@ pub(super) fn set_window(terminal: &OwnedFd, window: Option<(u16, u16)>) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         // A terminal of the default size is still a terminal.
         let _ = tcsetwinsize(terminal.as_fd(), size);
-    }
-}
-
-/// Reads what is there; false at the end.
-fn take(pipe: &OwnedFd, output: &mut Vec<u8>) -> bool {
-    let mut bytes = [0; 4096];
-    loop {
-        match rustix::io::read(pipe, &mut bytes) {
-            Ok(0) => return false,
-            Ok(count) => {
-                output.extend_from_slice(&bytes[..count]);
-                let excess = output.len().saturating_sub(KEPT);
-                output.drain(..excess);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return true,
-            Err(_) => return false,
-        }
     }
 }
 

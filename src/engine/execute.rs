@@ -280,6 +280,7 @@ impl Work<'_> {
         let existing = observe::volumes(self.engine.store.paths())?;
         inherited.retain(|_, name| existing.contains(name));
         let making = Making {
+            id: None,
             service: &wish,
             number,
             name: name.to_owned(),

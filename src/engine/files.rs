@@ -52,7 +52,7 @@ impl Engine {
             }
         };
         let name = self.name_exec(&id);
-        let mut line = self.link.exec(&name, &id.0, prepared.launch, prepared.descriptors)?;
+        let mut line = self.link.exec(&name, &id.0, false, prepared.launch, prepared.descriptors)?;
         let asked = async || end_asked_for(&mut signals, caller).await;
         let (mut started, mut early) = match self.birth(&name, &mut line, asked).await? {
             Birth::Begun(started, early) => (started, early),

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use tokio::time::timeout;
 
 use super::caller::Caller;
-use super::exec::{Extra, Outcome, TOLD_WITHIN};
+use super::exec::{Extra, TOLD_WITHIN};
+use super::inside::Outcome;
 use super::{Engine, Error};
 use crate::plan::desired::Hook;
 use crate::runtime::spec::ContainerId;

@@ -73,7 +73,16 @@ struct Waiting {
     ends: HashMap<String, oneshot::Sender<Exit>>,
     descriptors: HashMap<String, Vec<oneshot::Sender<Option<OwnedFd>>>>,
     keys: Vec<oneshot::Sender<Vec<String>>>,
-    processes: Vec<oneshot::Sender<Vec<Running>>>,
+    processes: Vec<oneshot::Sender<Processes>>,
+}
+
+/// What the keeper looks after.
+#[derive(Debug)]
+pub struct Processes {
+    /// Those that have started and not ended.
+    pub running: Vec<Running>,
+    /// Those whose programs have not begun yet.
+    pub starting: Vec<Running>,
 }
 
 /// The line. One reader task feeds it ([`Link::run`]).
@@ -170,9 +179,9 @@ impl Link {
                     drop(waiting.keys.remove(0).send(keys));
                 }
             }
-            Notice::Processes { processes } => {
+            Notice::Processes { processes: running, starting } => {
                 if !waiting.processes.is_empty() {
-                    drop(waiting.processes.remove(0).send(processes));
+                    drop(waiting.processes.remove(0).send(Processes { running, starting }));
                 }
             }
             Notice::Adopted { .. } | Notice::NotUnderstood { .. } => {}
@@ -202,24 +211,37 @@ impl Link {
         }
     }
 
-    /// Starts a further process in a container. Both answers come to the caller.
+    /// Starts a further process in a container. Both answers come to the caller; with `awaited`, the next supervisor can
+    /// find out how it ended until it is forgotten.
     pub fn exec(
         self: &Rc<Link>,
         id: &str,
         container: &str,
+        awaited: bool,
         launch: Launch,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Process, Error> {
+        let process = self.hear_of(id);
+        let word = Word::Exec { id: id.to_owned(), container: container.to_owned(), awaited, launch };
+        self.send(&word, descriptors)?;
+        Ok(process)
+    }
+
+    /// From now on, what is told of an exec comes to the caller.
+    pub fn hear_of(&self, id: &str) -> Process {
         let (start, started) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        {
-            let mut waiting = self.waiting.borrow_mut();
-            waiting.starts.insert(id.to_owned(), start);
-            waiting.ends.insert(id.to_owned(), end);
-        }
-        let word = Word::Exec { id: id.to_owned(), container: container.to_owned(), launch };
-        self.send(&word, descriptors)?;
-        Ok(Process { started, ended })
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.starts.insert(id.to_owned(), start);
+        waiting.ends.insert(id.to_owned(), end);
+        Process { started, ended }
+    }
+
+    /// What is told of an exec concerns nobody any more.
+    pub fn hear_no_more_of(&self, id: &str) {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.starts.remove(id);
+        waiting.ends.remove(id);
     }
 
     /// Fetches a duplicate of a stored descriptor.
@@ -287,7 +309,7 @@ impl Link {
     }
 
     /// Which processes run.
-    pub async fn processes(self: &Rc<Link>) -> Result<Vec<Running>, Error> {
+    pub async fn processes(self: &Rc<Link>) -> Result<Processes, Error> {
         let (answer, answered) = oneshot::channel();
         self.waiting.borrow_mut().processes.push(answer);
         self.send(&Word::List, Vec::new())?;

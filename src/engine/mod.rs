@@ -13,7 +13,6 @@
 
 mod apply;
 mod attach;
-mod bytes;
 pub mod caller;
 mod container;
 pub mod error;
@@ -23,6 +22,7 @@ mod exit;
 mod files;
 pub mod health;
 mod hooks;
+mod inside;
 pub mod journal;
 pub mod lifecycle;
 pub mod link;
@@ -35,6 +35,7 @@ mod ports;
 mod probe;
 mod project;
 mod recover;
+mod rejoin;
 pub mod request;
 pub mod state;
 pub mod stray;
@@ -61,7 +62,7 @@ use self::project::Project;
 use self::state::Store;
 use self::turn::Turns;
 use crate::event::{Action, Event, Kind};
-use crate::keeper::message::Word;
+use crate::keeper::message::{Exit, Word};
 use crate::plan::observed::{Container, Observed};
 use crate::runtime::cgroup::Controller;
 use crate::runtime::spec::ContainerId;
@@ -82,6 +83,8 @@ pub struct Engine {
     history: RefCell<VecDeque<Event>>,
     changes: watch::Sender<u64>,
     execs: Cell<u64>,
+    /// Ends of execs that an earlier supervisor was to tell of, until who waits for them comes back.
+    ends: RefCell<BTreeMap<String, Exit>>,
     /// What the next caller is to know of the state in which the project was found.
     unsaid: RefCell<Vec<String>>,
 }

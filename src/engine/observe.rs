@@ -9,6 +9,7 @@ use crate::host::files;
 use crate::host::paths::Paths;
 use crate::host::process::{Identity, boot_id};
 use crate::plan::observed::{Container, Health, Observed, State};
+use crate::sys;
 
 /// How a process ended, as the keeper wrote down before it reaped it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +30,12 @@ pub fn observe(
     store: &Store,
     endings: impl Fn(&Container) -> Option<Ended>,
 ) -> Result<Observed, files::Error> {
+    let keeper = store.keeper()?.is_some_and(|keeper| keeper.runs());
     let mut containers = Vec::new();
     for container in store.containers()? {
-        containers.extend(judge(store, container, &endings)?);
+        containers.extend(judge(store, container, keeper, &endings)?);
     }
     let mut networks = store.networks()?;
-    let keeper = store.keeper()?.is_some_and(|keeper| keeper.runs());
     for network in networks.values_mut() {
         // A network lives as long as a keeper holds its namespace.
         network.alive &= keeper;
@@ -42,18 +43,21 @@ pub fn observe(
     Ok(Observed { containers, networks, volumes: volumes(store.paths())?, damage: store.damage() })
 }
 
-/// Looks what has become of a container; `None` when it was removed meanwhile.
+/// Looks what has become of a container; `None` when it was removed meanwhile. A living `keeper` writes down in a moment
+/// how one has ended that is not reaped yet; without one, nobody does.
 fn judge(
     store: &Store,
     container: Container,
+    keeper: bool,
     endings: &impl Fn(&Container) -> Option<Ended>,
 ) -> Result<Option<Container>, files::Error> {
     let mut container = container;
     loop {
-        if lives(&container) {
+        let process = main_process(&container);
+        if process.is_none_or(|process| process.is_alive() && (keeper || !process.has_ended())) {
             return Ok(Some(container));
         }
-        let ended = endings(&container);
+        let ended = endings(&container).or_else(|| end_of_zombie(&container));
         if ended.is_none() {
             // The supervisor takes the ending out of the journal when it has written it into the record, which may have
             // been after we read that one and before we read the other.
@@ -73,13 +77,27 @@ fn judge(
 
 /// Returns false for a container that is recorded as running but whose process is gone.
 pub fn lives(container: &Container) -> bool {
+    main_process(container).is_none_or(|process| process.is_alive())
+}
+
+/// The main process of a container that is recorded as running.
+fn main_process(container: &Container) -> Option<Identity> {
     match &container.state {
         State::Running { pid, start_time, boot_id, .. } => {
-            let identity = Identity { pid: *pid, start_time: *start_time, boot_id: boot_id.clone() };
-            identity.is_alive()
+            Some(Identity { pid: *pid, start_time: *start_time, boot_id: boot_id.clone() })
         }
-        _ => true,
+        _ => None,
     }
+}
+
+/// How a main process ended that nobody has reaped. When it did is not known.
+fn end_of_zombie(container: &Container) -> Option<Ended> {
+    let State::Running { since_ns, .. } = container.state else { return None };
+    let code = match main_process(container)?.end_of_zombie()? {
+        sys::process::Ended::Exited(code) => code,
+        sys::process::Ended::Signalled(signal) => 128 + signal,
+    };
+    Some(Ended { code: Some(code), time_ns: since_ns, oom: false })
 }
 
 /// Makes the record of a container whose process is gone say so. What cannot be known is not guessed.

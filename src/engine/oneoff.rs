@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use tokio::sync::mpsc;
 
-use super::bytes::random_hex;
 use super::caller::{Caller, Say};
 use super::container::{Making, Streams};
 use super::exec::{end_asked_for, set_window};
@@ -13,6 +12,7 @@ use super::execute::Wording;
 use super::request::{HandedPort, Run};
 use super::turn::{Patience, Turn};
 use super::{Engine, Error};
+use crate::host::random;
 use crate::plan::desired::{Desired, NetworkWish, RestartPolicy, Service, ShareWish};
 use crate::plan::observed::State;
 use crate::plan::reconcile::{self, Options};
@@ -58,10 +58,10 @@ impl Engine {
             }
         };
         drop(turn);
-        let (id, container_name) = match (result, early, begun) {
+        let id = match (result, early, begun) {
             (Ok(()), _, Some(made)) => made,
             (Err(error), _, made) => {
-                if let Some((id, _)) = made.filter(|_| remove) {
+                if let Some(id) = made.filter(|_| remove) {
                     self.remove(&id, true, caller).await?;
                 }
                 return early.map_or(Err(error), |signal| Ok(128 + signal));
@@ -72,17 +72,41 @@ impl Engine {
             // It began in the moment in which it was to be aborted.
             self.signal(&id, signal)?;
         }
-        if let Some(terminal) = self.take_terminal(&id, tty && !detach) {
-            set_window(&terminal, window);
-            caller.say(Say::Terminal(terminal));
-        }
-        caller.say(Say::Started { container: id.0.clone(), name: container_name });
+        self.join_terminal(caller, &id, tty && !detach, window);
         if detach {
             return Ok(0);
         }
-        let code = self.attend(&id, caller, &mut signals).await?;
-        if remove {
-            self.remove(&id, true, caller).await?;
+        self.see_oneoff_end(caller, &id, remove, &mut signals).await
+    }
+
+    /// Tells that a one-off runs; with `tty`, its terminal is the caller's from now on.
+    pub(super) fn join_terminal(
+        &self,
+        caller: &Caller,
+        id: &ContainerId,
+        tty: bool,
+        window: Option<(u16, u16)>,
+    ) {
+        if let Some(terminal) = self.take_terminal(id, tty) {
+            set_window(&terminal, window);
+            caller.say(Say::Terminal(terminal));
+        }
+        let name = self.record(id).map(|record| record.name).unwrap_or_default();
+        caller.say(Say::Started { container: id.0.clone(), name });
+    }
+
+    /// Stays with a one-off that runs until its end, and removes it if that is asked for; returns its exit code.
+    pub(super) async fn see_oneoff_end(
+        self: &Rc<Self>,
+        caller: &Caller,
+        id: &ContainerId,
+        remove: bool,
+        signals: &mut mpsc::UnboundedReceiver<i32>,
+    ) -> Result<i32, Report> {
+        let code = self.attend(id, caller, signals).await?;
+        caller.say(Say::Ended { code });
+        if remove && self.record(id).is_some() {
+            self.remove(id, true, caller).await?;
         }
         Ok(code)
     }
@@ -94,7 +118,7 @@ impl Engine {
         turn: &Turn,
         run: Run,
         streams: Vec<OwnedFd>,
-        begun: &mut Option<(ContainerId, String)>,
+        begun: &mut Option<ContainerId>,
     ) -> Result<(), Report> {
         let Run { service: name, no_dependencies, tty, interactive, detach, remove, .. } = run;
         let mut service = run
@@ -110,17 +134,18 @@ impl Engine {
         if !detach {
             service.restart = RestartPolicy::No;
         }
-        let container_name = match run.name {
+        let name = match run.name {
             Some(name) if self.project.borrow().records().iter().any(|other| other.name == name) => {
                 return Err(Error::NameInUse { name }.into());
             }
             Some(name) => name,
-            None => run.desired.oneoff_name(&service, &random_hex(6).map_err(Error::from)?),
+            None => run.desired.oneoff_name(&service, &random::hex(6).map_err(Error::from)?),
         };
         let making = Making {
+            id: Some(run.id),
             service: &service,
             number: 0,
-            name: container_name.clone(),
+            name,
             inherited: Default::default(),
             oneoff: true,
             aliases: run.use_aliases,
@@ -129,7 +154,7 @@ impl Engine {
             remove,
         };
         let id = self.create(making).await?;
-        *begun = Some((id.clone(), container_name));
+        *begun = Some(id.clone());
         if let Some(entry) = self.project.borrow_mut().entries.get_mut(&id) {
             entry.awaited = !detach;
         }
@@ -166,9 +191,11 @@ impl Engine {
                 }
             }
         }
-        Ok(match self.record_or_gone(id)?.state {
-            State::Exited { code, .. } => code.unwrap_or(255),
-            _ => 255,
+        Ok(match self.record(id).map(|record| record.state) {
+            Some(State::Exited { code, .. }) => code.unwrap_or(255),
+            Some(_) => 255,
+            // `down` was quicker than we are.
+            None => self.first_end(id).unwrap_or(255),
         })
     }
 

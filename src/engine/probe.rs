@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::exec::{Extra, TIMED_OUT};
+use super::exec::Extra;
 use super::health::{Outcome, Probes};
+use super::inside::TIMED_OUT;
 use super::project::Running;
 use super::{Engine, now_ns};
 use crate::event::Action;
@@ -99,7 +100,7 @@ impl Engine {
     }
 
     /// Keeps what the last probe said, for those who ask why.
-    fn note_probe(&self, id: &ContainerId, result: Result<super::exec::Outcome, super::Error>) {
+    fn note_probe(&self, id: &ContainerId, result: Result<super::inside::Outcome, super::Error>) {
         let said = match result {
             Ok(outcome) if outcome.code == TIMED_OUT => {
                 vec!["its probe took too long and was killed".to_owned()]

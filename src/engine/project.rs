@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub lifecycle: Lifecycle,
     /// A request waits for its end and will remove it.
     pub awaited: bool,
+    /// The request that waits for its end was lost with an earlier supervisor; so long it may come back.
+    pub deserted: Option<Running>,
     /// When its last run began, in nanoseconds since the Unix epoch; 0 when an earlier process of ours saw that.
     pub began_ns: i64,
     /// What the last probe said.
@@ -86,6 +88,7 @@ impl Entry {
             timer: None,
             sockets: Vec::new(),
             awaited: false,
+            deserted: None,
             began_ns: 0,
             last_probe: Vec::new(),
         }
@@ -128,6 +131,7 @@ impl Project {
         self.entries.values().any(|entry| {
             entry.live.is_some()
                 || entry.timer.is_some()
+                || entry.deserted.is_some()
                 || matches!(entry.record.state, State::Running { .. } | State::Restarting { .. })
         })
     }

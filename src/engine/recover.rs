@@ -52,6 +52,7 @@ impl Engine {
             history: RefCell::default(),
             changes: watch::channel(0).0,
             execs: Cell::new(0),
+            ends: RefCell::default(),
             unsaid: RefCell::default(),
         });
         Ok((engine, told))
@@ -69,7 +70,10 @@ impl Engine {
 
     /// Whether the keeper looks after no process: it may go where nobody can tell it what to do.
     pub async fn keeps_nothing(&self) -> bool {
-        self.link.processes().await.is_ok_and(|processes| processes.is_empty())
+        self.link
+            .processes()
+            .await
+            .is_ok_and(|processes| processes.running.is_empty() && processes.starting.is_empty())
     }
 
     async fn listen(self: Rc<Self>, mut told: mpsc::UnboundedReceiver<Told>) {
@@ -77,19 +81,25 @@ impl Engine {
             match told {
                 Told::Started(id, started) => self.note_start(&ContainerId(id), started).await,
                 Told::NotStarted(id, why) => self.not_started(&ContainerId(id), why),
-                Told::Ended(id, exit) => {
+                Told::Ended(id, exit) if self.is_ours(&id) => {
                     tokio::task::spawn_local(self.clone().note_exit(ContainerId(id), exit));
                 }
+                // An exec's that an earlier supervisor has begun.
+                Told::Ended(id, exit) => self.keep_end(id, exit),
                 Told::Lost => return,
             }
         }
+    }
+
+    fn is_ours(&self, id: &str) -> bool {
+        self.project.borrow().entries.contains_key(&ContainerId(id.to_owned()))
     }
 
     async fn recover(self: &Rc<Self>) -> Result<(), Error> {
         let mut records = self.store.containers()?;
         let networks = self.store.networks()?;
         let keys = self.link.keys().await?;
-        let processes = self.link.processes().await?;
+        let processes = self.link.processes().await?.running;
         {
             let mut project = self.project.borrow_mut();
             project.desired = self.store.desired()?;
@@ -108,6 +118,9 @@ impl Engine {
         for record in records {
             self.recover_container(record, &keys, &processes, &exits).await?;
         }
+        for (id, exit) in exits.into_iter().filter(|(id, _)| !self.is_ours(id)) {
+            self.keep_end(id, exit);
+        }
         self.drop_litter(&keys)?;
         if !self.unsaid.borrow().is_empty() {
             self.mend();
@@ -118,10 +131,9 @@ impl Engine {
 
     /// Ends and removes what has no record (any more) that says what it is: nobody could do it later.
     fn end_the_unknown(&self, records: &mut Vec<Container>, processes: &[Running]) -> Result<(), Error> {
-        let known = |id: &str| self.project.borrow().entries.contains_key(&ContainerId(id.to_owned()));
         for process in processes {
             let is_container = process.kind == crate::keeper::message::Kind::Container;
-            if !is_container || known(&process.id) {
+            if !is_container || self.is_ours(&process.id) {
                 continue;
             }
             let boot_id = boot_id().unwrap_or_default();
@@ -134,10 +146,10 @@ impl Engine {
             }
         }
         stray::end(self.name(), &self.doubtful(records, processes)?)?;
-        for record in records.iter().filter(|record| !known(&record.id.0)) {
+        for record in records.iter().filter(|record| !self.is_ours(&record.id.0)) {
             self.store.remove(&record.id)?;
         }
-        records.retain(|record| known(&record.id.0));
+        records.retain(|record| self.is_ours(&record.id.0));
         Ok(())
     }
 
@@ -205,6 +217,9 @@ impl Engine {
         exits: &BTreeMap<String, Exit>,
     ) -> Result<(), Error> {
         let id = record.id.clone();
+        if self.may_be_awaited(&record) {
+            self.await_return(&id);
+        }
         let runs = processes.iter().find(|process| process.id == id.0);
         match (&record.state, runs) {
             (_, Some(process)) => {
@@ -270,6 +285,14 @@ impl Engine {
             (State::Created | State::Exited { .. }, None) => {}
         }
         Ok(())
+    }
+
+    /// Whether a command may wait for its end, that of a `run` which is not detached: it was lost with our predecessor.
+    fn may_be_awaited(&self, record: &Container) -> bool {
+        let project = self.project.borrow();
+        let config = project.entries.get(&record.id).map(|entry| &entry.config);
+        let over = matches!(record.state, State::Exited { .. });
+        config.is_some_and(|config| config.attached && (config.remove || !over))
     }
 
     /// It ended, and nobody knows how: the keeper died before, or the machine was restarted.

@@ -9,6 +9,7 @@ use crate::host::tree::Job;
 use crate::network::spec::PublishedPort;
 use crate::plan::desired::{Desired, VolumeUse};
 pub use crate::runtime::cgroup::Stats;
+use crate::runtime::spec::ContainerId;
 
 /// A port that the command has bound and listens on, whose descriptor travels beside the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub struct Attach {
 /// A command in a running container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exec {
+    /// What it is asked for again by ([`Rejoin`]): random, chosen by who asks.
+    pub id: String,
     /// The service.
     pub service: String,
     /// The replica; `None` is the first that runs.
@@ -77,9 +80,54 @@ pub struct Files {
     pub job: Job,
 }
 
+/// What an earlier supervisor was asked for and was lost over: the next one goes on with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejoin {
+    /// The command of an [`Exec`].
+    Exec {
+        /// Which.
+        id: String,
+        /// Its program and the service, for messages.
+        program: String,
+        /// See there.
+        service: String,
+        /// It is known to run, or to have run.
+        begun: bool,
+        /// Do not wait for its end.
+        detach: bool,
+        /// Rows and columns of the caller's terminal.
+        window: Option<(u16, u16)>,
+    },
+    /// The container of a [`Run`].
+    Run {
+        /// Which.
+        id: ContainerId,
+        /// Its service, for messages.
+        service: String,
+        /// It is known to run, or to have run.
+        begun: bool,
+        /// The caller wants the master of its terminal.
+        tty: bool,
+        /// Remove it after its end.
+        remove: bool,
+        /// Do not wait for its end.
+        detach: bool,
+        /// Rows and columns of the caller's terminal.
+        window: Option<(u16, u16)>,
+    },
+    /// The container of an [`Attach`].
+    Attach {
+        /// Which.
+        id: ContainerId,
+    },
+}
+
 /// A one-off container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
+    /// The container's id, by which it is asked for again ([`Rejoin`]): random, chosen by who asks.
+    pub id: ContainerId,
     /// The wish of which the service is part; already changed by the command's flags (entrypoint, env, volumes …).
     pub desired: Desired,
     /// The service.

@@ -8,6 +8,7 @@ pub mod lock;
 pub mod mishap;
 pub mod paths;
 pub mod process;
+pub mod random;
 pub mod removal;
 pub mod shape;
 pub mod tree;

@@ -8,6 +8,7 @@
 //! | `STATE/projects/NAME/` | `engine` | `desired.json`, `lock`, `journal`, `containers/ID/` |
 //! | `STATE/projects/NAME/keeper.json` | `supervisor` | who the keeper is; here, for RUN is what users and logouts remove |
 //! | `STATE/projects/NAME/containers/ID/` | `engine`, `runtime` | `state.json`, `stdout`, `stderr`, `index`, `upper/`, `work/`, `files/` |
+//! | `STATE/run` | `supervisor` | a link to RUN while any project runs: sessions differ in their variables |
 //! | `RUN/NAME/` | `supervisor` | `lock`, `control.sock`, `keeper.log`, `scope-refused` (gone after a reboot) |
 //! | `RUN/userns.lock` | `host` | taken while a keeper is started |
 //! | `RUN/shared.networks/NAME/` | `network` | leases and names of a network that projects share |
@@ -57,6 +58,20 @@ impl Paths {
             }
         };
         Paths { data: data.join("rcompose"), state: state.join("rcompose"), run }
+    }
+
+    /// Goes where projects run already: a session by cron, su or a service may have other variables than the one in which
+    /// they came up. `read_link` is readlink(2); a place that cannot be there any more (a logout, a reboot) is left.
+    pub fn settled(
+        self,
+        read_link: impl Fn(&Path) -> Option<PathBuf>,
+        exists: impl Fn(&Path) -> bool,
+    ) -> Paths {
+        let is_usable = |run: &PathBuf| run.is_absolute() && run.parent().is_some_and(&exists);
+        match read_link(&self.run_link()).filter(is_usable) {
+            Some(run) => Paths { run, ..self },
+            None => self,
+        }
     }
 
     /// The image store.
@@ -112,6 +127,11 @@ impl Paths {
     /// What lives only as long as the machine is up.
     pub fn run(&self) -> PathBuf {
         self.run.clone()
+    }
+
+    /// Says where that is to sessions that would look elsewhere.
+    pub fn run_link(&self) -> PathBuf {
+        self.state.join("run")
     }
 
     /// The same, of one project.
@@ -179,6 +199,23 @@ mod tests {
         assert_eq!(paths.images(), Path::new("/d/rcompose/images"));
         assert_eq!(paths.project("p"), Path::new("/s/rcompose/projects/p"));
         assert_eq!(paths.control_socket("p"), Path::new("/r/rcompose/p/control.sock"));
+    }
+
+    #[test]
+    fn a_session_goes_where_projects_run_already() {
+        let check = |link: Option<&str>, existing: &[&str], expected: &str| {
+            let read = |path: &Path| {
+                assert_eq!(path, Path::new("/home/ada/.local/state/rcompose/run"));
+                link.map(PathBuf::from)
+            };
+            let exists = |path: &Path| existing.iter().any(|known| Path::new(known) == path);
+            let paths = find(&[("XDG_RUNTIME_DIR", "/r")], 1000, &["/r"]).settled(read, exists);
+            assert_eq!(paths.run(), Path::new(expected));
+        };
+        check(None, &[], "/r/rcompose");
+        check(Some("/tmp/rcompose-1000"), &["/tmp"], "/tmp/rcompose-1000");
+        check(Some("/run/user/1000/rcompose"), &["/tmp"], "/r/rcompose");
+        check(Some("elsewhere"), &["", "."], "/r/rcompose");
     }
 
     #[test]

@@ -5,8 +5,13 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
+
+use crate::sys::process::Ended;
 
 /// A process that can be found again, or known to be gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +57,29 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Returns whether it has ended with all of its threads, and is gone or waits for its parent to take its exit status.
+    pub fn has_ended(&self) -> bool {
+        let opened = Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        // Looked at after opening: the number may be another's by now.
+        let Some(opened) = opened.filter(|_| self.is_alive()) else { return true };
+        poll(&mut [PollFd::new(&opened, PollFlags::IN)], Some(&Timespec::default()))
+            .is_ok_and(|ended| ended > 0)
+    }
+
+    /// Returns how it ended while its parent, who may be anybody, has not taken that yet, if the kernel tells us.
+    ///
+    /// It tells who may trace (proc_pid_stat(5), field 52; ptrace(2), PTRACE_MODE_READ_FSCREDS); others read 0.
+    pub fn end_of_zombie(&self) -> Option<Ended> {
+        let directory = self.directory()?;
+        let stat = stat(&directory).ok()?;
+        // Who may trace it finds that it has no program any more, others find nothing out.
+        let may_trace = readlinkat(&directory, "exe", Vec::new()) == Err(Errno::NOENT);
+        (may_trace && parse_state(&stat) == Some('Z'))
+            .then(|| parse_wait_status(&stat).map(Ended::of_wait_status))?
+    }
+}
+
 /// Sets what `ps` shows as this process's command line: one of ours with one thread, which has read its arguments.
 pub fn set_title(title: &str) -> io::Result<()> {
     crate::sys::process::set_title(title)
@@ -93,6 +121,11 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// Takes field 52, the last.
+fn parse_wait_status(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(49)?.parse().ok()
+}
+
 /// Takes field 3.
 fn parse_state(stat: &str) -> Option<char> {
     stat.rsplit_once(')')?.1.trim_start().chars().next()
@@ -127,15 +160,18 @@ mod tests {
     fn a_zombie_is_there_and_does_not_run() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
         let identity = Identity::of(child.id() as i32).expect("there");
-        assert!(identity.is_alive() && identity.runs());
+        assert!(identity.is_alive() && identity.runs() && !identity.has_ended());
+        assert_eq!(identity.end_of_zombie(), None);
         child.kill().expect("killed");
         // WNOWAIT: it has died, and is left as it is.
         let pid = rustix::process::Pid::from_child(&child);
         let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).expect("ours");
-        assert!(identity.is_alive() && !identity.runs());
+        assert!(identity.is_alive() && !identity.runs() && identity.has_ended());
+        assert_eq!(identity.end_of_zombie(), Some(Ended::Signalled(9)));
         child.wait().expect("reaped");
-        assert!(!identity.is_alive() && !identity.runs());
+        assert!(!identity.is_alive() && !identity.runs() && identity.has_ended());
+        assert_eq!(identity.end_of_zombie(), None);
     }
 
     #[test]

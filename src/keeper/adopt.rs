@@ -60,6 +60,10 @@ impl Adopted {
     /// Looks, after poll has told something or the deadline is over.
     pub fn look(&mut self, now: Instant) -> Seen {
         let since = *self.ended.get_or_insert(now);
+        // The kernel tells the one while its parent has not taken it, the other afterwards.
+        if let Some(ended) = self.process.end_of_zombie() {
+            return Seen::Ended(Some(ended));
+        }
         match exit_of_stranger(&self.pidfd) {
             Ok(Some(ended)) => Seen::Ended(Some(ended)),
             Ok(None) if now < since + REAP_PATIENCE => Seen::NotYet,

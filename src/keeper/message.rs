@@ -9,7 +9,7 @@
 //!     │                                            │ ◀──────────── or: what failed       × exit
 //!     │ ◀──────────────── StartFailed{id, code …}  │ (journal)                         ┆
 //!     │                                            │                                   ┆
-//!     │ Exec{id, container, launch} + descriptors ▶│ the same; its exit is not journalled
+//!     │ Exec{id, container, launch} + descriptors ▶│ the same; its exit is journalled only if somebody awaits it
 //!     │                                            │                                   × exit
 //!     │                                            │ journal, then reap                ┆
 //!     │ ◀─────────────── Exited{id, code, time_ns} │
@@ -52,6 +52,10 @@ pub enum Word {
         id: String,
         /// Of the container.
         container: String,
+        /// A command waits for its end, and asks the next supervisor for it if this one is lost: the exit is in the journal
+        /// until [`Word::Forget`].
+        #[serde(default)]
+        awaited: bool,
         /// What to do.
         launch: Launch,
     },
@@ -87,9 +91,9 @@ pub enum Word {
         /// Its main process.
         process: Identity,
     },
-    /// A container is no more: close its descriptors, drop its journal entry.
+    /// A container is no more: close its descriptors, drop its journal entry. An exec is awaited no more.
     Forget {
-        /// The container.
+        /// Container or exec.
         id: String,
     },
     /// End as soon as the supervisor has ended. What runs goes on.
@@ -121,7 +125,7 @@ pub enum Notice {
         #[serde(flatten)]
         failure: Failure,
     },
-    /// It has ended and is reaped; a container's exit is in the journal.
+    /// It has ended and is reaped; the exit of a container, and of an exec that is awaited, is in the journal.
     Exited {
         /// Container or exec.
         id: String,
@@ -142,6 +146,9 @@ pub enum Notice {
     Processes {
         /// Those that have started and not ended.
         processes: Vec<Running>,
+        /// Those that perform their operations yet.
+        #[serde(default)]
+        starting: Vec<Running>,
     },
     /// A process of an earlier keeper is watched now.
     Adopted {
@@ -197,7 +204,24 @@ pub enum Kind {
     Exec {
         /// Of the container.
         container: String,
+        /// A command waits for its end.
+        #[serde(default)]
+        awaited: bool,
     },
+}
+
+impl Kind {
+    /// Whether its exit is written down.
+    pub fn is_journalled(&self) -> bool {
+        matches!(self, Kind::Container | Kind::Exec { awaited: true, .. })
+    }
+
+    /// Nobody waits for the end of an exec any more.
+    pub fn forget(&mut self) {
+        if let Kind::Exec { awaited, .. } = self {
+            *awaited = false;
+        }
+    }
 }
 
 /// Keys under which a container's descriptors are in the store.

@@ -349,7 +349,7 @@ impl Keeper {
             start_time: starting.start_time,
             failure: Some(failure.message.clone()),
         };
-        if starting.kind == Kind::Container {
+        if starting.kind.is_journalled() {
             self.write_down(&starting.id, &exit);
         }
         Notice::StartFailed { id: starting.id, failure }
@@ -371,7 +371,7 @@ impl Keeper {
             failure: (!ours && code.is_none())
                 .then(|| "its exit status is not known: it ended under no keeper".into()),
         };
-        if running.kind == Kind::Container {
+        if running.kind.is_journalled() {
             self.write_down(&running.id, &exit);
         }
         Notice::Exited { id: running.id, exit }
@@ -470,8 +470,8 @@ impl Keeper {
     fn obey(&mut self, word: Word, mut descriptors: Vec<OwnedFd>) {
         match word {
             Word::Start { id, launch } => self.start(id, Kind::Container, &launch, descriptors),
-            Word::Exec { id, container, launch } => {
-                self.start(id, Kind::Exec { container }, &launch, descriptors);
+            Word::Exec { id, container, awaited, launch } => {
+                self.start(id, Kind::Exec { container, awaited }, &launch, descriptors);
             }
             Word::Put { key } => {
                 if let Some(descriptor) = descriptors.pop() {
@@ -504,6 +504,8 @@ impl Keeper {
                 for key in key::all(&id) {
                     self.store.remove(&key);
                 }
+                let running = self.running.values_mut().filter(|running| running.id == id);
+                running.for_each(|running| running.kind.forget());
                 let _ = self.journal.forget(&id);
             }
             Word::Leave => self.leaving = true,
@@ -518,7 +520,14 @@ impl Keeper {
             kind: Kind::Container,
         });
         let processes = self.running.values().cloned().chain(adopted).collect();
-        self.tell(&Notice::Processes { processes }, Vec::new());
+        let starting = self.starting.iter().map(|(pid, starting)| Running {
+            id: starting.id.clone(),
+            pid: *pid,
+            start_time: starting.start_time,
+            kind: starting.kind.clone(),
+        });
+        let starting = starting.collect();
+        self.tell(&Notice::Processes { processes, starting }, Vec::new());
     }
 
     fn start(&mut self, id: String, kind: Kind, launch: &Launch, mut descriptors: Vec<OwnedFd>) {

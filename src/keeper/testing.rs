@@ -232,7 +232,12 @@ impl Keeper {
     }
 
     pub fn exec(&mut self, id: &str, container: &str, prepared: Prepared) -> Result<Started, (i32, String)> {
-        let word = Word::Exec { id: id.into(), container: container.into(), launch: prepared.launch };
+        let word = Word::Exec {
+            id: id.into(),
+            container: container.into(),
+            awaited: false,
+            launch: prepared.launch,
+        };
         self.send(&word, prepared.descriptors);
         self.started(id)
     }

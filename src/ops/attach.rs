@@ -3,9 +3,9 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::Session;
-use super::call::{connect, tell};
+use super::call::tell;
+use super::conversation::Conversation;
 use super::observed::Container;
-use crate::api::client::Client;
 pub use crate::api::message::Attach;
 use crate::api::message::{Notice, Reply, Request};
 use crate::api::read::{self, Filter, Follow, Stream, Window};
@@ -14,7 +14,7 @@ use crate::report::{Exit, Report};
 /// A joined container.
 pub struct Attached<'s> {
     session: &'s Session<'s>,
-    client: Client,
+    conversation: Conversation<'s>,
     output: Follow,
     /// Where its input is written to, if it takes any and some was asked for.
     pub input: Option<Input>,
@@ -30,11 +30,11 @@ pub struct Input {
 
 /// Joins a container; what it has printed before is not shown.
 pub fn attach<'s>(session: &'s Session<'s>, project: &str, attach: Attach) -> Result<Attached<'s>, Report> {
-    let mut client = connect(session, project)?;
-    client.ask(Request::Attach(attach), Vec::new())?;
+    let request = Request::Attach(attach);
+    let mut conversation = Conversation::begin(session, project, request.clone(), Vec::new(), request)?;
     let mut input = None;
     let id = loop {
-        match client.next()? {
+        match conversation.next()? {
             (Notice::Input { tty }, descriptors) => {
                 input = descriptors.into_iter().next().map(|descriptor| Input { descriptor, tty });
             }
@@ -46,14 +46,14 @@ pub fn attach<'s>(session: &'s Session<'s>, project: &str, attach: Attach) -> Re
     let filter: Filter = Box::new(move |container: &Container| container.id.0 == id);
     let window = Window { tail: Some(0), ..Window::default() };
     let output = read::logs(session.paths, project, filter, window, true)?;
-    Ok(Attached { session, client, output, input })
+    Ok(Attached { session, conversation, output, input })
 }
 
 impl Attached<'_> {
     /// What is readable when there is something to show or to hear.
     pub fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         use std::os::fd::AsFd;
-        std::iter::once(self.client.as_fd()).chain(self.output.watched())
+        std::iter::once(self.conversation.as_fd()).chain(self.output.watched())
     }
 
     /// Gives out what was printed meanwhile, byte for byte.
@@ -66,7 +66,7 @@ impl Attached<'_> {
 
     /// Returns the exit code when the container has ended; all that it has printed can be shown then.
     pub fn ended(&mut self) -> Result<Option<i32>, Report> {
-        while let Some((notice, _)) = self.client.try_next()? {
+        while let Some((notice, _)) = self.conversation.try_next()? {
             match notice {
                 Notice::Done { reply: Reply::Exited { code } } => return Ok(Some(code)),
                 Notice::Failed { report } => return Err(report),
@@ -78,6 +78,6 @@ impl Attached<'_> {
 
     /// Passes a signal on to the container.
     pub fn signal(&mut self, number: i32) -> Result<(), Report> {
-        Ok(self.client.signal(number)?)
+        self.conversation.signal(number)
     }
 }

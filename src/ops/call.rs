@@ -71,6 +71,7 @@ pub fn ended(
             tell(session, notice);
             Some(Ended::NotYet)
         }
+        Err(error) if error.is_loss() => Some(Ended::Lost(error.into())),
         Err(error) => Some(Ended::Failed(error.into())),
     }
 }
@@ -84,4 +85,6 @@ pub enum Ended {
     Done(Reply),
     /// It failed.
     Failed(Report),
+    /// The supervisor was lost before it had answered.
+    Lost(Report),
 }

@@ -5,16 +5,17 @@
 //! on disk and start nobody.
 
 pub mod attach;
-pub mod attached;
 mod binds;
 pub mod build;
 pub mod call;
+pub mod conversation;
 pub mod copy;
 pub mod desired;
 pub mod digests;
 pub mod disk;
 pub mod dry;
 pub mod follow;
+pub mod foreground;
 pub mod images;
 mod kept;
 pub mod lock;

@@ -5,24 +5,41 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::Session;
-use super::call::{connect, tell};
+use super::call::tell;
+use super::conversation::Conversation;
 pub use super::pump::Pumps;
 use super::pump::Way;
-use crate::api::client::Client;
 pub use crate::api::message::Exec;
-use crate::api::message::{Notice, Request};
+use crate::api::message::{Notice, Rejoin, Request};
+use crate::host::random;
 use crate::report::{Exit, Report};
 
-/// Asks for a command in a container; the answers come over the client, its bytes over the pumps.
-pub fn exec(session: &Session<'_>, project: &str, exec: Exec) -> Result<(Client, Pumps), Report> {
+/// Asks for a command in a container; its bytes go over the pumps.
+pub fn exec<'s>(
+    session: &'s Session<'s>,
+    project: &str,
+    exec: Exec,
+) -> Result<(Conversation<'s>, Pumps), Report> {
     let (streams, pumps) = match exec.detach {
         // Nobody stays to carry bytes.
         true => (nothing()?, Pumps::default()),
         false => streams(exec.tty, true)?,
     };
-    let mut client = connect(session, project)?;
-    client.ask(Request::Exec(exec), streams)?;
-    Ok((client, pumps))
+    let again = Request::Rejoin(Rejoin::Exec {
+        id: exec.id.clone(),
+        program: exec.argv.first().cloned().unwrap_or_default(),
+        service: exec.service.clone(),
+        begun: false,
+        detach: exec.detach,
+        window: exec.window,
+    });
+    let conversation = Conversation::begin(session, project, Request::Exec(exec), streams, again)?;
+    Ok((conversation, pumps))
+}
+
+/// A name for an exec that no other bears.
+pub fn new_id() -> Result<String, Report> {
+    random::hex(16).map_err(|error| Report::from_error(Exit::Failure, &error))
 }
 
 /// What was started without waiting for its end.
@@ -35,10 +52,10 @@ pub struct Started {
 }
 
 /// Takes notices until the process runs by itself.
-pub fn detached(session: &Session<'_>, mut client: Client) -> Result<Started, Report> {
+pub fn detached(session: &Session<'_>, mut conversation: Conversation<'_>) -> Result<Started, Report> {
     let mut started = Started { id: String::new(), name: String::new() };
     loop {
-        match client.next()? {
+        match conversation.next()? {
             (Notice::Started { container, name }, _) => started = Started { id: container, name },
             (Notice::Done { .. }, _) => return Ok(started),
             (Notice::Failed { report }, _) => return Err(report),

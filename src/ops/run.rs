@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use super::call::connect;
+use super::conversation::Conversation;
 use super::desired::{desired, placed};
 use super::process::Pumps;
 use super::project::{self, Project};
 use super::up::{Build, Options as UpOptions, PullPolicy};
 use super::{Session, images, ports, process, status, up, verbs};
-use crate::api::client::Client;
-use crate::api::message::{Request, Run};
+use crate::api::message::{Rejoin, Request, Run};
 use crate::compose;
 use crate::compose::model::Service;
+use crate::host::random;
+use crate::plan::observed::ContainerId;
 use crate::report::{Exit, Report};
 
 /// What of the service is different.
@@ -78,25 +79,25 @@ pub struct Options {
     pub remove_orphans: bool,
 }
 
-/// Asks for the container; the answers come over the client.
-pub fn run(
-    session: &Session<'_>,
+/// Asks for the container.
+pub fn run<'s>(
+    session: &'s Session<'s>,
     project: &Project,
     changes: &Changes,
     options: &Options,
-) -> Result<(Client, Pumps), Report> {
+) -> Result<(Conversation<'s>, Pumps), Report> {
     if session.dry_run {
         return Err(Report::new(Exit::Usage, "run has no dry run: it does nothing but run"));
     }
     start(session, project, changes, options).map_err(|report| placed(project, report))
 }
 
-fn start(
-    session: &Session<'_>,
+fn start<'s>(
+    session: &'s Session<'s>,
     project: &Project,
     changes: &Changes,
     options: &Options,
-) -> Result<(Client, Pumps), Report> {
+) -> Result<(Conversation<'s>, Pumps), Report> {
     let named = std::slice::from_ref(&options.service);
     let mut chosen = project::select(project, named, options.no_dependencies, &[])?;
     project::check_dependencies(project, &chosen)?;
@@ -132,7 +133,9 @@ fn start(
         descriptors.extend(streams);
         pumps = started;
     }
+    let id = random::hex(32).map_err(|error| Report::from_error(Exit::Failure, &error))?;
     let request = Run {
+        id: ContainerId(id),
         service: options.service.clone(),
         name: options.name.clone(),
         no_dependencies: options.no_dependencies,
@@ -147,9 +150,18 @@ fn start(
         ports: bound,
         desired,
     };
-    let mut client = connect(session, &project.name)?;
-    client.ask(Request::Run(Box::new(request)), descriptors)?;
-    Ok((client, pumps))
+    let again = Request::Rejoin(Rejoin::Run {
+        id: request.id.clone(),
+        service: request.service.clone(),
+        begun: false,
+        tty: request.tty,
+        remove: request.remove,
+        detach: request.detach,
+        window: request.window,
+    });
+    let request = Request::Run(Box::new(request));
+    let conversation = Conversation::begin(session, &project.name, request, descriptors, again)?;
+    Ok((conversation, pumps))
 }
 
 /// Binds the ports of dependencies that will be started.

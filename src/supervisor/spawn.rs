@@ -178,7 +178,19 @@ pub(super) fn leave(paths: &Paths) {
     if lock.is_at(&own) && entries().all(|entry| entry.path() == own) {
         let _ = fs::remove_file(&own);
         let _ = fs::remove_dir(paths.run());
+        let _ = fs::remove_file(paths.run_link());
     }
+}
+
+/// Tells sessions with other variables where projects run. One that cannot be told looks by its own.
+fn settle(paths: &Paths) {
+    let link = paths.run_link();
+    if fs::read_link(&link).is_ok_and(|target| target == paths.run()) {
+        return;
+    }
+    let _ = fs::remove_file(&link);
+    let _ = files::make_private_dir(&paths.projects());
+    let _ = std::os::unix::fs::symlink(paths.run(), &link);
 }
 
 /// Connects to what looks after the project's containers, if anything of it runs: where both processes have died without
@@ -346,6 +358,7 @@ fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> 
     loop {
         files::make_own_dir(&paths.run())?;
         files::make_private_dir(&paths.run_project(project))?;
+        settle(paths);
         let lock = match Lock::take(&path, Mode::Exclusive, who) {
             Ok(lock) => lock,
             // Its directory went in this moment, with the last supervisor.

@@ -125,6 +125,16 @@ pub enum Ended {
     Signalled(i32),
 }
 
+impl Ended {
+    /// Reads what wait(2) returns.
+    pub fn of_wait_status(status: i32) -> Ended {
+        match libc::WIFSIGNALED(status) {
+            true => Ended::Signalled(libc::WTERMSIG(status)),
+            false => Ended::Exited(libc::WEXITSTATUS(status)),
+        }
+    }
+}
+
 /// Returns a child that has ended without reaping it (waitid(2) with WNOWAIT), or `None` if none has.
 ///
 /// `ECHILD` when there is no child at all. Real-time signals come as their numbers.
@@ -149,8 +159,7 @@ pub fn reap(pid: i32) -> io::Result<Ended> {
         match check(unsafe { libc::waitpid(pid, &raw mut status, 0) }.into()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-            Ok(_) if libc::WIFSIGNALED(status) => return Ok(Ended::Signalled(libc::WTERMSIG(status))),
-            Ok(_) => return Ok(Ended::Exited(libc::WEXITSTATUS(status))),
+            Ok(_) => return Ok(Ended::of_wait_status(status)),
         }
     }
 }
@@ -173,13 +182,7 @@ pub fn exit_of_stranger(pidfd: impl AsFd) -> io::Result<Option<Ended>> {
     let mut info = Info { mask: WANT_EXIT, ..Info::default() };
     // SAFETY: the request carries the size of the structure, 64 bytes, and the kernel writes no more than that.
     check(unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), REQUEST as _, &raw mut info) }.into())?;
-    let status = info.exit_code;
-    let ended = if libc::WIFSIGNALED(status) {
-        Ended::Signalled(libc::WTERMSIG(status))
-    } else {
-        Ended::Exited(libc::WEXITSTATUS(status))
-    };
-    Ok((info.mask & WANT_EXIT != 0).then_some(ended))
+    Ok((info.mask & WANT_EXIT != 0).then(|| Ended::of_wait_status(info.exit_code)))
 }
 
 /// Gives every signal its default action and blocks none: what a program expects that is executed.

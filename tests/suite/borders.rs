@@ -1,9 +1,11 @@
 //! What stands between a container and its host, and between a project and whoever started it.
 
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Capability, Project, binary, needs, soon};
+use crate::support::{Capability, Project, binary, ended, needs, soon};
 
 const ONE: &str = "services: {app: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}\n";
 
@@ -15,7 +17,7 @@ fn a_container_cannot_change_the_nodes_of_the_host() {
     let project = Project::new("nodes", ONE);
     project.run(&["up", "-d"]).ok();
     let node =
-        || std::fs::metadata("/dev/full").map(|node| (node.permissions().mode(), node.uid())).expect("there");
+        || fs::metadata("/dev/full").map(|node| (node.permissions().mode(), node.uid())).expect("there");
     let before = node();
     for change in ["chmod 600 /dev/full", "chown 1 /dev/full", "chmod 600 /proc/timer_list"] {
         let tried = project.run(&["exec", "-T", "app", "sh", "-c", change]);
@@ -62,7 +64,7 @@ fn a_container_cannot_write_to_the_binary_that_runs_it() {
     let project = Project::new("own-binary", compose);
     // The user's own, as one in a home is: what belongs to somebody else cannot be written to in any case.
     let own = project.path().join("rcompose");
-    std::fs::copy(binary(), &own).expect("copied");
+    fs::copy(binary(), &own).expect("copied");
     let up = project.command(&["up", "-d"]);
     let environment = up.get_envs().filter_map(|(name, value)| Some((name, value?)));
     let up = Command::new(&own).args(["up", "-d"]).envs(environment).current_dir(project.path()).output();
@@ -106,7 +108,7 @@ fn who_traces_in_a_container_finds_no_way_out_in_what_is_born_there() {
     if !needs(&[Capability::UserNamespaces, Capability::Python]) {
         return;
     }
-    let root = std::fs::metadata("/").expect("there");
+    let root = fs::metadata("/").expect("there");
     let compose = format!(
         "services:\n  watch:\n    image: rootfs:/\n    cap_add: [SYS_PTRACE]\n    stop_grace_period: 0s\n    \
          volumes: [./watch.py:/watch.py:ro]\n    command: [python3, /watch.py, '{}:{}']\n  guest:\n    \
@@ -206,4 +208,35 @@ secrets: {told: {environment: TOLD}}
         }
     }
     project.leaves_nothing();
+}
+
+#[test]
+fn sessions_with_other_variables_find_what_runs() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("sessions", ONE);
+    let (home, one, other) = (project.home(), project.path().join("one"), project.path().join("other"));
+    for directory in [&home, &one, &other] {
+        fs::create_dir(directory).expect("made");
+        fs::set_permissions(directory, Permissions::from_mode(0o700)).expect("closed");
+    }
+    let run = |runtime: &Path, arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        command.env_remove("RCOMPOSE_HOME").env("XDG_RUNTIME_DIR", runtime);
+        command.env("XDG_STATE_HOME", &home).env("XDG_DATA_HOME", &home);
+        ended(command.spawn().expect("started"), &arguments.join(" "))
+    };
+    let entries = |directory: &Path| fs::read_dir(directory).expect("listed").count();
+    run(&one, &["up", "-d"]).ok();
+    assert_eq!(run(&other, &["exec", "-T", "app", "echo", "found"]).ok(), "found\n");
+    assert_eq!((entries(&one), entries(&other)), (1, 0));
+    run(&other, &["down"]).ok();
+    assert_eq!((entries(&one), entries(&other)), (0, 0));
+    // Nothing runs: the next one goes by its own variables.
+    run(&other, &["up", "-d"]).ok();
+    assert_eq!((entries(&one), entries(&other)), (0, 1));
+    run(&one, &["down"]).ok();
+    assert_eq!(entries(&other), 0);
+    assert!(fs::symlink_metadata(home.join("rcompose/run")).is_err(), "the link goes with the last project");
 }

@@ -1,13 +1,13 @@
 //! Processes of ours killed, commands at once: nothing of a project is lost, doubled or left behind.
 
 use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Capability, Project, needs, processes_of, soon};
+use crate::support::{Capability, Project, kill_both, needs, processes_of, soon};
 
 const COUNTS: &str = r#"
 services:
@@ -344,5 +344,52 @@ services: {a: *base, b: *base, stays: *base}
     assert_eq!(kill_ours(&project, &["rc-supervisor"]), 1);
     project.run(&["up", "-d", "--force-recreate"]).ok();
     assert_eq!(addresses(), before);
+    project.leaves_nothing();
+}
+
+/// Runs a command, and then takes in orphans without ever asking how they ended (prctl(2), PR_SET_CHILD_SUBREAPER).
+const CARELESS: &str = "import ctypes, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+subprocess.check_call(sys.argv[1:])
+print('done', flush=True)
+sys.stdin.read()";
+
+#[test]
+fn what_has_ended_without_a_keeper_has_ended_also_before_it_is_reaped() {
+    if !needs(&[Capability::UserNamespaces, Capability::Python]) {
+        return;
+    }
+    let project = Project::new(
+        "unreaped",
+        r#"
+services:
+  app:
+    image: rootfs:/
+    command: ["sh", "-c", "while test ! -e /here/go; do sleep 0.05; done; exit 7"]
+    volumes: [".:/here"]
+    stop_grace_period: 1000s
+"#,
+    );
+    let up = project.command(&["up", "-d"]);
+    let mut command = std::process::Command::new("/usr/bin/python3");
+    command.args(["-c", CARELESS]).arg(up.get_program()).args(up.get_args()).current_dir(project.path());
+    command.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut careless = command.spawn().expect("python starts");
+    let mut output = BufReader::new(careless.stdout.take().expect("piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("read");
+    assert_eq!(line, "done\n");
+    kill_both(&project);
+    assert_eq!(project.field("app", "State"), "running");
+    project.write("go", "");
+    soon("it has ended", || !processes_of(&project).iter().any(|(_, name)| name == "sh"));
+    let state = || (project.field("app", "State"), project.field("app", "ExitCode"));
+    assert_eq!(state(), ("exited".into(), "7".into()), "to who only looks");
+    let said = project.run(&["stop"]).ok_stderr();
+    assert!(!said.contains("killed"), "{said}");
+    assert_eq!(state(), ("exited".into(), "7".into()), "to the next keeper");
+    drop(careless.stdin.take());
+    careless.wait().expect("a child");
     project.leaves_nothing();
 }

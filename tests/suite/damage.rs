@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Capability, OwnDisk, Project, ended, needs, processes_of, soon};
+use crate::support::{
+    Capability, OwnDisk, Project, end_supervisor, ended, kill_both, kill_supervisor, needs, processes_of,
+    soon,
+};
 
 const TWO: &str = r#"
 services:
@@ -80,24 +83,6 @@ fn a_damaged_record_stops_no_command() {
     project.leaves_nothing();
 }
 
-fn supervisor(project: &Project) -> Option<i32> {
-    processes_of(project).into_iter().find(|(_, name)| name == "rc-supervisor").map(|(pid, _)| pid)
-}
-
-/// Ends the supervisor, as nobody does but the kernel when memory is short; returns which it was.
-fn end_supervisor(project: &Project) -> i32 {
-    let pid = supervisor(project).expect("a supervisor");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("ours");
-    soon("it has ended", || supervisor(project) != Some(pid));
-    pid
-}
-
-/// Ends the supervisor; the keeper starts the next.
-fn kill_supervisor(project: &Project) {
-    let pid = end_supervisor(project);
-    soon("the next supervisor", || supervisor(project).is_some_and(|next| next != pid));
-}
-
 #[test]
 fn the_next_supervisor_goes_on_without_the_records_of_networks_and_containers() {
     if !needs(&[Capability::UserNamespaces]) {
@@ -147,22 +132,6 @@ fn a_container_whose_record_is_lost_keeps_its_files() {
     let kept = project.run(&["exec", "-T", "a", "sh", "-c", "cat /root/file 2>/dev/null || cat /tmp/file"]);
     assert_eq!(kept.ok(), "kept\n");
     project.leaves_nothing();
-}
-
-/// Ends keeper and supervisor at once: nobody is left who knows by heart what runs.
-fn kill_both(project: &Project) {
-    let ours = || processes_of(project).into_iter().filter(|(_, name)| name.starts_with("rc-"));
-    // The keeper first, stopped meanwhile is the other: neither starts the next.
-    let signal = |name: &str, signal| {
-        let found = ours().filter(|(_, other)| other == name);
-        found.for_each(|(pid, _)| {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("ours")
-        });
-    };
-    signal("rc-supervisor", nix::sys::signal::Signal::SIGSTOP);
-    signal("rc-keeper", nix::sys::signal::Signal::SIGKILL);
-    signal("rc-supervisor", nix::sys::signal::Signal::SIGKILL);
-    soon("both have gone", || ours().all(|(_, name)| name != "rc-keeper" && name != "rc-supervisor"));
 }
 
 /// With one network or none: without, nothing else tells that there is something to take down.

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Capability, Project, Terminal, needs, soon};
+use crate::support::{Capability, Project, Stopped, Terminal, needs, soon};
 
 const ONE: &str = r#"
 services:
@@ -285,22 +285,6 @@ fn a_detached_one_off_is_read_by_its_name_and_holds_no_network_when_it_has_ended
     project.run(&["up", "-d"]).ok();
     project.run(&["exec", "-T", "web", "getent", "hosts", "web"]).ok();
     project.leaves_nothing();
-}
-
-/// Stands still until this is dropped, however the test goes.
-struct Stopped(nix::unistd::Pid);
-
-impl Stopped {
-    fn stop(process: nix::unistd::Pid) -> Stopped {
-        nix::sys::signal::kill(process, Signal::SIGSTOP).expect("ours");
-        Stopped(process)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = nix::sys::signal::kill(self.0, Signal::SIGCONT);
-    }
 }
 
 #[test]

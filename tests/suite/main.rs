@@ -28,6 +28,7 @@ mod networks;
 mod places;
 mod pull;
 mod readme;
+mod rejoin;
 mod rmi;
 mod up;
 mod volumes;

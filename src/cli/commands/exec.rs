@@ -58,6 +58,7 @@ impl Args {
         let tty =
             !self.no_tty && !self.detach && console::stdin_is_terminal() && console::stdout_is_terminal();
         let exec = Exec {
+            id: process::new_id()?,
             service: service.clone(),
             index: self.index,
             argv: argv.to_vec(),
@@ -69,12 +70,12 @@ impl Args {
             detach: self.detach,
             window: if tty { terminal::size() } else { None },
         };
-        let (client, pumps) = process::exec(&session, &found.name, exec)?;
+        let (conversation, pumps) = process::exec(&session, &found.name, exec)?;
         if self.detach {
-            process::detached(&session, client)?;
+            process::detached(&session, conversation)?;
             return Ok(Exit::Success);
         }
-        Wire { session: &session, tty }.carry(client, pumps)
+        Wire { session: &session, tty }.carry(conversation, pumps)
     }
 }
 

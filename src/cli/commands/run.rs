@@ -136,12 +136,12 @@ impl Args {
             build: build.choice(self.pull),
             remove_orphans: self.remove_orphans,
         };
-        let (client, pumps) = run::run(&session, &project, &changes, &options)?;
+        let (conversation, pumps) = run::run(&session, &project, &changes, &options)?;
         if self.detach {
-            let started = crate::ops::process::detached(&session, client)?;
+            let started = crate::ops::process::detached(&session, conversation)?;
             console::out_line(&started.id);
             return Ok(Exit::Success);
         }
-        Wire { session: &session, tty }.carry(client, pumps)
+        Wire { session: &session, tty }.carry(conversation, pumps)
     }
 }

@@ -8,7 +8,7 @@ use super::super::args::{Pull, scale};
 use super::super::context::{Context, usage};
 use super::super::span;
 use super::super::terminal::Signals;
-use crate::ops::attached::{self, Abort, Attach, Screen};
+use crate::ops::foreground::{self, Abort, Screen, View};
 use crate::ops::project::{self, Project};
 use crate::ops::up::{self, Build, Options, PullPolicy, Recreate};
 use crate::ops::verbs;
@@ -215,7 +215,7 @@ impl Args {
                 (None, _, true) => Abort::OnFailure,
                 _ => Abort::Never,
             };
-        let attach = Attach {
+        let view = View {
             only: self.attach.clone(),
             not: self.no_attach.clone(),
             dependencies: self.attach_dependencies,
@@ -234,7 +234,7 @@ impl Args {
             signals: None,
             attaching: None,
         };
-        attached::up(&context.session(), project, &options, &attach, &mut screen)
+        foreground::up(&context.session(), project, &options, &view, &mut screen)
     }
 }
 
@@ -266,7 +266,7 @@ impl Screen for Terminal<'_> {
         self.attaching = Some(format!("Attaching to {}", names.join(", ")));
     }
 
-    fn line(&mut self, name: &str, line: attached::Line<'_>) {
+    fn line(&mut self, name: &str, line: foreground::Line<'_>) {
         let into = if line.is_stderr() { &mut self.err } else { &mut self.out };
         self.painter.line(name, line.time_ns, line.text, into);
     }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::complete::{Shares, command_line, resolve_host_gateway, shares};
-use crate::engine::bytes::random_hex;
 use crate::engine::project::Entry;
 use crate::engine::state::Config;
 use crate::engine::{Engine, Error, now_ns};
 use crate::event::Action;
 use crate::host::files;
+use crate::host::random;
 use crate::network::spec::Attachment;
 use crate::plan::desired::Service;
 use crate::plan::observed::{Container, Health, State};
@@ -19,6 +19,8 @@ use crate::runtime::spec::{ContainerId, ContainerSpec, Network};
 /// What is to be made.
 #[derive(Debug)]
 pub(in crate::engine) struct Making<'a> {
+    /// Its id; `None` is a new one.
+    pub id: Option<ContainerId>,
     /// Of which service.
     pub service: &'a Service,
     /// The replica; 0 for a one-off.
@@ -42,7 +44,10 @@ pub(in crate::engine) struct Making<'a> {
 impl Engine {
     /// Makes a container, not started. It exists once this returns; a failure leaves nothing.
     pub(in crate::engine) async fn create(self: &Rc<Self>, making: Making<'_>) -> Result<ContainerId, Error> {
-        let id = ContainerId(random_hex(32)?);
+        let id = match &making.id {
+            Some(chosen) => chosen.clone(),
+            None => ContainerId(random::hex(32)?),
+        };
         let made = self.make(&id, &making).await;
         if made.is_err() {
             self.wires.release(&id);

@@ -8,9 +8,9 @@ use rustix::fs::{Mode, OFlags};
 
 use super::complete::replica_or_first;
 use super::create::Making;
-use crate::engine::bytes::random_hex;
 use crate::engine::{Engine, Error};
 use crate::host::files::failed;
+use crate::host::random;
 use crate::plan::desired::{Service, VolumeUse};
 use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
 use crate::sys::fs::open_in_root;
@@ -53,7 +53,7 @@ impl Engine {
                 (None, inherited) => {
                     let name = match inherited {
                         Some(name) => name.clone(),
-                        None => random_hex(32)?,
+                        None => random::hex(32)?,
                     };
                     found.anonymous.insert(wish.target.clone(), name.clone());
                     name

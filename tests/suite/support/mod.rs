@@ -3,6 +3,7 @@
 
 mod host;
 pub mod leftovers;
+mod ours;
 pub mod programs;
 pub mod registry;
 mod terminal;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use host::{Capability, OwnDisk, OwnNetwork, needs};
 pub use leftovers::processes_of;
+pub use ours::{Stopped, end_supervisor, kill_both, kill_supervisor, supervisor};
 pub use terminal::{Terminal, interruptible};
 
 /// How long a command may take before the test gives up on it. Not a measure of speed: only an end to a hang.
