@@ -120,3 +120,29 @@ pub(super) fn nest_user(root: &Root, own: Option<&OwnedFd>, uid: u32, gid: u32) 
 pub(super) fn undumpable() -> Result<(), Error> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide", "this process"))
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_joined_is_named() {
+        let mut child = std::process::Command::new("true").spawn().expect("true starts");
+        let pid = Pid::from_raw(child.id() as i32).expect("a number");
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("not reaped yet");
+        child.wait().expect("ours");
+        fn check(process: &OwnedFd, name: Option<&str>, expected: &str) {
+            let error = join(process, name, &[Namespace::Network, Namespace::Ipc]).expect_err("it has ended");
+            assert_eq!(error.to_string(), expected);
+            assert!(error.hints().iter().any(|hint| hint.starts_with("it has ended")), "{:?}", error.hints());
+        }
+        check(&process, None, "cannot join the network and the shared memory of the container");
+        check(
+            &process,
+            Some("p-app-1"),
+            "cannot join the network and the shared memory of container `p-app-1`",
+        );
+    }
+}

@@ -215,6 +215,7 @@ fn a_container_has_the_address_of_the_one_before_it() {
     project.run(&["up", "-d", "b"]).ok();
     project.run(&["up", "-d"]).ok();
     assert_eq!(all(), first);
+    project.run(&["rm", "-sf", "late"]).ok();
     project.write("compose.yaml", &three("2", "2", &name));
     let said = project.run(&["up", "-d"]).ok_stderr();
     assert!(said.contains("_default Created"), "{said}");
@@ -275,6 +276,7 @@ services:
   other: {{image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}
   app:
     image: rootfs:/
+    command: sleep 1000
     {mode}
 "
         )
@@ -289,7 +291,7 @@ services:
         let said = project.run(&["up", "-d"]).fails(1);
         let message =
             format!("service `app` uses the {what} of container `nobody`, which is not one of this project");
-        for part in [message.as_str(), "compose.yaml:6:", "`service:NAME`"] {
+        for part in [message.as_str(), "compose.yaml:7:", "`service:NAME`"] {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(!said.contains("Network"), "nothing is made: {said}");
