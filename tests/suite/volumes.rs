@@ -264,7 +264,7 @@ fn a_bind_whose_source_cannot_be_made_is_refused_before_anything_is() {
             "services:
   app:
     image: rootfs:/
-    command: "true"
+    command: 'true'
     volumes:
       - {source}:/mnt
 "
