@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::netdevice::name_to_index;
 
+use super::announce::LinkAddresses;
 use super::dns::names::random;
 use super::error::Error;
 use super::links::{self, BRIDGE, Peer, mac_of, port_prefix};
@@ -25,6 +26,8 @@ pub struct Bridge {
     route: Socket,
     index: u32,
     mtu: u32,
+    /// Which link addresses its containers have or had.
+    pub link_addresses: LinkAddresses,
 }
 
 /// Makes the namespace of a network, with a bridge in it.
@@ -54,7 +57,7 @@ pub fn make(spec: &NetworkSpec) -> Result<OwnedFd, Error> {
 pub fn open(spec: &NetworkSpec, before: Before) -> Result<(Bridge, Option<Sockets>), Error> {
     let route = open_route(spec)?;
     let index = bridge_index(&route, spec)?;
-    let bridge = Bridge { route, index, mtu: spec.mtu };
+    let bridge = Bridge { route, index, mtu: spec.mtu, link_addresses: LinkAddresses::default() };
     if spec.internal {
         return Ok((bridge, None));
     }

@@ -18,7 +18,6 @@ use crate::host::userns::{Facts, Mapping};
 use crate::plan::desired::{Desired, Service};
 use crate::plan::unsupported::NO_ENGINE;
 use crate::report::{Exit, Report};
-use crate::runtime::spec::MountSource;
 
 /// Sockets of engines that start containers: nobody listens there for us.
 const ENGINES: [&str; 4] = ["docker.sock", "containerd.sock", "podman.sock", "crio.sock"];
@@ -27,11 +26,7 @@ const ENGINES: [&str; 4] = ["docker.sock", "containerd.sock", "podman.sock", "cr
 pub(super) fn check(project: &Project, wish: &Desired, host: &Facts) -> Result<(), Report> {
     let map = Mapping::of(host).map;
     let all = wish.services.values().flat_map(|service| {
-        let binds = service.spec.mounts.iter().filter_map(|mount| match &mount.source {
-            MountSource::Bind { path, .. } => Some(path.as_path()),
-            _ => None,
-        });
-        binds.filter_map(|path| {
+        service.binds().filter_map(|path| {
             let report = refusal(service, path, &map)?;
             Some(placed(project, report.about(place(project, &service.name, path))))
         })

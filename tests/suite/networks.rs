@@ -218,7 +218,7 @@ fn a_container_has_the_address_of_the_one_before_it() {
     project.run(&["rm", "-sf", "late"]).ok();
     project.write("compose.yaml", &three("2", "2", &name));
     let said = project.run(&["up", "-d"]).ok_stderr();
-    assert!(said.contains("_default Created"), "{said}");
+    assert!(said.contains("_default  Created"), "{said}");
     assert_eq!(all(), first);
     project.leaves_nothing();
 }

@@ -1,13 +1,13 @@
 //! The words of the wish. Stored as `desired.json`, so that a supervisor that starts again knows what it is there for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::network::spec::PublishedPort;
-use crate::runtime::spec::ContainerSpec;
+use crate::runtime::spec::{ContainerSpec, MountSource};
 use crate::volume::spec::VolumeSpec;
 
 /// A project as it should be.
@@ -174,6 +174,16 @@ pub struct NetworkUse {
     pub interface: Option<String>,
     /// The default route goes over this network.
     pub default_route: bool,
+}
+
+impl Service {
+    /// Returns the sources of its binds, on the host.
+    pub fn binds(&self) -> impl Iterator<Item = &Path> {
+        self.spec.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Bind { path, .. } => Some(path.as_path()),
+            _ => None,
+        })
+    }
 }
 
 /// A volume at a place.
