@@ -26,7 +26,7 @@ use args::Cli;
 use commands::hidden::Inside;
 use context::Context;
 
-use crate::host::mishap;
+use crate::host::{inherited, mishap};
 use crate::ops::{build, worker};
 use crate::ui::{console, text};
 
@@ -39,6 +39,7 @@ const INSIDE: [(&str, Inside); 3] = [
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    inherited::shed();
     mishap::be_fatal();
     if let Some(exit) = commands::hidden::run(std::env::args_os(), &INSIDE) {
         return exit;

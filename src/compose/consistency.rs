@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::diagnostic::{Findings, Problem, nearest};
+use super::diagnostic::{Problem, nearest};
 use super::graph;
 use super::model::ByteSize;
 use super::node::{Map, Node, Span, Value};
@@ -121,8 +121,8 @@ fn service_semantics(name: &str, service: &Node, problems: &mut Vec<Problem>) {
 }
 
 /// Checks the active services of a whole project against each other and against its resources. `wrong` is what was refused
-/// before.
-pub fn references(root: &Node, disabled: &Map, wrong: &Wrong) -> Findings {
+/// before. Returns with the problems what is to be said of dependencies that nothing declares and that may be missing.
+pub fn references(root: &Node, disabled: &Map, wrong: &Wrong) -> (Vec<Problem>, Vec<(String, Span)>) {
     let empty = Map::new();
     let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
     let mut checker = Checker {
@@ -132,7 +132,7 @@ pub fn references(root: &Node, disabled: &Map, wrong: &Wrong) -> Findings {
         wrong,
         all_known: !wrong.sections(root),
         problems: Vec::new(),
-        warnings: Vec::new(),
+        undeclared: Vec::new(),
     };
     let mut container_names: HashMap<&str, &Node> = HashMap::new();
     for (name, service) in services {
@@ -154,9 +154,9 @@ pub fn references(root: &Node, disabled: &Map, wrong: &Wrong) -> Findings {
             checker.problems.push(Problem::at(secret.key, message));
         }
     }
-    let mut findings = Findings { problems: checker.problems, warnings: checker.warnings };
-    findings.problems.extend(graph::cycle(services));
-    findings
+    let Checker { mut problems, undeclared, .. } = checker;
+    problems.extend(graph::cycle(services));
+    (problems, undeclared)
 }
 
 struct Checker<'a> {
@@ -167,7 +167,7 @@ struct Checker<'a> {
     /// The sections can be read, so that what they do not define is not defined.
     all_known: bool,
     problems: Vec<Problem>,
-    warnings: Vec<(String, Span)>,
+    undeclared: Vec<(String, Span)>,
 }
 
 impl<'a> Checker<'a> {
@@ -349,7 +349,7 @@ impl<'a> Checker<'a> {
                         "service `{name}` depends on undefined service `{dependency}`{}: `required: false` is for services that are switched off",
                         meant.unwrap_or_default()
                     );
-                    self.warnings.push((warning, node.key));
+                    self.undeclared.push((warning, node.key));
                 }
                 continue;
             }

@@ -155,11 +155,17 @@ impl From<Error> for Report {
             Error::NotFound { .. } => report
                 .hint("write a compose.yaml, or name a file with `-f FILE`")
                 .hint("rcompose looks for compose.yaml, compose.yml, docker-compose.yml and docker-compose.yaml"),
+            Error::Empty { .. } => report.hint("a Compose file begins with `services:`, and a service below it"),
             Error::Read { ref source, ref path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 report.hint(format!("make it readable: `chmod a+r {}`", path.display()))
             }
-            Error::Read { ref source, ref path, .. } if source.kind() == io::ErrorKind::IsADirectory => report
-                .hint(format!("name a file in it: `-f {}`", path.join("compose.yaml").display())),
+            Error::Read { what, ref source, ref path } if source.kind() == io::ErrorKind::IsADirectory => {
+                let (option, file) = match what {
+                    "env file" => ("--env-file", ".env"),
+                    _ => ("-f", "compose.yaml"),
+                };
+                report.hint(format!("name a file in it: `{option} {}`", path.join(file).display()))
+            }
             Error::Name { suggestion, .. } if !suggestion.is_empty() => {
                 report.hint(format!("`-p {suggestion}` would do"))
             }

@@ -120,8 +120,8 @@ fn size() {
 #[test]
 fn bytes_that_are_no_text() {
     refused(&[("compose.yaml", b"services:\n  a: {image: \"\xff\xfe\"}\n")], "not UTF-8");
-    refused(&[("compose.yaml", b"\xff\xfes\0e\0\0\xd8")], "not UTF-16");
-    refused(&[("compose.yaml", b"services:\n  a: {image: \"x\0y\"}\n")], "control characters");
+    refused(&[("compose.yaml", b"\xff\xfes\0e\0\0\xd8")], "like UTF-16");
+    refused(&[("compose.yaml", b"services:\n  a: {image: \"x\0y\"}\n")], "control character");
     refused_text("services: {a: {image: x, container_name: \"a\\0b\"}}", "does not match");
 }
 

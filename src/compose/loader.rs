@@ -37,6 +37,8 @@ pub struct Loader<'a> {
     pub sources: Sources,
     /// What was found on the way.
     pub warnings: IndexSet<String>,
+    /// Dependencies that no file declares and that may be missing.
+    pub undeclared: Vec<String>,
     /// What is refused.
     pub wrong: Wrong,
     /// The home directory of the caller.
@@ -93,6 +95,7 @@ impl<'a> Loader<'a> {
             read,
             sources: Sources::default(),
             warnings: IndexSet::new(),
+            undeclared: Vec::new(),
             wrong: Wrong::default(),
             home: request.environment.get("HOME").cloned(),
             bases: HashMap::new(),
@@ -120,7 +123,9 @@ impl<'a> Loader<'a> {
         }
         let mut disabled = self.split_profiles(&mut root, request, setting);
         if !self.switches.no_consistency {
-            self.take(consistency::references(&root, &disabled, &self.wrong))?;
+            let (problems, undeclared) = consistency::references(&root, &disabled, &self.wrong);
+            self.wrong.add(problems);
+            self.undeclared = undeclared.into_iter().map(|warning| self.placed(warning)).collect();
         } else {
             canonical::set_aside(&mut root);
         }
@@ -228,7 +233,8 @@ impl<'a> Loader<'a> {
         let resets = Resets::new(resets);
         if root.as_map().is_none() {
             let message = format!("top-level object must be a mapping, not {}", root.kind());
-            return Err(Problem::at(root.at, message).into());
+            let problem = Problem::at(root.at, message);
+            return Err(problem.hint("its services stand below the key `services:`").into());
         }
         if let Err(stop) = self.complete(&mut root, base, &resets, context) {
             return Err(self.and_else_wrong(&mut root, stop));
@@ -341,11 +347,9 @@ impl<'a> Loader<'a> {
 
     /// Passes warnings on and keeps problems. Fails when too much was made: all that follows would say so again.
     fn take(&mut self, findings: Findings) -> Result<(), Stop> {
-        for (warning, Span { file, line, column, .. }) in findings.warnings {
-            self.warn(match line {
-                0 => warning,
-                _ => format!("{warning} ({}:{line}:{column})", self.sources.name(file)),
-            });
+        for warning in findings.warnings {
+            let warning = self.placed(warning);
+            self.warn(warning);
         }
         self.wrong.add(findings.problems);
         if self.budget.is_spent() { Err(Stop::told()) } else { Ok(()) }
@@ -359,6 +363,14 @@ impl<'a> Loader<'a> {
             _ => {}
         }
         Err(self.wrong.take().into())
+    }
+
+    /// Writes the place of a warning behind it.
+    fn placed(&self, (warning, Span { file, line, column, .. }): (String, Span)) -> String {
+        match line {
+            0 => warning,
+            _ => format!("{warning} ({}:{line}:{column})", self.sources.name(file)),
+        }
     }
 
     /// Says something once.
@@ -396,9 +408,9 @@ impl<'a> Loader<'a> {
         let name = self.shown(path);
         let file = match text::decode(&bytes) {
             Ok(text) => self.sources.add(name, text),
-            Err((message, line, column)) => {
+            Err(text::NoText { message, hint, line, column }) => {
                 let file = self.sources.add(name, String::from_utf8_lossy(&bytes).into_owned());
-                return Err(Problem::at(Span { file, line, column, width: 1 }, message).into());
+                return Err(Problem::at(Span { file, line, column, width: 1 }, message).hint(hint).into());
             }
         };
         Ok(Parsed {

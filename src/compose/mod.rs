@@ -105,6 +105,8 @@ pub struct Loaded {
     pub project: Project,
     /// Sentences for the user, each once, in the order in which they came up.
     pub warnings: Vec<String>,
+    /// The same about dependencies that no file declares: a project that is to run is refused for them.
+    pub undeclared: Vec<String>,
 }
 
 /// A project with the history of its values.
@@ -133,8 +135,11 @@ pub struct LoadedTree {
 ///
 /// Fails with everything that is wrong, as far as it can be told in one go.
 pub fn load(request: &Request, read: &dyn Read) -> Result<Loaded, Error> {
-    with_loader(request, read, |loader, setting| loader.project(request, setting))
-        .map(|(project, warnings)| Loaded { project, warnings })
+    let ((project, undeclared), warnings) = with_loader(request, read, |loader, setting| {
+        let project = loader.project(request, setting)?;
+        Ok((project, std::mem::take(&mut loader.undeclared)))
+    })?;
+    Ok(Loaded { project, warnings, undeclared })
 }
 
 /// Loads the project that a request describes, and says where each of its values comes from.
@@ -142,6 +147,7 @@ pub fn explain(request: &Request, read: &dyn Read) -> Result<Explained, Error> {
     let ((project, values), warnings) = with_loader(request, read, |loader, setting| {
         loader.trace = Trace::recording();
         let project = loader.project(request, setting)?;
+        loader.warnings.extend(std::mem::take(&mut loader.undeclared));
         let entries = std::mem::take(&mut loader.trace).into_entries();
         let values = project.places.tree().map_or_else(Vec::new, |(root, sources)| {
             explain::values(&project, root, sources, entries, &request.current_directory)

@@ -16,6 +16,9 @@ fn check(body: &str, (line, column, message, help): Expected) {
     // Nothing that only follows from it.
     assert_eq!(reports.len(), 1, "{body}\n{reports:#?}");
     assert!(report.message.contains(message), "{body}\n{}", report.message);
+    if line == 0 {
+        return assert!(report.places.is_empty() && report.hints.join(" ").contains(help), "{report:#?}");
+    }
     let place = report.places.first().unwrap_or_else(|| panic!("no place: {body}\n{}", report.message));
     assert_eq!((place.file.as_str(), place.line, place.column), ("compose.yaml", line, column), "{body}");
     assert!(place.width > 0 && !place.text.is_empty(), "{body}");
@@ -119,6 +122,37 @@ fn yaml_that_is_none() {
     check("services:\n  1: {image: x}\n", (2, 3, "non-string key", "in quotes: \"1\""));
     check("x: {<<: 1}\n", (1, 5, "`<<` takes a mapping", "<<: *anchor"));
     check("services:\n\ta: 1\n", (2, 2, "a tab indents", "two spaces"));
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    service("image: \"a\u{7}b\"", (3, 14, "U+0007, which is not allowed", "`\\x07`"));
+    check("", (0, 0, "says nothing", "begins with `services:`"));
+}
+
+#[test]
+fn keys_that_are_none_are_told_all() {
+    let body =
+        "services:\n  a: {image: x}\n  1: {image: x, image: y}\n  a: {tty: true, tty: false, 2: x}\n  b: [\n";
+    all(
+        &[("compose.yaml", body)],
+        &[
+            "compose.yaml:3:3",
+            "compose.yaml:3:17",
+            "compose.yaml:4:18",
+            "compose.yaml:4:30",
+            "compose.yaml:5:6",
+        ],
+    );
+}
+
+#[test]
+fn lists_without_their_dashes() {
+    let list = |items: &str| format!("services:\n  a:\n    image: x\n    ports:\n      {items}\n");
+    check(&list("80:80\n      81:81"), (5, 7, "must be a list", "`- 80:80`"));
+    check(&list("-80:80"), (5, 7, "must be a list", "`- 80:80`"));
+    check("services:\n  - a:\n      image: x\n", (2, 3, "services must be a mapping", "no dash before it"));
+    check("services\n", (1, 1, "must be a mapping, not text", "below the key `services:`"));
 }
 
 #[test]

@@ -60,6 +60,8 @@ impl Checker {
             && known.any(|attribute| attribute == key)
         {
             problem = problem.hint(format!("a space stands behind the colon: `{key}: {value}`"));
+        } else if node.as_list().is_some_and(|items| items.iter().any(|item| item.as_map().is_some())) {
+            problem = problem.hint("a name ends with a colon and has no dash before it");
         }
         self.findings.problems.push(problem);
     }
@@ -81,6 +83,11 @@ impl Checker {
             }
             Some(text) if kinds(shape) & TEXT != 0 && node.as_text().is_none() => {
                 problem.hint(format!("write it in quotes: \"{text}\""))
+            }
+            // Lines below the key that lack their dashes are one text to YAML.
+            Some(text) if lists && node.at.line > node.key.line => {
+                let first = text.trim_start_matches('-').split(' ').next().unwrap_or_default();
+                problem.hint(format!("an item of a list begins with a dash and a space: `- {first}`"))
             }
             Some(text) if lists => problem.hint(format!("write `[{text}]` for a list of one")),
             _ => problem,

@@ -318,6 +318,7 @@ pub(crate) mod tests {
             health: None,
             attachments: Vec::new(),
             ports: Vec::new(),
+            exposed: Vec::new(),
             anonymous_volumes: Default::default(),
             named_volumes: Vec::new(),
             uses: Vec::new(),

@@ -3,6 +3,7 @@
 pub mod features;
 pub mod files;
 pub mod idmap;
+pub mod inherited;
 pub mod limits;
 pub mod lock;
 pub mod mishap;

@@ -30,7 +30,7 @@ use crate::runtime::operations::Launch;
 use crate::runtime::status::{Failure, Heard, Told, hear};
 use crate::sys::birth::Birth;
 use crate::sys::process::{
-    Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, ignore_broken_pipes, kill,
+    Ended, Forked, block_all_signals, close_all_from, exit_at_once, fork, ignore_failed_writes, kill,
     peek_ended_child, put_descriptor_at, reap, reset_signals, take_descriptor,
 };
 use crate::sys::wipe::wipe_freed_memory;
@@ -101,6 +101,8 @@ fn settle(log: Option<OwnedFd>) -> Result<Rlimit, Error> {
     // Fails for the leader of a group, which whoever started us in a group of our own has made us: fine as well.
     let _ = rustix::process::setsid();
     block_all_signals();
+    // What we make for containers is read by their users, however private the caller's files are.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed("make a mount namespace"))?;
     // Slave, not private: what the host mounts and unmounts later comes and goes here as well.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
@@ -168,7 +170,7 @@ impl Keeper {
                 // Nobody else is a copy of this process.
                 wipe_freed_memory(false);
                 reset_signals();
-                ignore_broken_pipes();
+                ignore_failed_writes();
                 // All of the keeper's descriptors are closed here, under values that this process never touches again.
                 let socket = put_descriptor_at(&far, 3)
                     .and_then(|()| close_all_from(4))

@@ -178,16 +178,25 @@ fn passwd(image: &Image) -> Option<String> {
     })
 }
 
-/// Reads files; what cannot be read is left out, and the wish says who needs it. So is what is no file: a device may give
-/// bytes for ever, a pipe wait for some.
+/// Reads files; of what cannot be read the wish says who needs it. What is no file is not read: a device may give bytes for
+/// ever, a pipe wait for some.
 fn look(paths: &BTreeSet<PathBuf>, facts: &mut Facts) {
     for path in paths {
-        if path.is_dir() {
-            facts.directories.insert(path.clone());
-        } else if path.is_file()
-            && let Ok(bytes) = std::fs::read(path)
-        {
-            facts.files.insert(path.clone(), bytes);
+        let read = match path.metadata() {
+            Ok(found) if found.is_dir() => {
+                facts.directories.insert(path.clone());
+                continue;
+            }
+            Ok(found) if !found.is_file() => {
+                Err("it is a device, a pipe or a socket, and no file".to_owned())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => Err(error.to_string()),
+            Ok(_) => std::fs::read(path).map_err(|error| error.to_string()),
+        };
+        match read {
+            Ok(bytes) => _ = facts.files.insert(path.clone(), bytes),
+            Err(reason) => _ = facts.unreadable.insert(path.clone(), reason),
         }
     }
 }

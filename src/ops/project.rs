@@ -55,7 +55,11 @@ pub fn load_for_print(
     switches: Switches,
 ) -> Result<Project, Report> {
     let request = request(source, services, switches)?;
-    Ok(told(session, compose::load(&request, &compose::Disk))?)
+    let mut loaded = compose::load(&request, &compose::Disk)?;
+    // Nothing refuses them here.
+    let undeclared = std::mem::take(&mut loaded.undeclared);
+    loaded.warnings.extend(undeclared);
+    Ok(told(session, Ok(loaded))?)
 }
 
 /// Loads a project with the history of its values.

@@ -20,7 +20,7 @@ use crate::api::message::{BoundSocket, Request};
 use crate::api::read;
 use crate::host::userns::{Facts, Mapping};
 use crate::image::Lease;
-use crate::plan::desired::{Desired, Service, power};
+use crate::plan::desired::{Desired, Service, power, power_of_user};
 use crate::plan::reconcile::reconcile;
 use crate::plan::steps::{Action, Plan};
 use crate::report::{Exit, Report};
@@ -198,20 +198,28 @@ fn check_names(session: &Session<'_>, desired: &Desired, plan: &Plan) -> Result<
     Ok(())
 }
 
-/// Says which services can become the machine's root: rcompose runs as that, so their user 0 is the same, and with these
-/// rights or mounts they can reach what the machine is set by (/proc/sys). Who knows other engines expects `privileged` to mean just
-/// that, so it is not taken away.
+/// Says which services can become what their user is. Where rcompose runs as root that is the machine's, whose user 0 is
+/// the same, and with these rights or mounts they can reach what the machine is set by (/proc/sys). Who knows other engines
+/// expects `privileged` to mean just that, so it is not taken away.
 pub(super) fn name_the_powerful<'a>(session: &Session<'_>, services: impl Iterator<Item = &'a Service>) {
-    if !rustix::process::getuid().is_root() {
-        return;
-    }
+    let is_root = rustix::process::getuid().is_root();
     for service in services {
-        let Some(by) = power(&service.spec) else { continue };
-        session.ears.warning(&format!(
-            "service `{}` has {by} and runs as this machine's root, so it can become that outside, too; as an ordinary \
-             user's, it cannot",
-            service.name
-        ));
+        let name = &service.name;
+        let warning = if is_root {
+            power(&service.spec).map(|by| {
+                format!(
+                    "service `{name}` has {by} and runs as this machine's root, so it can become that outside, too; as an \
+                     ordinary user's, it cannot"
+                )
+            })
+        } else {
+            power_of_user(&service.spec).map(|by| {
+                format!(
+                    "service `{name}` has {by}, so it can reach your own files and your other containers, whatever it mounts"
+                )
+            })
+        };
+        warning.into_iter().for_each(|warning| session.ears.warning(&warning));
     }
 }
 

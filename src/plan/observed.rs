@@ -60,6 +60,9 @@ pub struct Container {
     pub attachments: Vec<Attachment>,
     /// Ports of the host that lead to it.
     pub ports: Vec<BoundPort>,
+    /// Ports that its programs listen on, by its image and its file: `6379/tcp`, `3000-3005/udp`.
+    #[serde(default)]
+    pub exposed: Vec<String>,
     /// Anonymous volumes that it made, by target.
     pub anonymous_volumes: BTreeMap<String, String>,
     /// Named volumes that it mounts.

@@ -126,6 +126,7 @@ fn service(words: &[&str]) -> Service {
             .map(|name| VolumesFrom { source: (*name).to_owned(), read_only: false })
             .collect(),
         must_exist: Vec::new(),
+        exposed: Vec::new(),
         ports: Vec::new(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
@@ -324,6 +325,7 @@ fn container(wish: &Desired, service: &str, number: u32, name: &str, host: &Obse
             })
             .collect(),
         ports: Vec::new(),
+        exposed: service.exposed.clone(),
         anonymous_volumes: BTreeMap::new(),
         named_volumes: service.volumes.iter().filter_map(|place| place.volume.clone()).collect(),
         uses: shared_namespaces(service)

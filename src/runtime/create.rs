@@ -143,11 +143,12 @@ fn launch(
     // While /proc/sys may still be written.
     sysctls(spec, host, &mut operations)?;
     for path in &host.devices {
-        operations.push(Operation::Device { source: path.clone(), target: path.display().to_string() });
+        let (source, target) = (path.clone(), path.display().to_string());
+        operations.push(Operation::Device { source, target, privileged: true });
     }
     for device in &spec.devices {
-        operations
-            .push(Operation::Device { source: PathBuf::from(&device.source), target: device.target.clone() });
+        let (source, target) = (PathBuf::from(&device.source), device.target.clone());
+        operations.push(Operation::Device { source, target, privileged: false });
     }
     // A mount of the user's at the same place comes instead of ours.
     for (path, target) in own_files {
@@ -370,13 +371,13 @@ fn user_mount(mount: &Mount, spec: &ContainerSpec) -> Operation {
             writable: spec.rootfs.writable.clone(),
             user: spec.process.user.clone(),
         },
-        MountSource::Tmpfs { size, mode, uid, gid, options } => {
+        MountSource::Tmpfs { size, mode, uid, gid, options, as_volume } => {
             let mut parameters = vec![format!("mode={:o}", mode.unwrap_or(0o1777))];
             parameters.extend(size.map(|size| format!("size={size}")));
             parameters.extend(uid.map(|uid| format!("uid={uid}")));
             parameters.extend(gid.map(|gid| format!("gid={gid}")));
             let attributes = tmpfs_attributes(options, mount.read_only, &mut parameters);
-            Operation::Tmpfs { target, parameters, attributes }
+            Operation::Tmpfs { target, parameters, attributes, as_volume: *as_volume }
         }
     }
 }

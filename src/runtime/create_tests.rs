@@ -200,6 +200,7 @@ fn keys_of_a_service_land_in_their_operations() {
                 uid: Some(1),
                 gid: None,
                 options: vec!["exec".into(), "nr_inodes=5".into()],
+                as_volume: false,
             },
             read_only: true,
         });

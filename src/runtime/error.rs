@@ -146,13 +146,12 @@ pub enum Error {
         text: String,
     },
     /// What an attribute of a service asks for could not be had.
-    #[error("{source}")]
+    #[error("{cause}")]
     Asked {
         /// `devices`.
         attribute: &'static str,
         /// Why.
-        #[source]
-        source: Box<Error>,
+        cause: Box<Error>,
     },
     /// Namespaces of another container are closed to us.
     #[error("cannot join {} of {}", content.join(" and "), container_name(container))]
@@ -181,9 +180,17 @@ fn container_name(name: &Option<String>) -> String {
 }
 
 impl Error {
+    /// Returns what could not be had, whoever asked for it.
+    pub(super) fn itself(&self) -> &Error {
+        match self {
+            Error::Asked { cause, .. } => cause.itself(),
+            _ => self,
+        }
+    }
+
     /// Says which attribute of the service asks for what failed.
     pub(super) fn asked_by(attribute: &'static str) -> impl FnOnce(Error) -> Error {
-        move |error| Error::Asked { attribute, source: Box::new(error) }
+        move |error| Error::Asked { attribute, cause: Box::new(error) }
     }
 
     /// Returns what a shell would exit with: 127 no such program, 126 not executable, 125 for what is ours.
@@ -194,7 +201,7 @@ impl Error {
             | Error::InterpreterMissing { .. } => 127,
             Error::ProgramRefused { .. } => 126,
             Error::System { doing: super::program::CHANGE_DIRECTORY, .. } => 126,
-            Error::Asked { source, .. } => source.code(),
+            Error::Asked { cause, .. } => cause.code(),
             _ => 125,
         }
     }
@@ -223,7 +230,12 @@ impl Error {
     pub fn hints(&self) -> Vec<String> {
         let one = |text: &str| vec![text.to_owned()];
         match self {
-            Error::Asked { source, .. } => source.hints(),
+            Error::Asked { attribute: "tmpfs" | "volumes", cause }
+                if matches!(**cause, Error::Kinds { .. }) =>
+            {
+                one("memory can only be mounted on a directory: give it another target")
+            }
+            Error::Asked { cause, .. } => cause.hints(),
             Error::Mount { file_system: "overlay", source, .. }
                 if source.raw_os_error() == Some(libc::EINVAL) =>
             {

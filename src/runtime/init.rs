@@ -252,8 +252,9 @@ impl Child {
                 };
                 devices::dev(self.root()?, &shm, *queues)
             }
-            Operation::Device { source, target } => {
-                mounts::device(self.root()?, source, target).map_err(Error::asked_by("devices"))
+            Operation::Device { source, target, privileged } => {
+                let attribute = if *privileged { "privileged" } else { "devices" };
+                mounts::device(self.root()?, source, target).map_err(Error::asked_by(attribute))
             }
             Operation::Bind { source, below, target, read_only, recursive, propagation } => mounts::bind(
                 self.root()?,
@@ -266,8 +267,10 @@ impl Child {
                     propagation: *propagation,
                 },
             ),
-            Operation::Tmpfs { target, parameters, attributes } => {
-                mounts::tmpfs(self.root()?, target, parameters, attributes).map_err(Error::asked_by("tmpfs"))
+            Operation::Tmpfs { target, parameters, attributes, as_volume } => {
+                let attribute = if *as_volume { "volumes" } else { "tmpfs" };
+                mounts::tmpfs(self.root()?, target, parameters, attributes)
+                    .map_err(Error::asked_by(attribute))
             }
             Operation::Secret { .. } => self.secret(operation),
             Operation::Sysctl { name, value, optional } => match pseudo::sysctl(self.root()?, name, value) {

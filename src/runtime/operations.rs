@@ -187,6 +187,8 @@ pub enum Operation {
         source: PathBuf,
         /// Inside.
         target: String,
+        /// It is one of all that `privileged` gives, and not asked for by `devices`.
+        privileged: bool,
     },
     /// Binds a file or directory of the host.
     Bind {
@@ -228,6 +230,8 @@ pub enum Operation {
         parameters: Vec<String>,
         /// Attributes of the mount: `nosuid`, `nodev`, `noexec`, `ro`.
         attributes: Vec<MountAttribute>,
+        /// It is asked for by `volumes`, and not by `tmpfs`.
+        as_volume: bool,
     },
     /// Sets a kernel parameter of the container's own namespaces.
     Sysctl {
@@ -440,7 +444,7 @@ impl fmt::Display for Operation {
                 write!(f, "/sys/fs/cgroup {tree:?}{}", writability(*writable))
             }
             Operation::Dev { shm, queues } => write!(f, "/dev shm {shm:?} queues {queues:?}"),
-            Operation::Device { source, target } => write!(f, "device {} at {target}", source.display()),
+            Operation::Device { source, target, .. } => write!(f, "device {} at {target}", source.display()),
             Operation::Bind { source, below, target, read_only, recursive, propagation } => write!(
                 f,
                 "bind {}{} at {target}{}{} {propagation:?}",
@@ -452,7 +456,7 @@ impl fmt::Display for Operation {
             Operation::Secret { target, mode, uid, gid, .. } => {
                 write!(f, "secret at {target} {uid:?}:{gid:?} {mode:o}")
             }
-            Operation::Tmpfs { target, parameters, attributes } => {
+            Operation::Tmpfs { target, parameters, attributes, .. } => {
                 write!(f, "tmpfs at {target} {} {attributes:?}", parameters.join(","))
             }
             Operation::Sysctl { name, value, .. } => write!(f, "sysctl {name}={value}"),

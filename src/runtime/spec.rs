@@ -164,6 +164,9 @@ pub enum MountSource {
         gid: Option<u32>,
         /// Further mount flags as in fstab(5): `noexec`, `nosuid`, `exec` …
         options: Vec<String>,
+        /// It is asked for by `volumes`, and not by `tmpfs`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        as_volume: bool,
     },
 }
 

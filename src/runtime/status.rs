@@ -53,7 +53,7 @@ impl Failure {
 impl From<&Error> for Told {
     fn from(error: &Error) -> Told {
         let mut message = error.to_string();
-        let mut source = error.source();
+        let mut source = error.itself().source();
         while let Some(cause) = source {
             message.push_str(&format!(": {cause}"));
             source = cause.source();

@@ -324,8 +324,18 @@ pub fn exit_at_once(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Makes writing to a closed pipe or socket an error (EPIPE) and no signal, as Rust programs start.
-pub fn ignore_broken_pipes() {
-    // SAFETY: SIG_IGN is no function of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// Makes a write that cannot be an error and no signal: to a closed pipe or socket (EPIPE, as Rust programs start), and
+/// beyond the largest file that is allowed (EFBIG, RLIMIT_FSIZE of getrlimit(2)).
+pub fn ignore_failed_writes() {
+    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+        // SAFETY: SIG_IGN is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Has the end of children told, whatever whoever started us did: SIGCHLD that is ignored stays so over exec, and then
+/// nobody learns how a child has ended (waitpid(2)).
+pub fn await_children() {
+    // SAFETY: SIG_DFL is no function of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }

@@ -62,34 +62,54 @@ fn write_report(text: &mut String, kind: &Kind, report: &Report) {
     }
 }
 
+/// How many characters of a line are shown.
+const WIDEST: usize = 160;
+
 fn write_place(text: &mut String, style: Style, place: &Place) {
     let number = place.line.to_string();
     let margin = " ".repeat(number.len());
     line(text, format_args!("{margin}{FRAME}-->{FRAME:#} {}:{}:{}", place.file, place.line, place.column));
-    if place.text.is_empty() {
-        return;
-    }
-    let caret = "^".repeat(place.width.max(1) as usize);
+    let Some(Excerpt { shown, before, width }) = Excerpt::of(place) else { return };
+    let caret = "^".repeat(width);
     let label = if place.label.is_empty() { String::new() } else { format!(" {}", place.label) };
     line(text, format_args!("{margin} {FRAME}|{FRAME:#}"));
-    line(text, format_args!("{FRAME}{number} |{FRAME:#} {}", printable::text(&place.text)));
-    line(
-        text,
-        format_args!("{margin} {FRAME}|{FRAME:#} {}{style}{caret}{label}{style:#}", before_caret(place)),
-    );
+    line(text, format_args!("{FRAME}{number} |{FRAME:#} {}", printable::text(&shown)));
+    line(text, format_args!("{margin} {FRAME}|{FRAME:#} {before}{style}{caret}{label}{style:#}"));
 }
 
-/// White space as wide as what stands before the caret; tabs stay tabs, so that a terminal's stops agree.
-fn before_caret(place: &Place) -> String {
-    place
-        .text
-        .chars()
-        .take(place.column.saturating_sub(1) as usize)
-        .map(|character| match character {
-            '\t' => "\t".to_owned(),
-            other => " ".repeat(printable::text(&other.to_string()).width()),
-        })
-        .collect()
+/// What is shown of a line: all of it, or what is around the place when it is long.
+struct Excerpt {
+    shown: String,
+    /// White space as wide as what stands before the caret.
+    before: String,
+    width: usize,
+}
+
+impl Excerpt {
+    /// Returns `None` where there is nothing to see: no line, or one that is cut before the place.
+    fn of(place: &Place) -> Option<Excerpt> {
+        let all: Vec<char> = place.text.chars().collect();
+        let column = place.column.saturating_sub(1) as usize;
+        if all.is_empty() || column > all.len() {
+            return None;
+        }
+        let start = if all.len() > WIDEST { column.saturating_sub(WIDEST / 2) } else { 0 };
+        let end = all.len().min(start + WIDEST);
+        let ellipsis = |cut: bool| if cut { "…" } else { "" };
+        let (head, tail) = (ellipsis(start > 0), ellipsis(end < all.len()));
+        let shown = format!("{head}{}{tail}", all[start..end].iter().collect::<String>());
+        let before = blank(head.chars().chain(all[start..column].iter().copied()));
+        Some(Excerpt { shown, before, width: (place.width.max(1) as usize).min((end - column).max(1)) })
+    }
+}
+
+/// White space as wide as a text; tabs stay tabs, so that a terminal's stops agree.
+fn blank(text: impl Iterator<Item = char>) -> String {
+    text.map(|character| match character {
+        '\t' => "\t".to_owned(),
+        other => " ".repeat(printable::text(&other.to_string()).width()),
+    })
+    .collect()
 }
 
 /// Further lines of a cause (the tail of a log) stand below its first.
@@ -131,6 +151,21 @@ error: service `web` depends on `dbb`, which is not defined
 hint: did you mean `db`?
 ",
         );
+    }
+
+    #[test]
+    fn of_a_long_line_the_place_is_shown() {
+        let excerpt = |text: &str, column, width| {
+            Excerpt::of(&place(text, 1, column, width))
+                .map(|Excerpt { shown, before, width }| (shown.chars().count(), before.len(), width))
+        };
+        let long = "x".repeat(400);
+        assert_eq!(excerpt(&long[..160], 160, 9), Some((160, 159, 1)));
+        assert_eq!(excerpt(&long, 1, 400), Some((161, 0, 160)));
+        assert_eq!(excerpt(&long, 201, 400), Some((162, 81, 80)));
+        assert_eq!(excerpt(&long, 401, 1), Some((81, 81, 1)));
+        assert_eq!(excerpt(&long, 402, 1), None);
+        assert_eq!(excerpt("", 1, 1), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::{Capability, Project, binary, ended, needs, soon};
 
@@ -239,4 +239,48 @@ fn sessions_with_other_variables_find_what_runs() {
     run(&one, &["down"]).ok();
     assert_eq!(entries(&other), 0);
     assert!(fs::symlink_metadata(home.join("rcompose/run")).is_err(), "the link goes with the last project");
+}
+
+#[test]
+fn what_a_caller_leaves_behind_does_no_harm() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = "\
+services:
+  web: {image: 'rootfs:/', user: '1:1', command: cat /etc/hosts /etc/resolv.conf}
+  many: {image: 'rootfs:/', command: seq 20000}
+  three: {image: 'rootfs:/', command: sh -c 'exit 3', healthcheck: {test: 'true', interval: 1s}}
+";
+    let project = Project::new("strange-caller", compose);
+    let run = |arguments: &[&str]| {
+        let ours = project.command(arguments);
+        let mut command = Command::new("sh");
+        // Children that nobody hears of, private files, and none larger than 4 KiB.
+        let script = "umask 077; ulimit -S -f 8; exec env --ignore-signal=CHLD \"$0\" \"$@\"";
+        command
+            .args(["-c", script])
+            .arg(ours.get_program())
+            .args(ours.get_args())
+            .current_dir(project.path());
+        for (name, value) in ours.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        ended(command.spawn().expect("started"), &arguments.join(" "))
+    };
+    run(&["up", "-d"]).ok();
+    assert_eq!(run(&["wait", "three"]).code, Some(3));
+    run(&["wait", "web", "many"]).ok();
+    assert_eq!(project.logs("many").lines().count(), 20000);
+    let read = project.logs("web");
+    assert!(read.contains("localhost") && read.contains("nameserver"), "{read}");
+    if Capability::ManyIds.present() {
+        assert_eq!(project.field("web", "ExitCode"), "0");
+    }
+    run(&["down"]).ok();
+    project.leaves_nothing();
 }

@@ -98,6 +98,8 @@ fn a_dependency_that_is_declared_nowhere_is_refused_even_if_it_is_not_required()
     };
     refused("optional", &compose(true), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
     refused("optional", &compose(false), &["depends on undefined service `gone`", "compose.yaml:5:7"]);
+    let once = Project::new("optional", &compose(false)).run(&["up", "-d"]).fails(1);
+    assert_eq!(once.matches("undefined service").count(), 1, "{once}");
     let project = Project::new("optional", &compose(false));
     let output = project.command(&["config", "-q"]).output().expect("run");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -271,6 +273,8 @@ fn what_a_container_cannot_start_with_is_shown_where_it_stands() {
         ("command: 'true', user: nobody-knows", "4:28", "no user `nobody-knows`"),
         ("command: 'true', group_add: [nobody-knows]", "4:22", "no group `nobody-knows`"),
         ("command: 'true', working_dir: /etc/passwd", "4:35", "Not a directory"),
+        ("command: 'true', tmpfs: [/etc/passwd]", "4:22", "give it another target"),
+        ("command: 'true', volumes: [{type: tmpfs, target: /etc/passwd}]", "4:22", "give it another target"),
     ];
     for (number, (attributes, place, cause)) in cases.into_iter().enumerate() {
         let compose = format!("services: {{web: {{\n  image: 'rootfs:/',\n\n    {attributes}}}}}\n");
@@ -303,6 +307,18 @@ fn what_is_missing_beside_the_file_is_shown_where_it_is_named() {
 }
 
 /// What fits its attribute's type and means nothing: found before anything is made, and shown at its very place.
+#[test]
+fn what_is_no_file_is_not_read() {
+    let compose =
+        "services: {a: {image: 'rootfs:/', command: x, secrets: [s]}}\nsecrets: {s: {file: /dev/zero}}\n";
+    let words =
+        ["secret `s` cannot be read from /dev/zero", "compose.yaml:2:21", "a device, a pipe or a socket"];
+    refused("nofile", compose, &words);
+    let project = Project::new("envdir", compose);
+    let text = project.run(&["--env-file", ".", "config"]).fails(1);
+    assert!(text.contains("Is a directory") && text.contains("`--env-file"), "{text}");
+}
+
 #[test]
 fn values_that_mean_nothing_are_shown_where_they_stand() {
     if !needs(&[Capability::UserNamespaces]) {

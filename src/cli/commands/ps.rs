@@ -211,7 +211,8 @@ fn status(container: &Container, now: i64) -> String {
 /// Address (in brackets when it is IPv6), published port, container's port, protocol; sorted as Docker does.
 fn publishers(container: &Container) -> Vec<(String, u16, u16, &'static str)> {
     let mut found: Vec<(u16, &'static str, String, u16)> = Vec::new();
-    for port in &container.ports {
+    let held = container.ports.iter().filter(|_| status::is_up(container));
+    for port in held {
         let protocol = port.protocol.name();
         // One socket for both families is what "all addresses" means; Docker lists it as two.
         let both = port.asked_ip.is_unspecified() && port.asked_ip.is_ipv4() && port.host.is_ipv6();
@@ -232,11 +233,19 @@ fn publishers(container: &Container) -> Vec<(String, u16, u16, &'static str)> {
         .collect()
 }
 
+/// What is listened on and not published, then what is; nothing of a container that does not run.
 fn ports(container: &Container) -> String {
-    let all: Vec<String> = publishers(container)
-        .into_iter()
-        .map(|(address, published, target, protocol)| format!("{address}:{published}->{target}/{protocol}"))
-        .collect();
+    let published = publishers(container);
+    let is_published = |port: &&String| {
+        published.iter().any(|(_, _, target, protocol)| **port == format!("{target}/{protocol}"))
+    };
+    let exposed = container.exposed.iter().filter(|_| status::is_running(container));
+    let mut all: Vec<String> = exposed.filter(|port| !is_published(port)).cloned().collect();
+    all.extend(
+        published.iter().map(|(address, published, target, protocol)| {
+            format!("{address}:{published}->{target}/{protocol}")
+        }),
+    );
     all.join(", ")
 }
 
@@ -301,6 +310,13 @@ mod tests {
             assert_eq!(ports(&container(running(false), list)), expected);
         };
         check(serde_json::json!([]), "");
+        let listening = |state: serde_json::Value, expected: &str| {
+            let list = serde_json::json!([port("127.0.0.1:8080", "127.0.0.1", 80, "tcp")]);
+            let exposed = ["443/tcp", "80/tcp"].map(str::to_owned).into();
+            assert_eq!(ports(&Container { exposed, ..container(state, list) }), expected);
+        };
+        listening(running(false), "443/tcp, 127.0.0.1:8080->80/tcp");
+        listening(serde_json::json!({ "status": "exited", "code": 0, "since_ns": 0 }), "");
         check(
             serde_json::json!([
                 port("127.0.0.1:8080", "127.0.0.1", 80, "tcp"),

@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, help_heading = "What is made")]
     pub no_deps: bool,
     /// Create, but do not start
-    #[arg(long, conflicts_with_all = ["detach", "wait"], help_heading = "What is made")]
+    #[arg(long, conflicts_with = "wait", help_heading = "What is made")]
     pub no_start: bool,
     /// Remove containers of services that the file does not declare
     #[arg(long, env = "COMPOSE_REMOVE_ORPHANS", hide_env = true, help_heading = "What is made",

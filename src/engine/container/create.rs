@@ -105,6 +105,7 @@ impl Engine {
             health: service.healthcheck.as_ref().map(|_| Health::Starting),
             attachments,
             ports: Vec::new(),
+            exposed: service.exposed.clone(),
             anonymous_volumes: volumes.anonymous,
             named_volumes: volumes.named,
             uses: uses.into_iter().chain(volumes.uses).collect(),

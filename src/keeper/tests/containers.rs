@@ -157,8 +157,14 @@ fn mounts_are_where_and_what_was_asked() {
     let bind = |path: &Path| MountSource::Bind { path: path.into(), propagation: None, non_recursive: false };
     let mount = |target: &str, source, read_only| Mount { target: target.into(), source, read_only };
     let secret = MountSource::Secret { content: "aHVzaAo=".into(), uid: Some(0), gid: None, mode: 0o440 };
-    let tmpfs =
-        MountSource::Tmpfs { size: Some(1 << 20), mode: Some(0o700), uid: None, gid: None, options: vec![] };
+    let tmpfs = MountSource::Tmpfs {
+        size: Some(1 << 20),
+        mode: Some(0o700),
+        uid: None,
+        gid: None,
+        options: vec![],
+        as_volume: false,
+    };
     spec.mounts = vec![
         mount("/a", bind(&host), false),
         mount("/new/deep/file", bind(&host.join("file")), false),
@@ -296,7 +302,14 @@ fn a_single_id_can_be_the_images_user() {
         spec.process.user = "999:998".into();
         spec.mounts.push(Mount {
             target: "/t".into(),
-            source: MountSource::Tmpfs { size: None, mode: None, uid: None, gid: None, options: vec![] },
+            source: MountSource::Tmpfs {
+                size: None,
+                mode: None,
+                uid: None,
+                gid: None,
+                options: vec![],
+                as_volume: false,
+            },
             read_only: false,
         });
     };

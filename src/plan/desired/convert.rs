@@ -45,6 +45,8 @@ pub struct ImageFacts {
 pub struct Facts {
     /// Contents of the files of [`needed_files`], as far as they could be read.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
+    /// Why others of them could not, that are there.
+    pub unreadable: BTreeMap<PathBuf, String>,
     /// Those of them that are directories.
     pub directories: BTreeSet<PathBuf>,
     /// The user has no subordinate ids, so that a container has a single one: that of its user.
@@ -190,6 +192,7 @@ impl Context<'_> {
             volumes: mounts.volumes,
             volumes_from: mounts.volumes_from,
             must_exist: mounts.must_exist,
+            exposed: places::exposed(service, image),
             ports: ports?,
             network,
             labels: self.service_labels(service, image, &depends_on, &config_hash),

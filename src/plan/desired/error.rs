@@ -71,6 +71,8 @@ pub enum Error {
         name: String,
         /// The file.
         path: PathBuf,
+        /// Why not, where it is there.
+        reason: Option<String>,
     },
     /// A config or secret whose variable is not set.
     #[error("environment variable `{variable}` required by {kind} `{name}` is not set")]
@@ -282,6 +284,7 @@ impl From<Error> for Report {
             Error::NoVariable { variable, .. } => {
                 report.hint(format!("`export {variable}=…` before the command"))
             }
+            Error::NoFile { reason: Some(reason), .. } => report.cause(reason),
             Error::NoFile { path, .. } => {
                 report.hint(format!("make {}, or mend the path in the compose file", path.display()))
             }

@@ -43,7 +43,7 @@ pub use convert::{Facts, ImageFacts, Warning, desired, image_name, needed_files}
 pub use error::Error;
 pub(super) use logging::sends_elsewhere;
 pub use model::*;
-pub use power::power;
+pub use power::{power, power_of_user};
 pub use process::RLIMITS;
 pub use refusals::Refusals;
 pub use signal::parse as parse_signal;

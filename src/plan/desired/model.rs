@@ -107,6 +107,9 @@ pub struct Service {
     /// are made as directories.
     #[serde(default)]
     pub must_exist: Vec<PathBuf>,
+    /// Ports that are listened on, published or not, for lists: `6379/tcp`, `3000-3005/udp`.
+    #[serde(default)]
+    pub exposed: Vec<String>,
     /// Ports to publish, for each replica.
     pub ports: Vec<PublishedPort>,
     /// Labels of the user and of Compose, but those that differ from replica to replica.

@@ -192,6 +192,7 @@ fn mount_volume(
                 uid: None,
                 gid: None,
                 options: Vec::new(),
+                as_volume: true,
             };
             found.mounts.push(Mount { target, source, read_only });
         }
@@ -247,7 +248,11 @@ fn tmpfs(service: &Service, index: usize, text: &str) -> Result<Mount, Error> {
         }
     }
     let read_only = others.iter().any(|option| option == "ro");
-    Ok(Mount { target, source: MountSource::Tmpfs { size, mode, uid, gid, options: others }, read_only })
+    Ok(Mount {
+        target,
+        source: MountSource::Tmpfs { size, mode, uid, gid, options: others, as_volume: false },
+        read_only,
+    })
 }
 
 /// What is the same in configs and secrets but for a few words.
@@ -326,7 +331,8 @@ fn file(
                 return Ok(Mount { target, source, read_only: true });
             }
             let read = context.facts.files.get(&path);
-            read.cloned().ok_or(Error::NoFile { kind: kind.name, name: name.clone(), path })?
+            let reason = context.facts.unreadable.get(&path).cloned();
+            read.cloned().ok_or(Error::NoFile { kind: kind.name, name: name.clone(), path, reason })?
         }
         Source { variable, .. } => {
             let variable = variable.cloned().unwrap_or_default();

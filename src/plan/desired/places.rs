@@ -1,9 +1,10 @@
 //! Where a service is in the network: its networks and names, or another's namespace; and the ports that lead to it.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::convert::{Context, Warning};
+use super::convert::{Context, ImageFacts, Warning};
 use super::error::Error;
 use super::model::{NetworkUse, NetworkWish, ShareWish};
 use crate::compose::model::{PortMapping, Service, ServiceNetwork};
@@ -138,6 +139,16 @@ pub(super) fn share(
             _ => Err(Error::value(service, attribute, text, "host, private, service:NAME or container:NAME")),
         },
     }
+}
+
+/// Ports that the image or the file says are listened on, each once: `6379/tcp`.
+pub(super) fn exposed(service: &Service, image: &ImageFacts) -> Vec<String> {
+    let whole = |text: &String| {
+        let text = text.to_ascii_lowercase();
+        if text.contains('/') { text } else { text + "/tcp" }
+    };
+    let all: BTreeSet<String> = image.config.exposed_ports.iter().chain(&service.expose).map(whole).collect();
+    all.into_iter().collect()
 }
 
 /// Ports to publish; none where the service is on the host's network, which a warning says.

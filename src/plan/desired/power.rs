@@ -1,16 +1,23 @@
-//! What gives a container rights over more than itself, where its root is the machine's.
+//! What gives a container rights over more than itself.
 
 use std::path::Path;
 
 use crate::runtime::spec::{ContainerSpec, MountSource};
 
-/// The attribute that does, as users write it.
-pub fn power(spec: &ContainerSpec) -> Option<String> {
-    if spec.privileged {
-        return Some("`privileged`".to_owned());
+/// The attribute that gives it rights over all that its user has, as users write it: such a container can enter what lies
+/// in the same user namespace, that is the other containers and the keeper, which sees the user's files.
+pub fn power_of_user(spec: &ContainerSpec) -> Option<&'static str> {
+    let is_admin = |name: &String| name.trim_start_matches("CAP_") == "SYS_ADMIN";
+    match spec.privileged {
+        true => Some("`privileged`"),
+        false => spec.process.capabilities.iter().any(is_admin).then_some("`SYS_ADMIN`"),
     }
-    if spec.process.capabilities.iter().any(|name| name.trim_start_matches("CAP_") == "SYS_ADMIN") {
-        return Some("`SYS_ADMIN`".to_owned());
+}
+
+/// The attribute that gives it rights over the machine, where its root is the machine's.
+pub fn power(spec: &ContainerSpec) -> Option<String> {
+    if let Some(power) = power_of_user(spec) {
+        return Some(power.to_owned());
     }
     spec.mounts.iter().filter(|mount| !mount.read_only).find_map(|mount| match &mount.source {
         MountSource::Bind { path, non_recursive, .. } if sets_the_machine(path, *non_recursive) => {

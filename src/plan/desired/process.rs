@@ -212,7 +212,12 @@ pub(super) fn security(
 }
 
 fn profile(path: &Path, name: &str, facts: &Facts) -> Result<String, Error> {
-    let missing = || Error::NoFile { kind: "seccomp profile", name: name.to_owned(), path: path.to_owned() };
-    let bytes = facts.files.get(path).ok_or_else(missing)?;
-    String::from_utf8(bytes.clone()).map_err(|_| missing())
+    let wrong = |reason| Error::NoFile {
+        kind: "seccomp profile",
+        name: name.to_owned(),
+        path: path.to_owned(),
+        reason,
+    };
+    let bytes = facts.files.get(path).ok_or_else(|| wrong(facts.unreadable.get(path).cloned()))?;
+    String::from_utf8(bytes.clone()).map_err(|_| wrong(Some("it is not UTF-8".to_owned())))
 }

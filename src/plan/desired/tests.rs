@@ -340,8 +340,8 @@ fn mounts_and_volumes() {
         [
             "/app true bind /w/app",
             "/must false bind /w/must",
-            "/t false Tmpfs { size: Some(1024), mode: Some(448), uid: None, gid: None, options: [] }",
-            "/run false Tmpfs { size: Some(1048576), mode: Some(493), uid: None, gid: None, options: [\"noexec\"] }",
+            "/t false Tmpfs { size: Some(1024), mode: Some(448), uid: None, gid: None, options: [], as_volume: true }",
+            "/run false Tmpfs { size: Some(1048576), mode: Some(493), uid: None, gid: None, options: [\"noexec\"], as_volume: false }",
         ]
     );
     let volumes: Vec<String> = web

@@ -53,6 +53,7 @@ impl Bench<'_> {
                         uid: None,
                         gid: None,
                         options: vec!["exec".to_owned()],
+                        as_volume: false,
                     },
                     read_only: false,
                 }),
