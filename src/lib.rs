@@ -81,6 +81,8 @@
 //!   attachment settles the link (`network::outbound`).
 //! * Standard streams of `exec` and `run` are not passed on as they are: a file, directory or terminal of the caller's in a
 //!   container is a way out of it. Pipes stand in between ([`ops::process`]).
+//! * Who stays with a process (`exec`, `run`, `attach`) holds its bytes itself and asks the next supervisor how it ends when
+//!   one is lost. So the keeper's journal has the ends of execs as well, until the command has been told.
 //! * Panics are caught in the supervisor, and only there ([`host::mishap`]): one in the work for a container is that
 //!   container's failure. So the release is built with unwinding, against some size; everywhere else a panic aborts.
 //! * After the death of all keepers the next enters the user namespace in which containers live on: from a new one nobody

@@ -223,6 +223,13 @@ pub enum Notice {
         /// The container's name.
         name: String,
     },
+    /// A lifecycle hook has printed a line.
+    Hook {
+        /// The name of the container in which it runs.
+        container: String,
+        /// Without its end.
+        line: String,
+    },
     /// The one-off has ended; the answer comes when it is removed.
     Ended {
         /// Its exit code.

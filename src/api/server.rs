@@ -1,9 +1,11 @@
 //! The supervisor's end of the line: accepts commands, hands what they ask to the engine, streams back what it says.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +18,9 @@ use crate::engine::{Caller, Engine, Error, Say};
 use crate::host::mishap::contained;
 use crate::keeper::channel;
 use crate::report::{Exit, Report};
+
+/// How long a command waits until it is looked whether the keeper stands still.
+const STANDSTILL: Duration = Duration::from_secs(3);
 
 /// Counts the commands that are connected, and tells when one has gone.
 #[derive(Debug, Default)]
@@ -146,8 +151,14 @@ async fn answer(
     let (signal, signals) = mpsc::unbounded_channel();
     let caller = Caller::new(who, say, has_gone);
     let doing = format!("`{}`", caller.who);
+    // Who only listens to what happens has another connection that waits.
+    let waits = !matches!(request, Request::Events { .. });
     let work = async {
-        let done = contained(perform(engine, caller, request, descriptors, signals)).await;
+        let perform = contained(perform(engine, caller.clone(), request, descriptors, signals));
+        let done = tokio::select! {
+            done = perform => done,
+            never = name_standstill(engine, &caller), if waits => match never {},
+        };
         done.unwrap_or_else(|source| Err(Error::Internal { doing, source }.into()))
     };
     tokio::pin!(work);
@@ -180,6 +191,21 @@ async fn answer(
     Ok(answer)
 }
 
+/// Tells who waits that the keeper stands still, when it does.
+async fn name_standstill(engine: &Engine, caller: &Caller) -> Infallible {
+    loop {
+        tokio::time::sleep(STANDSTILL).await;
+        if let Some(pid) = engine.stopped_keeper() {
+            caller.warn(format!(
+                "the keeper of project `{}` (process {pid}) is stopped, and everything waits for it: `kill -CONT {pid}` lets it \
+                 go on",
+                engine.name()
+            ));
+            return std::future::pending().await;
+        }
+    }
+}
+
 fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {
     match say {
         Say::Progress(progress) => (Notice::Progress(progress), Vec::new()),
@@ -187,6 +213,7 @@ fn notice(say: Say) -> (Notice, Vec<OwnedFd>) {
         Say::Warning(text) => (Notice::Warning { text }, Vec::new()),
         Say::Terminal(terminal) => (Notice::Terminal, vec![terminal]),
         Say::Input { input, tty } => (Notice::Input { tty }, vec![input]),
+        Say::Hook { container, line } => (Notice::Hook { container, line }, Vec::new()),
         Say::Held => (Notice::Held, Vec::new()),
         Say::Started { container, name } => (Notice::Started { container, name }, Vec::new()),
         Say::Ended { code } => (Notice::Ended { code }, Vec::new()),

@@ -212,8 +212,23 @@ fn home(uid: u32) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// Asks whether something is to be removed. Where nobody can be asked, `--force` is the way.
-pub fn agreed(which: &str) -> Result<bool, Report> {
+/// `--force`, of the commands that ask before they remove.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Consent {
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+impl Consent {
+    /// Returns whether `which` may be removed, and asks where that is not said. Where nobody can be asked, `--force` is the
+    /// way.
+    pub fn given(&self, which: &str) -> Result<bool, Report> {
+        Ok(self.force || agreed(which)?)
+    }
+}
+
+fn agreed(which: &str) -> Result<bool, Report> {
     if !console::stdin_is_terminal() {
         return Err(usage(format!("cannot ask whether to remove {which}: standard input is no terminal"))
             .hint("`--force` removes without asking"));

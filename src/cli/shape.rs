@@ -10,6 +10,14 @@ use crate::ui::table::{Spacing, Table};
 use crate::ui::template::Template;
 use crate::ui::{console, value};
 
+/// `--format`, of the commands that print a list.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Form {
+    /// Print it in this form: `table`, `json`, a template, or `table` and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
+    pub format: Shape,
+}
+
 /// What `--format` says.
 #[derive(Clone, Debug)]
 pub enum Shape {

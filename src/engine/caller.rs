@@ -25,6 +25,13 @@ pub enum Say {
         /// It is a terminal.
         tty: bool,
     },
+    /// A lifecycle hook has printed a line.
+    Hook {
+        /// The name of the container in which it runs.
+        container: String,
+        /// Without its end.
+        line: String,
+    },
     /// The container stands still.
     Held,
     /// A container or exec runs.

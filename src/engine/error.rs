@@ -72,6 +72,14 @@ pub enum Error {
         /// The service.
         service: String,
     },
+    /// A further process was to be started in a container that ended meanwhile.
+    #[error("container `{container}` has just stopped, so `{program}` cannot run in it")]
+    Stopped {
+        /// Its name.
+        container: String,
+        /// What was to run.
+        program: String,
+    },
     /// An earlier supervisor was to begin a program, and nothing tells that it has.
     #[error("the supervisor was lost before it said that `{program}` runs for service `{service}`")]
     NotBegun {
@@ -324,7 +332,13 @@ impl From<Error> for Report {
             | Error::Timeout { ref evidence, .. } => {
                 let mut report = Report::new(exit, error.to_string());
                 report.causes = evidence.clone();
-                report
+                match error {
+                    Error::Exited { code: Some(0), .. } => report.hint(
+                        "who is to end is a job when another waits for it: `depends_on` with `condition: \
+                         service_completed_successfully`",
+                    ),
+                    _ => report,
+                }
             }
             Error::NotStarted { ref source, ref about, .. } => {
                 let mut report = Report::from_error(exit, &error);

@@ -60,6 +60,9 @@ pub(super) enum Birth {
     Failed(Failure),
 }
 
+/// Exit code of what could not be made ready for its program ([`Failure::code`]).
+pub(super) const NOT_PREPARED: i32 = 125;
+
 /// How long the keeper may take to tell of an end that can be seen already.
 pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -111,13 +114,7 @@ impl Engine {
         let (mut started, early) = match self.birth(&exec.id, &mut line, asked).await? {
             Birth::Begun(started, early) => (started, early),
             Birth::Ended(number) => return Ok(128 + number),
-            Birth::Failed(source) => {
-                return Err(Error::NotExecuted {
-                    container: record.name.clone(),
-                    program: exec.program,
-                    source,
-                });
-            }
+            Birth::Failed(source) => return Err(self.not_begun(record, exec.program, source)),
         };
         self.tell(record, Action::ExecStart, &[]);
         if let Some(terminal) = started.descriptors.remove("terminal") {
@@ -132,6 +129,15 @@ impl Engine {
         // It began in the moment in which it was to be aborted.
         early.into_iter().for_each(|number| pass_on(process.as_ref(), number));
         self.await_end(record, &mut line, process.as_ref(), signals).await
+    }
+
+    /// Why a command could not be begun. In a container that ends meanwhile nothing can be joined.
+    fn not_begun(&self, record: &Container, program: String, source: Failure) -> Error {
+        let container = record.name.clone();
+        match self.process(&record.id).is_none_or(|main| has_ended(&main)) {
+            true if source.code == NOT_PREPARED => Error::Stopped { container, program },
+            _ => Error::NotExecuted { container, program, source },
+        }
     }
 
     /// Passes signals on to a user's command until it ends; returns its exit code.

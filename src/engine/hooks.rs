@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use tokio::time::timeout;
 
-use super::caller::Caller;
-use super::exec::{Extra, TOLD_WITHIN};
+use super::caller::{Caller, Say};
+use super::exec::{Extra, NOT_PREPARED, TOLD_WITHIN};
 use super::inside::Outcome;
 use super::{Engine, Error};
 use crate::plan::desired::Hook;
@@ -15,8 +15,6 @@ use crate::sys::net;
 
 /// What a process ends with that goes with its container: 128 and SIGKILL.
 const KILLED: i32 = 137;
-/// What one fails with that finds no container to join.
-const FAILED: i32 = 125;
 
 impl Engine {
     /// Runs the `post_start` hooks in order; the first failure ends it.
@@ -55,7 +53,7 @@ impl Engine {
         id: &ContainerId,
         when: &'static str,
         hook: &Hook,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<(), Error> {
         let extra = Extra {
             env: hook.env.clone(),
@@ -65,27 +63,57 @@ impl Engine {
         };
         // Taken before: once its end is known, the container has none.
         let process = self.process(id);
-        let outcome = self.run_inside(id, hook.argv.clone(), &extra, None).await;
-        let perhaps_late = match &outcome {
+        let container = self.record_or_gone(id)?.name;
+        let mut lines = Lines::default();
+        let mut say = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line).into_owned();
+            caller.say(Say::Hook { container: container.clone(), line });
+        };
+        let ran = self
+            .run_inside(id, hook.argv.clone(), &extra, None, &mut |bytes| lines.take(bytes, &mut say))
+            .await;
+        lines.finish(&mut say);
+        let perhaps_late = match &ran {
             Ok(outcome) => outcome.code == KILLED,
-            Err(Error::NotExecuted { source, .. }) => source.code == FAILED,
+            Err(Error::NotExecuted { source, .. }) => source.code == NOT_PREPARED,
             Err(error) => matches!(error, Error::NotRunning { .. }),
         };
         if perhaps_late && ends(process).await {
-            let container = self.record(id).map_or_else(|| id.short().to_owned(), |record| record.name);
             return Err(Error::HookTooLate { when, program: hook.argv.join(" "), container });
         }
-        let Outcome { code, output } = outcome?;
+        let Outcome { code, output } = ran?;
         if code == 0 {
             return Ok(());
         }
-        Err(Error::Hook {
-            when,
-            program: hook.argv.join(" "),
-            container: self.record_or_gone(id)?.name,
-            code,
-            evidence: evidence(&output),
-        })
+        Err(Error::Hook { when, program: hook.argv.join(" "), container, code, evidence: evidence(&output) })
+    }
+}
+
+/// A line of a hook that is longer is cut in pieces.
+const LONGEST: usize = 16 << 10;
+
+/// Puts lines together from bytes as they come.
+#[derive(Default)]
+struct Lines {
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8])) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(piece);
+            if self.begun.ends_with(b"\n") || self.begun.len() >= LONGEST {
+                self.finish(each);
+            }
+        }
+    }
+
+    /// There is no more: a line without an end is one.
+    fn finish(&mut self, each: &mut dyn FnMut(&[u8])) {
+        if !self.begun.is_empty() {
+            each(self.begun.strip_suffix(b"\n").unwrap_or(&self.begun));
+            self.begun.clear();
+        }
     }
 }
 
@@ -101,4 +129,25 @@ pub(super) fn evidence(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(5)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_put_together_from_pieces() {
+        let mut lines = Lines::default();
+        let mut found = Vec::new();
+        let mut each = |line: &[u8]| found.push(String::from_utf8_lossy(line).into_owned());
+        for piece in ["on", "e\ntwo\n\n", "three"] {
+            lines.take(piece.as_bytes(), &mut each);
+        }
+        lines.finish(&mut each);
+        lines.finish(&mut each);
+        lines.take(&[b'x'; LONGEST + 1], &mut each);
+        lines.take(b"y\n", &mut each);
+        assert_eq!(found[..4], ["one", "two", "", "three"]);
+        assert!(found[4].len() > LONGEST && found[5..] == ["y"], "{}", found.len());
+    }
 }

@@ -40,14 +40,15 @@ struct Limit {
 }
 
 impl Engine {
-    /// Runs a command to its end and keeps the end of its output. Beyond `timeout` it is killed and its code is
-    /// [`TIMED_OUT`].
+    /// Runs a command to its end and keeps the end of its output; `each` gets all of it. Beyond `timeout` it is killed and
+    /// its code is [`TIMED_OUT`].
     pub(super) async fn run_inside(
         self: &Rc<Self>,
         id: &ContainerId,
         argv: Vec<String>,
         extra: &Extra,
         timeout: Option<Duration>,
+        each: &mut dyn FnMut(&[u8]),
     ) -> Result<Outcome, Error> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(watch)?;
         rustix::io::ioctl_fionbio(&read, true).map_err(watch)?;
@@ -60,7 +61,7 @@ impl Engine {
         let name = self.name_exec(id);
         let mut line = self.run(Name::Own(&name), id, argv, extra, talk)?;
         match self.begin_within(&name, &mut line, &mut limit).await? {
-            Ok(started) => collect(started, &mut line, &read, &mut limit).await,
+            Ok(started) => collect(started, &mut line, &read, &mut limit, each).await,
             Err(_) if limit.late => Ok(Outcome { code: TIMED_OUT, output: Vec::new() }),
             Err(source) => {
                 let container = self.record(id).map(|record| record.name).unwrap_or_default();
@@ -94,6 +95,7 @@ async fn collect(
     line: &mut Line,
     read: &AsyncFd<OwnedFd>,
     limit: &mut Limit,
+    each: &mut dyn FnMut(&[u8]),
 ) -> Result<Outcome, Error> {
     let process = started.descriptors.remove("pidfd");
     let kill = || {
@@ -112,7 +114,7 @@ async fn collect(
             exit = &mut line.ended => break exit.map_err(|_| gone())?,
             guard = read.readable(), if open => {
                 guard.map_err(watch)?.clear_ready();
-                open = take(read.get_ref(), &mut output);
+                open = take(read.get_ref(), &mut output, each);
             }
             () = &mut limit.timer, if !limit.late => {
                 limit.late = true;
@@ -120,18 +122,19 @@ async fn collect(
             }
         }
     };
-    take(read.get_ref(), &mut output);
+    take(read.get_ref(), &mut output, each);
     let code = if limit.late { TIMED_OUT } else { exit.code.unwrap_or(255) };
     Ok(Outcome { code, output })
 }
 
 /// Reads what is there; false at the end.
-fn take(pipe: &OwnedFd, output: &mut Vec<u8>) -> bool {
+fn take(pipe: &OwnedFd, output: &mut Vec<u8>, each: &mut dyn FnMut(&[u8])) -> bool {
     let mut bytes = [0; 4096];
     loop {
         match rustix::io::read(pipe, &mut bytes) {
             Ok(0) => return false,
             Ok(count) => {
+                each(&bytes[..count]);
                 output.extend_from_slice(&bytes[..count]);
                 let excess = output.len().saturating_sub(KEPT);
                 output.drain(..excess);

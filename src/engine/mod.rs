@@ -39,6 +39,7 @@ mod rejoin;
 pub mod request;
 pub mod state;
 pub mod stray;
+mod take_over;
 #[cfg(test)]
 mod tests;
 pub mod turn;
@@ -62,6 +63,7 @@ use self::project::Project;
 use self::state::Store;
 use self::turn::Turns;
 use crate::event::{Action, Event, Kind};
+use crate::host::process::stands_still;
 use crate::keeper::message::{Exit, Word};
 use crate::plan::observed::{Container, Observed};
 use crate::runtime::cgroup::Controller;
@@ -99,6 +101,13 @@ impl Engine {
     /// Whether the keeper has died: nothing can be started any more.
     pub fn has_lost_its_keeper(&self) -> bool {
         self.link.is_broken()
+    }
+
+    /// The keeper, if it stands still: nothing begins and nobody hears of an end until it is continued.
+    pub fn stopped_keeper(&self) -> Option<i32> {
+        // It has forked this process.
+        let keeper = rustix::process::getppid()?.as_raw_nonzero().get();
+        stands_still(keeper).then_some(keeper)
     }
 
     /// The project's name.

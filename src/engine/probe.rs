@@ -77,7 +77,7 @@ impl Engine {
             let timeout = probes
                 .deadline_ns(begun)
                 .map(|deadline| Duration::from_nanos(u64::try_from(deadline - begun).unwrap_or(0)));
-            let result = self.run_inside(&id, argv, &Extra::default(), timeout).await;
+            let result = self.run_inside(&id, argv, &Extra::default(), timeout, &mut |_| ()).await;
             let outcome = match &result {
                 Ok(outcome) if outcome.code == 0 => Outcome::Success,
                 Ok(_) | Err(_) => Outcome::Failure,

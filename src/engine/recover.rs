@@ -2,17 +2,16 @@
 //! keeper, exits that nobody has heard of from its journal.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::link::{Link, Started, Told};
-use super::networks::{Wires, namespace_key, network_key};
-use super::ports::{Socket, port_key};
-use super::project::{Entry, Live, Project};
+use super::link::{Link, Told};
+use super::networks::{Wires, network_key};
+use super::project::{Entry, Project};
 use super::state::Store;
 use super::{Engine, Error, journal, observe, stray};
 use crate::host::files;
@@ -20,11 +19,11 @@ use crate::host::mishap::vital;
 use crate::host::paths::Paths;
 use crate::host::process::{Identity, boot_id};
 use crate::keeper::journal as keeper_journal;
-use crate::keeper::message::{Exit, Running, Word, key};
+use crate::keeper::message::{Exit, Kind, Running, Word};
 use crate::plan::observed::{Container, State};
 use crate::plan::verbs::is_over;
 use crate::runtime::cgroup::Controller;
-use crate::runtime::spec::{ContainerId, Network};
+use crate::runtime::spec::ContainerId;
 
 /// How many events a slow listener may be behind.
 const EVENTS: usize = 4096;
@@ -132,7 +131,7 @@ impl Engine {
     /// Ends and removes what has no record (any more) that says what it is: nobody could do it later.
     fn end_the_unknown(&self, records: &mut Vec<Container>, processes: &[Running]) -> Result<(), Error> {
         for process in processes {
-            let is_container = process.kind == crate::keeper::message::Kind::Container;
+            let is_container = process.kind == Kind::Container;
             if !is_container || self.is_ours(&process.id) {
                 continue;
             }
@@ -231,12 +230,7 @@ impl Engine {
                 match exit {
                     None if identity.is_alive() => {
                         // Its keeper has died; the new one watches it from now on.
-                        let process = Running {
-                            id: id.0.clone(),
-                            pid: *pid,
-                            start_time: *start_time,
-                            kind: crate::keeper::message::Kind::Container,
-                        };
+                        let process = main_process(&id, *pid, *start_time);
                         self.link.send(&Word::Adopt { id: id.0.clone(), process: identity }, Vec::new())?;
                         // Asked again: it has opened the read ends of its output just now.
                         let keys = self.link.keys().await?;
@@ -244,12 +238,7 @@ impl Engine {
                     }
                     None => self.settle_unknown(&id, &record),
                     Some(exit) => {
-                        let process = Running {
-                            id: id.0.clone(),
-                            pid: *pid,
-                            start_time: *start_time,
-                            kind: crate::keeper::message::Kind::Container,
-                        };
+                        let process = main_process(&id, *pid, *start_time);
                         self.take_over(&record, &process, keys).await?;
                         self.clone().note_exit(id, exit).await;
                     }
@@ -260,12 +249,7 @@ impl Engine {
                 if exits.contains_key(&id.0) =>
             {
                 let exit = exits[&id.0].clone();
-                let process = Running {
-                    id: id.0.clone(),
-                    pid: exit.pid,
-                    start_time: exit.start_time,
-                    kind: crate::keeper::message::Kind::Container,
-                };
+                let process = main_process(&id, exit.pid, exit.start_time);
                 self.take_over(&record, &process, keys).await?;
                 self.clone().note_exit(id, exit).await;
             }
@@ -307,128 +291,6 @@ impl Engine {
         let _ = self.save(id);
     }
 
-    /// Goes on with a container that runs, or has just ended and left output behind.
-    async fn take_over(
-        self: &Rc<Self>,
-        record: &Container,
-        process: &Running,
-        keys: &[String],
-    ) -> Result<(), Error> {
-        let id = &record.id;
-        let mut descriptors = HashMap::new();
-        for (name, key) in [
-            ("in", key::stdin(&id.0)),
-            ("out", key::stdout(&id.0)),
-            ("err", key::stderr(&id.0)),
-            ("terminal", key::terminal(&id.0)),
-        ] {
-            if keys.contains(&key) {
-                descriptors
-                    .extend(self.link.get(&key).await?.map(|descriptor| (name.to_owned(), descriptor)));
-            }
-        }
-        // Gone already: its exit is in the journal, or comes.
-        let pidfd = Pid::from_raw(process.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        let boot_id = boot_id().unwrap_or_default();
-        let identity =
-            Identity { pid: process.pid, start_time: process.start_time, boot_id: boot_id.clone() };
-        let pidfd = pidfd.filter(|_| identity.is_alive());
-        if let Some(entry) = self.project.borrow_mut().entries.get_mut(id) {
-            entry.live = Some(Live {
-                cgroup: self.cgroups.open(self.name(), &id.0, Some(process.pid)),
-                ..Live::default()
-            });
-        }
-        self.recover_ports(record, keys).await?;
-        match record.state {
-            // The record is the truth: since when it runs, how its health was.
-            State::Running { .. } => {
-                let output = self.capture(id, &mut descriptors);
-                if let Some(live) =
-                    self.project.borrow_mut().entries.get_mut(id).and_then(|entry| entry.live.as_mut())
-                {
-                    live.process = pidfd;
-                    live.output = output;
-                    live.descriptors = descriptors;
-                }
-            }
-            // It came to run after our predecessor had died.
-            _ => {
-                descriptors.extend(pidfd.map(|pidfd| ("pidfd".to_owned(), pidfd)));
-                let (pid, start_time) = (process.pid, process.start_time);
-                {
-                    let mut project = self.project.borrow_mut();
-                    if let Some(entry) = project.entries.get_mut(id) {
-                        use super::lifecycle::Event;
-                        let policy = entry.config.service.restart;
-                        (entry.lifecycle, _) = entry.lifecycle.next(Event::Start, policy, super::now_ns());
-                    }
-                }
-                self.started(id, Started { pid, start_time, warnings: Vec::new(), descriptors });
-            }
-        }
-        self.adopt_wires(record, keys).await?;
-        self.resume_probing(id);
-        Ok(())
-    }
-
-    /// Connects a container that has a network namespace of its own to what its record says, as it is by now.
-    async fn adopt_wires(self: &Rc<Self>, record: &Container, keys: &[String]) -> Result<(), Error> {
-        let id = &record.id;
-        let own = self
-            .project
-            .borrow()
-            .entries
-            .get(id)
-            .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
-        // A network that nobody knows any more has gone with its namespace: the next `up` finds it lost.
-        let connected = {
-            let project = self.project.borrow();
-            let alive = |name: &String| project.networks.get(name).is_some_and(|network| network.alive);
-            record.attachments.iter().all(|place| alive(&place.network))
-        };
-        if own
-            && connected
-            && keys.contains(&namespace_key(id))
-            && let Some(namespace) = self.link.get(&namespace_key(id)).await?
-        {
-            let networks = self.wires.networks()?;
-            networks.adopt_container(&id.0, namespace, &record.attachments, true).await?;
-            networks.set_names_active(&id.0, true);
-            self.publish_ports(id).await?;
-        }
-        Ok(())
-    }
-
-    async fn recover_ports(&self, record: &Container, keys: &[String]) -> Result<(), Error> {
-        let ports = {
-            let project = self.project.borrow();
-            project
-                .entries
-                .get(&record.id)
-                .map(|entry| entry.config.service.ports.clone())
-                .unwrap_or_default()
-        };
-        for (number, bound) in record.ports.iter().enumerate() {
-            let key = port_key(&record.id, number);
-            if !keys.contains(&key) {
-                continue;
-            }
-            let Some(socket) = self.link.get(&key).await? else { continue };
-            let port = ports.iter().find(|port| {
-                port.container_port == bound.container_port
-                    && port.protocol == bound.protocol
-                    && port.host_ip == bound.asked_ip
-                    && (port.host_port == 0
-                        || (port.host_port..=port.host_port_end).contains(&bound.host.port()))
-            });
-            if let (Some(port), Some(entry)) = (port, self.project.borrow_mut().entries.get_mut(&record.id)) {
-                entry.sockets.push(Socket { port: port.clone(), address: bound.host, socket });
-            }
-        }
-        Ok(())
-    }
-
     /// Closes descriptors in the keeper that belong to nothing any more.
     fn drop_litter(self: &Rc<Self>, keys: &[String]) -> Result<(), Error> {
         let project = self.project.borrow();
@@ -449,4 +311,9 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The main process of a container as the keeper would list it.
+fn main_process(id: &ContainerId, pid: i32, start_time: u64) -> Running {
+    Running { id: id.0.clone(), pid, start_time, kind: Kind::Container }
 }

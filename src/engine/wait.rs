@@ -122,8 +122,8 @@ impl Engine {
 
     /// The request `Wait`: all are running or healthy, jobs have ended with 0.
     ///
-    /// With a timeout, a container that is unhealthy may recover in it. A container that ended well is done whatever
-    /// it was; one that ended badly and is not started again fails at once.
+    /// With a timeout, a container that is unhealthy may recover in it. One that has ended and is not started again fails at
+    /// once, unless it is a job that has ended well.
     pub async fn wait(
         self: &Rc<Self>,
         caller: &Caller,
@@ -197,7 +197,9 @@ impl Engine {
             State::Running { .. } if container.health == Some(Health::Unhealthy) && patient => {
                 Standing::Pending
             }
-            State::Exited { code: Some(0), .. } => Standing::Good("Exited"),
+            State::Exited { code: Some(0), .. } if self.is_job(&container.service) => {
+                Standing::Good("Exited")
+            }
             State::Exited { .. } if self.is_job(&container.service) => {
                 self.standing(container, Condition::ServiceCompletedSuccessfully)
             }

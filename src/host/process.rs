@@ -80,6 +80,12 @@ impl Identity {
     }
 }
 
+/// Returns whether a process stands still until somebody continues it (SIGSTOP, Ctrl-Z, a debugger).
+pub fn stands_still(pid: i32) -> bool {
+    let stat = proc_directory(pid).and_then(|directory| stat(&directory));
+    stat.is_ok_and(|stat| matches!(parse_state(&stat), Some('T' | 't')))
+}
+
 /// Sets what `ps` shows as this process's command line: one of ours with one thread, which has read its arguments.
 pub fn set_title(title: &str) -> io::Result<()> {
     crate::sys::process::set_title(title)
@@ -133,6 +139,8 @@ fn parse_state(stat: &str) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::Signal;
+
     use super::*;
 
     #[test]
@@ -162,6 +170,13 @@ mod tests {
         let identity = Identity::of(child.id() as i32).expect("there");
         assert!(identity.is_alive() && identity.runs() && !identity.has_ended());
         assert_eq!(identity.end_of_zombie(), None);
+        let signal = |signal| rustix::process::kill_process(Pid::from_child(&child), signal).expect("ours");
+        assert!(!stands_still(identity.pid));
+        signal(Signal::STOP);
+        while !stands_still(identity.pid) {
+            std::thread::yield_now();
+        }
+        signal(Signal::CONT);
         child.kill().expect("killed");
         // WNOWAIT: it has died, and is left as it is.
         let pid = rustix::process::Pid::from_child(&child);

@@ -12,11 +12,11 @@ use crate::api::read;
 use crate::host::limits;
 use crate::host::paths::Paths;
 use crate::network::spec::{Protocol, PublishedPort};
-use crate::network::{Error, publish};
+use crate::network::{Error, Holder, publish};
 use crate::plan::desired::{Desired, Service};
 use crate::plan::steps::{Action, Plan};
 use crate::report::{Exit, Report};
-use crate::supervisor::spawn;
+use crate::supervisor::{keep, spawn};
 
 const SHARED: &str = "leave the host port out, or give a range of ports, so that each container gets its own";
 
@@ -134,7 +134,9 @@ fn refused(paths: &Paths, error: Error, service: &str, number: u32, bound: &[Bou
     };
     let rival = bound.iter().find(|other| other.port.protocol == protocol && meet(other.address, address));
     let Some(rival) = rival.filter(|_| holder.pid == std::process::id()) else {
-        return published(paths, address, protocol, service).unwrap_or_else(|| for_service(error, service));
+        let named = published(paths, address, protocol, service)
+            .or_else(|| lingering(holder, address, protocol, service));
+        return named.unwrap_or_else(|| for_service(error, service));
     };
     let port = format!("port `{address}/{}` of the host", protocol.name());
     if rival.service == service && rival.number == number {
@@ -179,6 +181,23 @@ fn published(paths: &Paths, address: SocketAddr, protocol: Protocol, service: &s
         "publish another host port than {}, or stop that one: `rcompose -p {project} stop {}`",
         address.port(),
         rival.container.service
+    )))
+}
+
+/// Names the project whose keeper (or supervisor) has the port, though none of our projects has a container that does: it
+/// is another state directory's or another user's, or has lost its records. It heeds no signal but SIGKILL.
+fn lingering(holder: &Holder, address: SocketAddr, protocol: Protocol, service: &str) -> Option<Report> {
+    let project = keep::project_of(holder.pid)?;
+    let port = format!("port `{address}/{}` of the host", protocol.name());
+    let message =
+        format!("{port} is held for project `{project}` ({}, process {})", holder.program, holder.pid);
+    let report = Report::new(Exit::PortBusy, message)
+        .cause(format!("service `{service}` asks for it too"))
+        .about(format!("services.{service}.ports"));
+    Some(report.hint(format!(
+        "`rcompose -p {project} down` ends it, with the RCOMPOSE_HOME and as the user that it was started with; where nothing \
+         is known of it any more, `kill -9 {}` does",
+        holder.pid
     )))
 }
 

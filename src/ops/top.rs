@@ -1,7 +1,8 @@
 //! The processes of containers, from /proc.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::observed::{Container, Observed, State};
@@ -48,8 +49,8 @@ pub struct Processes {
 
 /// Lists the processes of the running containers of services; no services are all.
 ///
-/// A process belongs to a container when it is in the pid namespace of the container's main process, or, where that
-/// namespace is shared, when it descends from it.
+/// A process belongs to a container when it is in the pid namespace of the container's main process (what `exec` has started
+/// is, and descends from the keeper), or, where that namespace is shared, when it descends from it.
 pub fn processes(observed: &Observed, services: &[String]) -> Vec<Processes> {
     let all = Snapshot::take();
     observed
@@ -105,15 +106,15 @@ impl Snapshot {
     }
 
     fn of(&self, container: &Container, main: i32, observed: &Observed) -> Processes {
-        let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let own = namespace(main);
-        let shared = own == namespace(1)
+        let own = self.namespace(main);
+        let shared = own.is_none()
+            || own == namespace(std::process::id())
             || observed.containers.iter().any(|other| {
-                matches!(other.state, State::Running { pid, .. } if pid != main && namespace(pid) == own)
+                matches!(other.state, State::Running { pid, .. } if pid != main && self.namespace(pid) == own)
             });
         let belongs = |pid: i32| match shared {
             true => self.descends(pid, main),
-            false => own.is_some() && namespace(pid) == own,
+            false => namespace(pid) == own,
         };
         let pids = self.stats.keys().copied().filter(|pid| *pid == main || belongs(*pid));
         Processes {
@@ -122,6 +123,13 @@ impl Snapshot {
             number: container.number,
             processes: pids.filter_map(|pid| self.process(pid)).collect(),
         }
+    }
+
+    /// The pid namespace of a main process. Our init shows its own to nobody (it is undumpable, ptrace(2)), the program
+    /// below it does.
+    fn namespace(&self, main: i32) -> Option<PathBuf> {
+        let below = || self.stats.iter().filter(|(_, stat)| stat.parent == main);
+        namespace(main).or_else(|| below().find_map(|(pid, _)| namespace(pid)))
     }
 
     fn descends(&self, mut pid: i32, from: i32) -> bool {
@@ -168,6 +176,11 @@ impl Snapshot {
         let seconds: f64 = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
         (seconds * TICKS as f64) as u64
     }
+}
+
+/// The pid namespace of a process, if we may know.
+fn namespace(pid: impl Display) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }
 
 /// Reads a line of `/proc/PID/stat`; the name in parentheses may hold anything.

@@ -90,7 +90,7 @@ pub struct Wait {
     pub timeout: Option<Duration>,
 }
 
-/// Waits until services run, are healthy, or (jobs) have ended well.
+/// Waits until services run, are healthy, or (where others wait for that) have ended well.
 pub fn wait(
     session: &Session<'_>,
     project: &str,

@@ -101,6 +101,14 @@ fn shorten(path: &Path) -> io::Result<()> {
     log.write_all(&end[begin..])
 }
 
+/// The project of a keeper or supervisor of anybody's, by its title.
+pub fn project_of(pid: u32) -> Option<String> {
+    let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let title = std::str::from_utf8(&title).ok()?.trim_end_matches('\0');
+    let of = |role: &str| title.strip_prefix("rcompose ")?.strip_prefix(role)?.strip_prefix(": ");
+    of("keeper").or_else(|| of("supervisor")).map(str::to_owned)
+}
+
 /// Names this process in `top` (prctl(2), PR_SET_NAME) and in `ps`: both are one binary with one command line, which is
 /// nothing that a user wants to see.
 pub(super) fn name_process(name: &std::ffi::CStr, title: &str) {

@@ -20,7 +20,8 @@
 //!
 //! A command that only reads needs neither of them (`api::read`).
 
-mod keep;
+mod error;
+pub mod keep;
 pub mod lost;
 mod run;
 mod socket;

@@ -79,6 +79,29 @@ fn a_busy_port_names_who_holds_it_and_nothing_is_started() {
 }
 
 #[test]
+fn a_port_that_a_keeper_of_elsewhere_holds_names_its_project() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let port = crate::support::free_port();
+    let compose = format!(
+        "services:\n  web: {{image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s, ports: ['127.0.0.1:{port}:80']}}\n"
+    );
+    // Each has a state directory of its own, so neither finds the other's records.
+    let (one, other) = (Project::new("holds", &compose), Project::new("wants", &compose));
+    one.run(&["up", "-d"]).ok();
+    let error = other.run(&["up", "-d"]).fails(1);
+    for word in
+        [format!("`{}`", one.name()), format!("`rcompose -p {} down`", one.name()), "rc-keeper".into()]
+    {
+        assert!(error.contains(&word), "{word}: {error}");
+    }
+    assert!(!error.contains("stop process"), "{error}");
+    other.leaves_nothing();
+    one.leaves_nothing();
+}
+
+#[test]
 fn a_port_that_two_services_publish_names_both() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

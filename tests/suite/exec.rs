@@ -1,5 +1,7 @@
 //! `exec` and `run`: exit codes, streams, what is left.
 
+use std::io::{BufRead, BufReader, Read};
+
 use nix::sys::signal::Signal;
 
 use crate::support::{Capability, Project, Stopped, Terminal, needs, soon};
@@ -345,5 +347,85 @@ fn a_terminal_has_a_name_unless_it_is_given_one() {
         project.run(&[&["exec", "-T", "plain"], &["env"][..]].concat()).ok().matches("\nTERM=").count(),
         0
     );
+    project.leaves_nothing();
+}
+
+#[test]
+fn exec_in_a_container_that_ends_meanwhile_says_that_it_has_stopped() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = "services: {app: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}}\n";
+    let project = Project::new("execends", compose);
+    project.run(&["up", "-d"]).ok();
+    let of_name = |wanted: &str| {
+        let all = crate::support::processes_of(&project);
+        let found = all.into_iter().find(|(_, name)| name == wanted);
+        nix::unistd::Pid::from_raw(found.expect("it runs").0)
+    };
+    // What has ended is not told of, and what is asked for not begun, until the keeper goes on.
+    let stopped = Stopped::stop(of_name("rc-keeper"));
+    nix::sys::signal::kill(of_name("sleep"), Signal::SIGKILL).expect("ours");
+    let exec = project.start(&["exec", "-T", "app", "true"]);
+    // A later question is answered when the supervisor has been asked for the exec, on any but a very busy machine.
+    project.run(&["stats", "--no-stream"]).ok();
+    drop(stopped);
+    let error = crate::support::ended(exec, "exec").fails(1);
+    // Where the end was told before the exec was asked for.
+    assert!(error.contains("has just stopped") || error.contains("is not running"), "{error}");
+    assert!(!error.contains("namespace"), "{error}");
+    project.leaves_nothing();
+}
+
+#[test]
+fn top_and_stats_show_what_exec_has_started_also_beside_our_init() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "toppid",
+        r#"
+services:
+  app: {image: "rootfs:/", command: sleep 1000, init: true, stop_grace_period: 0s}
+  other: {image: "rootfs:/", command: sleep 2000, init: true, stop_grace_period: 0s}
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    project.run(&["exec", "-d", "app", "sleep", "3000"]).ok();
+    let commands = |service: &str| -> Vec<String> {
+        let listed = project.run(&["top", service]).ok();
+        let found =
+            listed.lines().filter_map(|line| line.find("sleep ").map(|at| line[at..].trim().to_owned()));
+        let mut found: Vec<String> = found.collect();
+        found.sort();
+        found
+    };
+    assert_eq!(commands("app"), ["sleep 1000", "sleep 3000"]);
+    assert_eq!(commands("other"), ["sleep 2000"]);
+    let stats = project.run(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "app"]).ok();
+    // Our init is the third.
+    assert_eq!(stats, format!("{}-app-1 3\n", project.name()));
+    project.leaves_nothing();
+}
+
+#[test]
+fn who_waits_for_a_keeper_that_stands_still_is_told() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new("standstill", ONE);
+    project.run(&["up", "-d"]).ok();
+    let all = crate::support::processes_of(&project);
+    let keeper = all.iter().find(|(_, name)| name == "rc-keeper").expect("it lives").0;
+    let stopped = Stopped::stop(nix::unistd::Pid::from_raw(keeper));
+    let mut exec = project.start(&["exec", "-T", "app", "echo", "on"]);
+    let mut said = BufReader::new(exec.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("read");
+    assert!(line.contains(&format!("`kill -CONT {keeper}`")), "{line}");
+    drop(stopped);
+    let mut output = String::new();
+    exec.stdout.take().expect("piped").read_to_string(&mut output).expect("read");
+    assert_eq!((output.as_str(), exec.wait().expect("a child").code()), ("on\n", Some(0)));
     project.leaves_nothing();
 }

@@ -104,3 +104,34 @@ services:
         project.leaves_nothing();
     }
 }
+
+#[test]
+fn the_foreground_shows_what_hooks_print_and_no_log_has_it() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "hookout",
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: ["sh", "-c", 'trap "exit 0" TERM; echo main; while :; do sleep 0.01; done']
+    post_start:
+      - command: ["sh", "-c", "printf 'first\nsec'; sleep 0.1; echo ond >&2"]
+      - command: ["sh", "-c", "printf last"]
+    pre_stop: [{command: echo stops}]
+  end: {image: "rootfs:/", command: "true", depends_on: [a]}
+"#,
+    );
+    let shown = project.run(&["up", "--no-color", "--abort-on-container-exit"]).ok();
+    let of_hooks: Vec<&str> = shown.lines().filter(|line| line.starts_with("a-1 ->")).collect();
+    assert_eq!(
+        of_hooks,
+        ["first", "second", "last", "stops"].map(|word| format!("a-1 ->  | {word}")),
+        "{shown}"
+    );
+    assert!(shown.lines().any(|line| line.starts_with("a-1 ") && line.ends_with("| main")), "{shown}");
+    assert_eq!(project.logs("a"), "main\n");
+    project.leaves_nothing();
+}

@@ -94,6 +94,11 @@ services:
     command: test -e /tmp/ready
     volumes: [shared:/tmp]
     depends_on: {slow: {condition: service_healthy}}
+  last:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    depends_on: {late: {condition: service_completed_successfully}}
 volumes: {shared: {}}
 "#,
     );
@@ -244,11 +249,14 @@ fn wait_does_not_take_what_dies_at_once_for_healthy() {
         "waitdie",
         r#"
 services:
-  broken: {image: "rootfs:/", command: "sh -c 'echo wrong setting >&2; exit 3'"}
+  broken: {image: "rootfs:/", command: "sh -c 'echo wrong setting >&2; exit ${CODE}'"}
 "#,
     );
-    let error = project.run(&["up", "-d", "--wait"]).fails(1);
-    assert!(error.contains("exited (3)") && error.contains("wrong setting"), "{error}");
+    for (code, more) in [("3", "wrong setting"), ("0", "service_completed_successfully")] {
+        project.write(".env", &format!("CODE={code}\n"));
+        let error = project.run(&["up", "-d", "--wait"]).fails(1);
+        assert!(error.contains(&format!("exited ({code})")) && error.contains(more), "{error}");
+    }
     project.leaves_nothing();
 }
 

@@ -74,12 +74,12 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub entry: Entry,
-    pub place: Place,
+    pub kept: Kept,
 }
 
 /// Where an entry is.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Kept {
     /// A step: its record, and its pin in the store.
     Step(Key),
     /// A directory that is used under its own lock.
@@ -118,7 +118,7 @@ impl Cache {
                     used: item.used,
                     in_use: item.active,
                 },
-                place: Place::Step(key),
+                kept: Kept::Step(key),
             });
         }
         Ok(found)
@@ -133,7 +133,7 @@ impl Cache {
                 let size = image::measure(&path);
                 let entry = entry(Kind::Mount, &path, description.clone(), size, used);
                 let in_use = files::open_directory(&path).is_ok_and(|file| file.try_lock().is_err());
-                found.push(Found { entry: Entry { in_use, ..entry }, place: Place::Mount(path) });
+                found.push(Found { entry: Entry { in_use, ..entry }, kept: Kept::Mount(path) });
             }
         }
         Ok(found)
@@ -149,7 +149,7 @@ impl Cache {
             let beside = path.with_extension("json");
             let (size, used) = size_and_time(&path)?;
             let entry = entry(Kind::Download, &path, url_of(&beside), size, used);
-            found.push(Found { entry, place: Place::Files(vec![beside, path]) });
+            found.push(Found { entry, kept: Kept::Files(vec![beside, path]) });
         }
         Ok(found)
     }
@@ -163,7 +163,7 @@ impl Cache {
             for path in children(directory)? {
                 let (size, used) = size_and_time(&path)?;
                 let entry = entry(Kind::Context, &path, description.to_owned(), size, used);
-                found.push(Found { entry, place: Place::Files(vec![path]) });
+                found.push(Found { entry, kept: Kept::Files(vec![path]) });
             }
         }
         Ok(found)
@@ -174,7 +174,7 @@ impl Cache {
         for path in children(&self.sums)? {
             let (size, used) = size_and_time(&path)?;
             let entry = entry(Kind::Sums, &path, "sum of what a step reads".to_owned(), size, used);
-            found.push(Found { entry, place: Place::Files(vec![path]) });
+            found.push(Found { entry, kept: Kept::Files(vec![path]) });
         }
         Ok(found)
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{Found, Place, age};
+use super::entries::{Found, Kept, age};
 use super::{Cache, Entry, Key, Kind, PIN};
 use crate::build::error::Error;
 use crate::host::files::{self, Durability, failed};
@@ -117,8 +117,8 @@ impl Cache {
                 break;
             }
             for found in chosen {
-                if self.remove(&found.place)? {
-                    pruned.bytes += if matches!(found.place, Place::Step(_)) { 0 } else { found.entry.size };
+                if self.remove(&found.kept)? {
+                    pruned.bytes += if matches!(found.kept, Kept::Step(_)) { 0 } else { found.entry.size };
                     pruned.entries.push(found.entry);
                 }
             }
@@ -168,11 +168,11 @@ impl Cache {
     }
 
     /// Removes one entry; `false` when somebody has begun to work with it.
-    fn remove(&self, place: &Place) -> Result<bool, Error> {
-        match place {
-            Place::Step(key) => self.forget(key).map(|()| true),
-            Place::Mount(path) => Ok(remove_mount(path)?),
-            Place::Files(paths) => {
+    fn remove(&self, kept: &Kept) -> Result<bool, Error> {
+        match kept {
+            Kept::Step(key) => self.forget(key).map(|()| true),
+            Kept::Mount(path) => Ok(remove_mount(path)?),
+            Kept::Files(paths) => {
                 for path in paths {
                     remove_file(path)?;
                 }
@@ -264,7 +264,7 @@ mod tests {
             used,
             in_use: id.ends_with('!'),
         };
-        Found { entry, place: Place::Files(Vec::new()) }
+        Found { entry, kept: Kept::Files(Vec::new()) }
     }
 
     fn check(choice: &Choice, expected: &str) {

@@ -50,7 +50,7 @@ pub struct Draft {
     /// The time of what is made now.
     now: (i64, u32),
     /// The directory that was used last.
-    last: Option<Arc<Place>>,
+    last: Option<Arc<Directory>>,
     /// What the same step made last time.
     previous: Option<Previous>,
     /// Where files of a context have gone.
@@ -59,7 +59,7 @@ pub struct Draft {
 
 /// A directory of the layer.
 #[derive(Debug)]
-pub struct Place {
+pub struct Directory {
     /// Its plain path.
     path: Vec<u8>,
     /// In `upper`.
@@ -111,7 +111,14 @@ impl Draft {
 
     /// Puts a file of the previous layer under a free name, if that is what would be copied there; notes in any case what
     /// comes there.
-    pub fn link_previous(&mut self, place: &Place, target: &[u8], sum: &Sum, size: u64, meta: &Meta) -> bool {
+    pub fn link_previous(
+        &mut self,
+        place: &Directory,
+        target: &[u8],
+        sum: &Sum,
+        size: u64,
+        meta: &Meta,
+    ) -> bool {
         self.placed.add(target, *sum);
         self.previous.as_mut().is_some_and(|previous| previous.link(place, target, sum, size, meta))
     }
@@ -235,14 +242,14 @@ impl Draft {
     }
 
     /// Goes to a directory, which is copied up if it only exists below.
-    pub fn enter(&mut self, path: &[u8]) -> Result<Arc<Place>, Error> {
+    pub fn enter(&mut self, path: &[u8]) -> Result<Arc<Directory>, Error> {
         if let Some(last) = self.last.as_ref().filter(|last| last.path == path) {
             return Ok(Arc::clone(last));
         }
         self.copy_up(path)?;
         let fd = open_beneath(&self.upper, path, DIRECTORY, Mode::empty()).map_err(failed("open", path))?;
         let is_below = self.open_below(path, PASSAGE)?.is_some();
-        let place = Arc::new(Place { path: path.to_vec(), fd, is_below });
+        let place = Arc::new(Directory { path: path.to_vec(), fd, is_below });
         self.last = Some(Arc::clone(&place));
         Ok(place)
     }
@@ -262,7 +269,7 @@ impl Draft {
     }
 
     /// What is under a name of a directory; the same as [`Draft::see`] of the path, only quicker.
-    pub fn child(&self, place: &Place, name: &[u8]) -> Result<Option<Seen>, Error> {
+    pub fn child(&self, place: &Directory, name: &[u8]) -> Result<Option<Seen>, Error> {
         if place.is_below {
             return self.see(&join(&place.path, name));
         }
@@ -274,7 +281,7 @@ impl Draft {
     }
 
     /// Sees to it that a name is free for something that is no directory; a directory there is an error.
-    pub fn clear(&mut self, place: &Place, name: &[u8]) -> Result<(), Error> {
+    pub fn clear(&mut self, place: &Directory, name: &[u8]) -> Result<(), Error> {
         let path = || join(&place.path, name);
         if self.child(place, name)? == Some(Seen::Directory) {
             return Err(Error::IsDirectory { path: format!("/{}", shown(&path())) });

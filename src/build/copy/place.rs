@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, openat, symlinkat};
 use rustix::io::Errno;
 
-use super::draft::{Draft, Making, Place, Seen};
+use super::draft::{Directory, Draft, Making, Seen};
 use super::error::{Error, failed, shown};
 use super::files::{Files, Owners, base, join, parent};
 use super::mode::Change;
@@ -108,7 +108,7 @@ fn prepare(
     Ok(target)
 }
 
-fn create(place: &Place, path: &[u8]) -> Result<File, Error> {
+fn create(place: &Directory, path: &[u8]) -> Result<File, Error> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = openat(&place.fd, base(path), flags, Mode::RUSR | Mode::WUSR);
     Ok(File::from(made.map_err(failed("create", path))?))
@@ -158,7 +158,7 @@ impl Placing<'_> {
     }
 
     /// The directory for something that is no directory, with the name free.
-    fn free(&mut self, target: &[u8]) -> Result<Arc<Place>, Error> {
+    fn free(&mut self, target: &[u8]) -> Result<Arc<Directory>, Error> {
         let place = self.draft.enter(parent(target))?;
         self.draft.clear(&place, base(target))?;
         Ok(place)

@@ -15,7 +15,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, openat};
 
 use super::digest::Sum;
-use super::draft::Place;
+use super::draft::Directory;
 use super::files::{base, parent};
 use crate::image::Digest;
 use crate::image::unpack::{self, Meta};
@@ -92,7 +92,7 @@ impl Previous {
 
     /// Gives the file of the previous layer the free name `target` in the new one, if it is what would be copied there:
     /// content of this sum, `size` bytes, with these attributes. Whatever stands against it means a copy.
-    pub fn link(&mut self, place: &Place, target: &[u8], sum: &Sum, size: u64, meta: &Meta) -> bool {
+    pub fn link(&mut self, place: &Directory, target: &[u8], sum: &Sum, size: u64, meta: &Meta) -> bool {
         if self.placed.0.get(target) != Some(sum) || !may_have_names(target, size) {
             return false;
         }

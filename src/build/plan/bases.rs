@@ -7,7 +7,7 @@ use crate::build::cache::KeyMaker;
 use crate::build::dockerfile::Dockerfile;
 use crate::build::error::Error;
 use crate::build::graph::{self, BaseName, Bases, Graph, Origin};
-use crate::build::order::{Context as Place, Purpose, Target};
+use crate::build::order::{self, Purpose, Target};
 use crate::build::session::Session;
 use crate::build::state::{InUse, State};
 use crate::image::{self, Image, ImageConfig, Platform, Reference, Source, registry};
@@ -77,7 +77,7 @@ impl Planner<'_> {
 /// Where an image comes from.
 pub(super) fn source_of(target: &Target, name: &BaseName) -> Result<Source, Report> {
     let text = match (name.named, target.contexts.get(&name.reference)) {
-        (true, Some(Place::Image(text))) => text,
+        (true, Some(order::Context::Image(text))) => text,
         _ => &name.reference,
     };
     text.parse().map_err(|error| Report::from_error(Exit::Build, &error))

@@ -17,7 +17,7 @@ use super::copy::{Files, Owners};
 use super::dockerfile::{self, Dockerfile};
 use super::graph::{self, BaseName, ContextKind, Graph, Origin};
 use super::ignore::Patterns;
-use super::order::{Context as Place, Order, Purpose, Target};
+use super::order::{self, Order, Purpose, Target};
 use super::session::Session;
 use super::step::source::{Context, Slot, Sources};
 use crate::image::{Image, Platform, Reference, Source};
@@ -192,25 +192,28 @@ impl Planner<'_> {
         sources: &mut Sources,
     ) -> Result<Patterns, Report> {
         let mut ignored = Patterns::default();
-        if let Place::Directory(directory) = &target.context {
+        if let order::Context::Directory(directory) = &target.context {
             ignored = ignore_file(directory, recipe)?;
             let context = self.context(directory, "the build context".to_owned(), ignored.clone())?;
             sources.contexts.insert(String::new(), context);
         }
         for (name, place) in &target.contexts {
             match place {
-                Place::Directory(directory) => {
+                order::Context::Directory(directory) => {
                     let ignored = ignore_file(directory, None)?;
                     let context = self.context(directory, format!("context `{name}`"), ignored)?;
                     sources.contexts.insert(name.clone(), context);
                 }
-                Place::Target(other) => {
+                order::Context::Target(other) => {
                     sources.targets.insert(name.clone(), Arc::clone(&self.results[*other]));
                 }
-                Place::Image(_) => {}
+                order::Context::Image(_) => {}
                 // It was not fetched, for no base is named in it.
-                Place::Url(_) | Place::Git(_) if self.order.purpose == Purpose::Bases => {}
-                Place::Nothing | Place::Input | Place::Url(_) | Place::Git(_) => {
+                order::Context::Url(_) | order::Context::Git(_) if self.order.purpose == Purpose::Bases => {}
+                order::Context::Nothing
+                | order::Context::Input
+                | order::Context::Url(_)
+                | order::Context::Git(_) => {
                     return Err(Report::new(Exit::Build, format!("context `{name}` is not here")));
                 }
             }
@@ -300,12 +303,12 @@ impl Planner<'_> {
                 None => Needed::Image(name.clone()),
             },
             Origin::Named(name) => match target.contexts.get(name) {
-                Some(Place::Image(_)) => {
+                Some(order::Context::Image(_)) => {
                     let platform = target.platform.clone().unwrap_or_else(Platform::host);
                     Needed::Image(BaseName { reference: name.clone(), named: true, platform })
                 }
                 // Nobody may have asked for it, and whoever copies from it waits for it.
-                Some(Place::Target(other)) => Needed::Target(*other),
+                Some(order::Context::Target(other)) => Needed::Target(*other),
                 _ => Needed::Nothing,
             },
             _ => Needed::Nothing,
@@ -316,7 +319,7 @@ impl Planner<'_> {
     fn sibling(&self, target: &Target, name: &BaseName) -> Option<usize> {
         if name.named {
             return match target.contexts.get(&name.reference) {
-                Some(Place::Target(other)) => Some(*other),
+                Some(order::Context::Target(other)) => Some(*other),
                 _ => None,
             };
         }
@@ -337,9 +340,9 @@ enum Needed {
     Nothing,
 }
 
-fn kind(place: &Place) -> ContextKind {
+fn kind(place: &order::Context) -> ContextKind {
     match place {
-        Place::Image(_) | Place::Target(_) => ContextKind::Image,
+        order::Context::Image(_) | order::Context::Target(_) => ContextKind::Image,
         _ => ContextKind::Files,
     }
 }

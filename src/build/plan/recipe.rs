@@ -11,7 +11,7 @@ use super::Planner;
 use crate::build::dockerfile::Within;
 use crate::build::error::failed;
 use crate::build::ignore::Patterns;
-use crate::build::order::{Context as Place, Dockerfile as Recipe, Purpose, Target};
+use crate::build::order::{self, Dockerfile as Recipe, Purpose, Target};
 use crate::build::remote::Brought;
 use crate::report::{Exit, Report};
 use crate::sys::fs::open_in_root;
@@ -29,9 +29,9 @@ impl Planner<'_> {
         }
         match self.session.bring(&target.context)? {
             Brought::AsItIs => {}
-            Brought::Directory(path) => target.context = Place::Directory(path),
+            Brought::Directory(path) => target.context = order::Context::Directory(path),
             Brought::Dockerfile(path) => {
-                target.context = Place::Nothing;
+                target.context = order::Context::Nothing;
                 if matches!(target.dockerfile, Recipe::InContext(_)) {
                     let text = read_limited(File::open(&path), &path)?;
                     target.dockerfile = Recipe::Text { name: "Dockerfile".to_owned(), text, within: None };
@@ -44,7 +44,7 @@ impl Planner<'_> {
         for (name, place) in &mut target.contexts {
             match self.session.bring(place)? {
                 Brought::AsItIs => {}
-                Brought::Directory(path) => *place = Place::Directory(path),
+                Brought::Directory(path) => *place = order::Context::Directory(path),
                 Brought::Dockerfile(_) => {
                     return Err(Report::new(Exit::Build, format!("context `{name}` is no archive")));
                 }
@@ -55,7 +55,7 @@ impl Planner<'_> {
 
     /// Fetches what is elsewhere and reads the recipe.
     pub(super) fn recipe(&self, target: &mut Target) -> Result<Found, Report> {
-        let is_local = matches!(target.context, Place::Directory(_));
+        let is_local = matches!(target.context, order::Context::Directory(_));
         self.bring(target)?;
         match &target.dockerfile {
             Recipe::Text { name, text, within } => {
@@ -67,7 +67,7 @@ impl Planner<'_> {
                 Ok(Found { text, name: shown(path), path: Some(path.clone()), within: None })
             }
             Recipe::InContext(inside) => {
-                let Place::Directory(directory) = &target.context else {
+                let order::Context::Directory(directory) = &target.context else {
                     return Err(Report::new(
                         Exit::Build,
                         format!("there is no context with `{inside}` in it"),

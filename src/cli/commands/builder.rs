@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::super::context::{Context, agreed, usage};
+use super::super::context::{Consent, Context, usage};
 use super::image;
 use crate::cli::args::size;
-use crate::cli::shape::{Json, List, Shape};
+use crate::cli::shape::{Form, Json, List, Shape};
 use crate::ops::build::{self, Budget, Choice, Entry, Kind};
 use crate::ops::disk;
 use crate::report::{Exit, Report};
@@ -51,9 +51,9 @@ struct DuArgs {
     /// Only those: `until=24h`, `type=KIND`, `id=ID`
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Debug, clap::Args)]
@@ -61,9 +61,9 @@ struct PruneArgs {
     /// Also what images have too, so that nothing is freed, and what costs next to nothing
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    /// Whether it asks.
+    #[command(flatten)]
+    consent: Consent,
     /// Only those: `until=24h` (of no use for so long), `type=KIND`, `id=ID`
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
@@ -103,8 +103,8 @@ impl DuArgs {
         let matters = |entry: &&Entry| self.verbose || !matches!(entry.kind, Kind::Sums | Kind::Context);
         let rows = entries.iter().filter(matters).map(row).collect();
         let list = List { rows, columns: COLUMNS, spacing: Spacing::CONTAINERS, json: Json::Lines };
-        self.format.print(&list)?;
-        if matches!(self.format, Shape::Table) {
+        self.form.format.print(&list)?;
+        if matches!(self.form.format, Shape::Table) {
             let sum = |part: &dyn Fn(&Entry) -> u64| value::decimal_size(entries.iter().map(part).sum());
             let idle = |entry: &Entry| if entry.in_use { 0 } else { entry.private() };
             console::out_line("");
@@ -138,7 +138,7 @@ impl PruneArgs {
         }
         let which =
             if self.all { "all of the cache of builds" } else { "what only the cache of builds keeps" };
-        if !self.force && !agreed(which)? {
+        if !self.consent.given(which)? {
             return Ok(Exit::Success);
         }
         print(&build::prune(&context.session(), choice)?, self.verbose);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::context::Context;
-use super::super::shape::{Json, List, Shape};
+use super::super::shape::{Form, Json, List, Shape};
 use crate::ops::status;
 use crate::ops::store::{self, Listed};
 use crate::report::{Exit, Report};
@@ -24,9 +24,9 @@ pub struct Args {
     /// Only ids
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    pub format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 impl Args {
@@ -44,7 +44,7 @@ impl Args {
             ids.iter().for_each(|id| console::out_line(id));
             return Ok(Exit::Success);
         }
-        if matches!(self.format, Shape::Json) {
+        if matches!(self.form.format, Shape::Json) {
             let rows: Vec<Value> = rows.iter().map(|(name, image)| json(name, image)).collect();
             console::out_line(&Value::from(rows).to_string());
             return Ok(Exit::Success);
@@ -59,7 +59,12 @@ impl Args {
             ("CREATED", "CreatedSince"),
         ];
         let rows = rows.iter().map(|(name, image)| row(name, image)).collect();
-        self.format.print(&List { rows, columns: &columns, spacing: Spacing::LISTS, json: Json::List })?;
+        self.form.format.print(&List {
+            rows,
+            columns: &columns,
+            spacing: Spacing::LISTS,
+            json: Json::List,
+        })?;
         Ok(Exit::Success)
     }
 }

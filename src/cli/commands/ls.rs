@@ -1,7 +1,7 @@
 //! `rcompose ls`
 
 use super::super::context::Context;
-use super::super::shape::{Json, List, Shape};
+use super::super::shape::{Form, Json, List};
 use crate::ops::status::{self, ProjectSummary};
 use crate::report::{Exit, Report};
 use crate::ui::console;
@@ -19,9 +19,9 @@ pub struct Args {
     /// Only those whose name holds this: `name=TEXT`
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub filter: Vec<String>,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    pub format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -57,7 +57,12 @@ impl Args {
         };
         let columns = [("NAME", "Name"), ("STATUS", "Status"), ("CONFIG FILES", "ConfigFiles")];
         let rows = projects.iter().map(row).collect();
-        self.format.print(&List { rows, columns: &columns, spacing: Spacing::LISTS, json: Json::List })?;
+        self.form.format.print(&List {
+            rows,
+            columns: &columns,
+            spacing: Spacing::LISTS,
+            json: Json::List,
+        })?;
         Ok(Exit::Success)
     }
 }

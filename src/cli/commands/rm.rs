@@ -1,6 +1,6 @@
 //! `rcompose rm`
 
-use super::super::context::{Context, usage};
+use super::super::context::{Consent, Context, usage};
 use crate::ops::verbs;
 use crate::report::{Exit, Report};
 use crate::ui::console;
@@ -11,9 +11,9 @@ pub struct Args {
     /// Only these services
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// Do not ask
-    #[arg(short, long)]
-    pub force: bool,
+    /// Whether it asks.
+    #[command(flatten)]
+    pub consent: Consent,
     /// Stop them before
     #[arg(short, long)]
     pub stop: bool,
@@ -33,7 +33,7 @@ impl Args {
             return Ok(Exit::Success);
         }
         console::out_line(&format!("Going to remove {}", names.join(", ")));
-        if !self.force && !context.global.dry_run {
+        if !self.consent.force && !context.global.dry_run {
             if !console::stdin_is_terminal() {
                 return Err(usage("cannot ask whether to remove them: standard input is no terminal")
                     .hint("`--force` removes without asking"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::context::Context;
-use super::super::shape::{Json, List, Shape};
+use super::super::shape::{Form, Json, List};
 use crate::ops::stats::{self, Counted, Usage};
 use crate::ops::status;
 use crate::report::{Exit, Report};
@@ -34,9 +34,9 @@ pub struct Args {
     /// Whole ids
     #[arg(long)]
     pub no_trunc: bool,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    pub format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 const COLUMNS: [(&str, &str); 8] = [
@@ -68,7 +68,7 @@ impl Args {
                 console::out(CLEAR);
             }
             let (spacing, json) = (Spacing::CONTAINERS, Json::Lines);
-            self.format.print(&List { rows, columns: &COLUMNS, spacing, json })?;
+            self.form.format.print(&List { rows, columns: &COLUMNS, spacing, json })?;
             if self.no_stream {
                 return Ok(Exit::Success);
             }

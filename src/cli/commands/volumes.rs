@@ -1,7 +1,7 @@
 //! `rcompose volumes`
 
 use super::super::context::Context;
-use super::super::shape::{Json, List, Shape};
+use super::super::shape::{Form, Json, List};
 use crate::ops::{project, status};
 use crate::report::{Exit, Report};
 use crate::ui::console;
@@ -16,9 +16,9 @@ pub struct Args {
     /// Only names
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    pub format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    pub form: Form,
 }
 
 impl Args {
@@ -40,7 +40,7 @@ impl Args {
         };
         let columns = [("DRIVER", "Driver"), ("VOLUME NAME", "Name")];
         let rows = names.iter().map(row).collect();
-        self.format.print(&List {
+        self.form.format.print(&List {
             rows,
             columns: &columns,
             spacing: Spacing::CONTAINERS,

@@ -6,8 +6,14 @@
 //! their place or drops them.
 
 mod build;
+mod dependency;
 mod deploy;
+mod develop;
+mod healthcheck;
+mod limits;
+mod logging;
 mod network;
+mod outside;
 mod port;
 mod project;
 mod service;
@@ -15,17 +21,20 @@ mod value;
 mod volume;
 
 pub use build::Build;
+pub use dependency::{Condition, Dependency};
 pub use deploy::{
     Deploy, DeviceRequest, DiscreteResource, GenericResource, Placement, Preference, ResourceLimits,
     ResourceReservations, Resources, RestartPolicy, UpdateConfig,
 };
+pub use develop::{Develop, Watch};
+pub use healthcheck::{Healthcheck, Hook};
+pub use limits::{BlkioConfig, BlkioRate, BlkioWeight, DeviceMapping, Ulimit};
+pub use logging::Logging;
 pub use network::{Ipam, IpamPool, Network, ServiceNetwork, ServiceNetworks};
+pub use outside::{CredentialSpec, EnvFile, Extends, Provider};
 pub use port::PortMapping;
 pub use project::{Model, Project, ServiceModel};
-pub use service::{
-    BlkioConfig, BlkioRate, BlkioWeight, Condition, CredentialSpec, Dependency, Develop, DeviceMapping,
-    EnvFile, Extends, Healthcheck, Hook, Logging, Provider, Service, Ulimit, Watch,
-};
+pub use service::Service;
 pub use value::{
     ByteSize, Duration, DurationError, Environment, Extensions, ExtraHosts, FileMode, Mapping, SizeError,
     SshKeys,

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::course::{Course, Phase};
 use crate::api::client::Client;
-use crate::api::message::Request;
+use crate::api::message::{Notice, Request};
 use crate::ops::call::{Ended, connect, ended};
 use crate::ops::up::{Build, Options, Prepared, PullPolicy, prepare};
 use crate::report::{Exit, Report};
@@ -94,7 +94,12 @@ impl Course<'_> {
     pub(super) fn take_answer(&mut self) -> Result<bool, Report> {
         loop {
             let Some(client) = &mut self.answer else { return Ok(false) };
-            match ended(self.session, client.try_next()) {
+            let received = client.try_next();
+            if let Ok(Some((Notice::Hook { container, line }, _))) = &received {
+                self.show_hook(container, line);
+                continue;
+            }
+            match ended(self.session, received) {
                 None => return Ok(false),
                 Some(Ended::NotYet) => continue,
                 Some(Ended::Lost(report)) => self.ask_again(report)?,

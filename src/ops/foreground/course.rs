@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::view::{jobs, names, shown};
-use super::{Abort, Screen, View};
+use super::{Abort, Line, Screen, View};
 use crate::api::client::Client;
 use crate::api::message::{Notice, Request};
 use crate::api::read::{self, Filter, Follow, Window};
@@ -193,6 +193,13 @@ impl Course<'_> {
             .map_err(|error| Report::from_error(Exit::Failure, &error))?;
         self.screen.flush();
         Ok(())
+    }
+
+    /// Shows what a lifecycle hook prints as docker compose does: by its container, whoever's output is shown, and in no log.
+    pub(super) fn show_hook(&mut self, container: &str, line: &str) {
+        let name = format!("{} ->", short_name(&self.project.name, container));
+        self.screen.line(&name, Line::said_now(line.as_bytes(), now()));
+        self.screen.flush();
     }
 
     fn take_events(&mut self) -> Result<(), Report> {

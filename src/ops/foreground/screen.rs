@@ -38,6 +38,11 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// A line that no log has.
+    pub(super) fn said_now(text: &[u8], time_ns: i64) -> Line<'_> {
+        Line { time_ns, text, stderr: false }
+    }
+
     /// It was written to standard error.
     pub fn is_stderr(&self) -> bool {
         self.stderr

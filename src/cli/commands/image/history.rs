@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::images::{created, short};
 use crate::cli::context::Context;
-use crate::cli::shape::{Json, List, Shape};
+use crate::cli::shape::{Form, Json, List};
 use crate::ops::store::{self, Made};
 use crate::report::{Exit, Report};
 use crate::ui::table::Spacing;
@@ -32,9 +32,9 @@ pub struct Args {
     /// Of an image for several platforms, the one for this (`linux/arm64`)
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Args {
@@ -68,7 +68,7 @@ impl Args {
             ("COMMENT", "Comment"),
         ];
         let rows: Vec<Value> = steps.iter().map(row).collect();
-        self.format.print(&List {
+        self.form.format.print(&List {
             rows,
             columns: &columns,
             spacing: Spacing::CONTAINERS,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::images::{SIZES, bare, created, or_none, short};
 use crate::cli::context::{Context, usage};
 use crate::cli::moment;
-use crate::cli::shape::{Json, List, Shape};
+use crate::cli::shape::{Form, Json, List};
 use crate::ops::store::{self, Filters, Listed};
 use crate::report::{Exit, Report};
 use crate::ui::table::Spacing;
@@ -34,9 +34,9 @@ pub struct Args {
     /// `until=MOMENT`
     #[arg(short, long, value_name = "FILTER")]
     filter: Vec<String>,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Args {
@@ -71,7 +71,7 @@ impl Args {
         let columns: Vec<(&str, &str)> =
             all.into_iter().filter(|(_, field)| self.digests || *field != "Digest").collect();
         let rows = images.iter().map(|image| row(image, &id(image))).collect();
-        self.format.print(&List {
+        self.form.format.print(&List {
             rows,
             columns: &columns,
             spacing: Spacing::CONTAINERS,

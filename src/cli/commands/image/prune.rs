@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::ls::truth;
-use crate::cli::context::{Context, agreed, usage};
+use crate::cli::context::{Consent, Context, usage};
 use crate::ops::disk::{self, PruneOptions, Pruned};
 use crate::ops::store::familiar;
 use crate::report::{Exit, Report};
@@ -15,9 +15,9 @@ pub struct Args {
     /// All that no container uses, not only those without a name
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    /// Whether it asks.
+    #[command(flatten)]
+    consent: Consent,
     /// Only those: `until=MOMENT`, `label=NAME[=VALUE]`, `label!=NAME[=VALUE]`
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
@@ -29,7 +29,7 @@ impl Args {
         let options = self.options()?;
         let which =
             if options.all { "all images that no container uses" } else { "all images without a name" };
-        if !self.force && !context.global.dry_run && !agreed(which)? {
+        if !context.global.dry_run && !self.consent.given(which)? {
             return Ok(Exit::Success);
         }
         if context.global.dry_run {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::images::{created, or_none, short};
 use crate::cli::context::Context;
-use crate::cli::shape::{Json, List, Shape};
+use crate::cli::shape::{Form, Json, List, Shape};
 use crate::ops::disk::{self, Disk, Used, What};
 use crate::report::{Exit, Report};
 use crate::ui::table::Spacing;
@@ -40,9 +40,9 @@ pub struct Args {
     /// Each image, container and volume
     #[arg(short, long)]
     verbose: bool,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Args {
@@ -53,13 +53,13 @@ impl Args {
             return self.details(&disk);
         }
         let rows = summary(&disk);
-        self.format.print(&List {
+        self.form.format.print(&List {
             rows,
             columns: SUMMARY,
             spacing: Spacing::CONTAINERS,
             json: Json::Lines,
         })?;
-        if matches!(self.format, Shape::Table) {
+        if matches!(self.form.format, Shape::Table) {
             notes(&disk);
         }
         Ok(Exit::Success)
@@ -92,16 +92,21 @@ impl Args {
             ("Local Volumes", "Volumes", disk.volumes.iter().map(named).collect(), VOLUMES),
             ("Build Cache", "BuildCache", cache.collect(), CACHE),
         ];
-        if !matches!(self.format, Shape::Table) {
+        if !matches!(self.form.format, Shape::Table) {
             let whole = groups.into_iter().map(|(_, field, rows, _)| (field.to_owned(), rows.into()));
             let rows = vec![Value::Object(whole.collect())];
             let list = List { rows, columns: &[], spacing: Spacing::CONTAINERS, json: Json::Lines };
-            self.format.print(&list)?;
+            self.form.format.print(&list)?;
             return Ok(Exit::Success);
         }
         for (title, _, rows, columns) in groups {
             console::out_line(&format!("{title}:\n"));
-            self.format.print(&List { rows, columns, spacing: Spacing::CONTAINERS, json: Json::Lines })?;
+            self.form.format.print(&List {
+                rows,
+                columns,
+                spacing: Spacing::CONTAINERS,
+                json: Json::Lines,
+            })?;
             console::out_line("");
         }
         notes(disk);

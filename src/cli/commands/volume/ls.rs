@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::image::truth;
 use super::in_a_line;
 use crate::cli::context::{Context, usage};
-use crate::cli::shape::{Json, List, Shape};
+use crate::cli::shape::{Form, Json, List};
 use crate::ops::volumes::{self, Filters, Listed};
 use crate::report::{Exit, Report};
 use crate::ui::console;
@@ -20,9 +20,9 @@ pub struct Args {
     /// Only those: `dangling=true`, `label=NAME[=VALUE]`, `name=PART`
     #[arg(short, long, value_name = "FILTER")]
     filter: Vec<String>,
-    /// Print it in this form: `table`, `json`, a template, or `table` and a template
-    #[arg(long, default_value = "table", value_name = "FORMAT", hide_default_value = true)]
-    format: Shape,
+    /// How it is printed.
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Args {
@@ -33,7 +33,7 @@ impl Args {
             found.iter().for_each(|volume| console::out_line(&volume.name));
             return Ok(Exit::Success);
         }
-        self.format.print(&List {
+        self.form.format.print(&List {
             rows: found.iter().map(row).collect(),
             columns: &[("DRIVER", "Driver"), ("VOLUME NAME", "Name")],
             spacing: Spacing::CONTAINERS,

@@ -1,7 +1,7 @@
 //! `rcompose volume prune`
 
 use super::super::image::truth;
-use crate::cli::context::{Context, agreed, usage};
+use crate::cli::context::{Consent, Context, usage};
 use crate::ops::volumes::{self, PruneOptions};
 use crate::report::{Exit, Report};
 use crate::ui::{console, value};
@@ -12,9 +12,9 @@ pub struct Args {
     /// Those with names too, not only anonymous ones
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
+    /// Whether it asks.
+    #[command(flatten)]
+    consent: Consent,
     /// Only those: `label=NAME[=VALUE]`, `label!=NAME[=VALUE]`
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
@@ -32,7 +32,7 @@ impl Args {
             true => "all volumes that no container has, with all that is in them",
             false => "anonymous volumes that no container has",
         };
-        if !self.force && !agreed(which)? {
+        if !self.consent.given(which)? {
             return Ok(Exit::Success);
         }
         let (gone, outcome) = super::divided(volumes::prune(&context.session(), options)?);

@@ -13,29 +13,29 @@
 //!
 //! The worker is in the command's process group: Ctrl-C ends both, and the store is such that nothing half made shows.
 
+mod serve;
+
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, PipeWriter, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{self, CheckOptions, Checked, Disk, PruneOptions};
-use super::volumes::{self, Gone, VolumeVerb};
+use super::disk::{CheckOptions, Checked, Disk, PruneOptions};
+use super::volumes::{Gone, VolumeVerb};
 use super::{Session, build, snapshot, status};
 use crate::api::read;
-use crate::build::cache;
 use crate::host::idmap::IdMap;
 use crate::host::paths::Paths;
-use crate::host::shape::Shape;
 use crate::host::userns::{self, Facts, Mapping, Program};
 use crate::image::registry;
 use crate::image::{self, Digest, Image, InUse, Offer, Platform, Platforms, Pruned, Removed, Source, Store};
 use crate::progress::Progress;
 use crate::report::{Exit, Report};
+
+pub use self::serve::serve;
 
 /// What the worker is to do, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -221,108 +221,8 @@ pub fn work(
     }
 }
 
-fn say<W: Write>(output: &Mutex<W>, said: &Said) {
-    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-    let line = serde_json::to_string(said).unwrap_or_default() + "\n";
-    // When nobody listens any more the command has been interrupted, and so are we.
-    let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
-}
-
 /// The hidden command under which the worker is started.
 pub const COMMAND: &str = "image-worker";
-
-/// Looks for what a store does not open with, before it is opened to be checked.
-fn check_shapes(task: &Task) -> Result<Checked, Report> {
-    let Verb::Check(options) = &task.verb else { return Ok(Checked::default()) };
-    let places: [(&Path, &Shape); 2] =
-        [(&task.paths.images(), image::SHAPE), (&task.paths.build(), cache::SHAPE)];
-    Ok(image::check::check_shapes(&places, &task.map.key(), options.repair)?)
-}
-
-/// The worker: does the task and writes what it has to say, line by line. Returns whether all went well.
-pub fn serve(task: &str, output: impl Write + Send + 'static) -> bool {
-    let output = Arc::new(Mutex::new(output));
-    let say = |said: &Said| say(&output, said);
-    let sink = |progress: Progress| say(&Said::Progress(progress));
-    let outcome = serde_json::from_str::<Task>(task)
-        .map_err(|error| Report::from_error(Exit::Failure, &error))
-        .and_then(|task| {
-            let asking = Arc::clone(&output);
-            let ask = move |host: &str| self::say(&asking, &Said::Asks { host: host.to_owned() });
-            let caller = registry::Caller::new(ask, BufReader::new(io::stdin()));
-            let shapes = check_shapes(&task)?;
-            if !shapes.is_sound() {
-                say(&Said::Checked(shapes));
-                return Ok(());
-            }
-            let store = Store::open(&task.paths.images(), &task.map.key())?.asking(Arc::new(caller));
-            let users = || users(&task.paths);
-            match task.verb {
-                Verb::Fetch { wanted, at_once } => {
-                    let fetched = fetch_all(&store, &wanted, at_once, &sink, &say);
-                    store.trim(&fetched, &users)?;
-                    Ok(())
-                }
-                Verb::Load { place, layout, platforms } => {
-                    let images = match layout {
-                        true => image::load_layout(&store, &place, &platforms, &sink),
-                        false => image::load(&store, &place, io::stdin(), &platforms, &sink),
-                    };
-                    let images =
-                        images.map_err(|error| Report { exit: Exit::Pull, ..Report::from(error) })?;
-                    let loaded: Vec<Digest> = images.iter().map(|image| image.manifest.clone()).collect();
-                    say(&Said::Loaded(images));
-                    store.trim(&loaded, &users)?;
-                    Ok(())
-                }
-                Verb::Prune(options) => {
-                    say(&Said::Pruned(store.prune(&|image| options.chooses(image), &users)?));
-                    Ok(())
-                }
-                Verb::Trim => {
-                    say(&Said::Pruned(store.trim(&[], &users)?));
-                    Ok(())
-                }
-                Verb::Usage => {
-                    say(&Said::Usage(Box::new(disk::count(&store, &task.paths)?)));
-                    Ok(())
-                }
-                Verb::Check(options) => {
-                    let mut checked = image::check::check(&store, options, &users, &sink)?;
-                    checked.findings.splice(0..0, shapes.findings);
-                    say(&Said::Checked(checked));
-                    Ok(())
-                }
-                Verb::Builds(verb) => {
-                    say(&build::work_on_cache(verb, &task.paths.build(), &task.map.key(), store, &users)?);
-                    Ok(())
-                }
-                Verb::WriteOut(blobs) => {
-                    let lease = store.lease()?;
-                    lease.keep(&blobs)?;
-                    Ok(blobs.iter().try_for_each(|blob| store.write_out(blob))?)
-                }
-                Verb::Export(files) => snapshot::write(&files),
-                Verb::Commit(commit) => {
-                    say(&Said::Committed(snapshot::make(&store, *commit)?));
-                    Ok(())
-                }
-                Verb::Volumes(verb) => {
-                    say(&volumes::work(&task.paths, verb)?);
-                    Ok(())
-                }
-                Verb::Remove { name, force } => {
-                    say(&Said::Removed(store.remove(&name, force, &users)?));
-                    Ok(())
-                }
-            }
-        });
-    match &outcome {
-        Ok(()) => say(&Said::Done),
-        Err(report) => say(&Said::Failed(report.clone())),
-    }
-    outcome.is_ok()
-}
 
 /// What the containers of all projects stand on.
 pub fn users(paths: &Paths) -> Result<InUse, image::Error> {
@@ -337,63 +237,6 @@ pub fn users(paths: &Paths) -> Result<InUse, image::Error> {
         users.layers.extend(one.layers);
     }
     Ok(users)
-}
-
-/// Fetches images side by side; a failure of one does not end the others. Returns the manifests of those that came.
-fn fetch_all(
-    store: &Store,
-    wanted: &[Wanted],
-    at_once: usize,
-    sink: &(impl Fn(Progress) + Send + Sync),
-    say: &(impl Fn(&Said) + Sync),
-) -> Vec<Digest> {
-    let next = AtomicUsize::new(0);
-    let fetched = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..at_once.clamp(1, wanted.len().max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(wanted) = wanted.get(at) else { break };
-                    let outcome = fetch(store, wanted, sink).map(Box::new).map_err(|error| {
-                        let image = wanted.source.familiar();
-                        let report = about_image(&image, image::not_had(&wanted.source, error));
-                        // Whatever the reason: an image that is not here now.
-                        Report { exit: Exit::Pull, ..report }
-                    });
-                    if let Ok(image) = &outcome {
-                        let mut fetched = fetched.lock().unwrap_or_else(PoisonError::into_inner);
-                        fetched.push(image.manifest.clone());
-                    }
-                    say(&Said::Fetched { at, outcome });
-                }
-            });
-        }
-    });
-    fetched.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn fetch(
-    store: &Store,
-    wanted: &Wanted,
-    sink: &(impl Fn(Progress) + Send + Sync),
-) -> Result<Image, image::Error> {
-    match &wanted.source {
-        // A digest never means anything new.
-        Source::Registry(reference) if wanted.always && reference.digest().is_none() => {
-            registry::pull(store, reference, &wanted.platform, sink)
-        }
-        source => image::fetch(store, source, &wanted.platform, sink),
-    }
-}
-
-/// Puts the image's name before a failure that does not say it, so that nobody wonders which service it was.
-fn about_image(image: &str, mut report: Report) -> Report {
-    if !report.message.contains(image) {
-        let cause = std::mem::replace(&mut report.message, format!("image `{image}` cannot be had"));
-        report.causes.insert(0, cause);
-    }
-    report
 }
 
 /// Opens an archive; `-` is standard input.
