@@ -11,6 +11,7 @@ use rustix::net::netdevice::name_to_index;
 use super::announce::LinkAddresses;
 use super::dns::names::random;
 use super::error::Error;
+use super::guard::Guard;
 use super::links::{self, BRIDGE, Peer, mac_of, port_prefix};
 use super::namespace::{self, LOOPBACK};
 use super::netlink::{Batch, Socket};
@@ -24,6 +25,7 @@ use crate::sys::net::settle_link;
 pub struct Bridge {
     /// Changes links and addresses there, from any thread.
     route: Socket,
+    guard: Guard,
     index: u32,
     mtu: u32,
     /// Which link addresses its containers have or had.
@@ -57,7 +59,8 @@ pub fn make(spec: &NetworkSpec) -> Result<OwnedFd, Error> {
 pub fn open(spec: &NetworkSpec, before: Before) -> Result<(Bridge, Option<Sockets>), Error> {
     let route = open_route(spec)?;
     let index = bridge_index(&route, spec)?;
-    let bridge = Bridge { route, index, mtu: spec.mtu, link_addresses: LinkAddresses::default() };
+    let guard = Guard::open(spec.subnet);
+    let bridge = Bridge { route, guard, index, mtu: spec.mtu, link_addresses: LinkAddresses::default() };
     if spec.internal {
         return Ok((bridge, None));
     }
@@ -99,6 +102,8 @@ impl Bridge {
         batch.acknowledge_last();
         let refused = |source| Error::Netlink { subject: attachment.network.clone(), source };
         self.route.send(&batch).map_err(refused)?;
+        // The container's end is not up yet: nothing comes before this.
+        self.guard.set(&port, attachment.address, peer.mac).map_err(refused)?;
         Ok(port)
     }
 
@@ -124,7 +129,7 @@ impl Bridge {
         let table = fs::read_to_string(path).map_err(|source| Error::File { path: path.into(), source })?;
         let prefixes: Vec<String> = addresses.iter().map(|address| port_prefix(*address)).collect();
         let mut batch = Batch::new();
-        let mut is_empty = true;
+        let mut closed = Vec::new();
         for name in table.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()) {
             if !prefixes.iter().any(|prefix| name.starts_with(prefix)) {
                 continue;
@@ -132,13 +137,15 @@ impl Bridge {
             // One that is gone meanwhile needs no closing.
             if let Ok(index) = name_to_index(&self.route, name) {
                 links::close_port(&mut batch, index);
-                is_empty = false;
+                closed.push(name);
             }
         }
-        if is_empty {
+        if closed.is_empty() {
             return Ok(());
         }
         batch.acknowledge_last();
-        self.route.send(&batch).map_err(|source| Error::Netlink { subject: network.to_owned(), source })
+        self.route.send(&batch).map_err(|source| Error::Netlink { subject: network.to_owned(), source })?;
+        closed.into_iter().for_each(|port| self.guard.lift(port));
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@
 //! - [`addresses`]: which subnet, which address. Pure.
 //! - [`publish`]: ports of the host; [`publish::bind()`] is the command's part of it.
 //! - [`dns`]: names. `outbound`: the way out.
+//! - `guard`: whose addresses a container may speak by.
 //! - `netlink`, `links`, `nftables`, `rules`: what is said to the kernel; `announce`: and to neighbours.
 //!
 //! On disk this folder owns nothing. What must outlive the supervisor are descriptors of namespaces, which the caller
@@ -28,6 +29,7 @@ mod buffer;
 pub mod dns;
 mod error;
 mod flows;
+mod guard;
 mod hopper;
 mod life;
 mod links;

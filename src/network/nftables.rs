@@ -22,7 +22,7 @@ pub enum Family {
 
 /// Where a chain hooks in, with its type and its priority among others there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
+pub enum Hook<'a> {
     /// Filter at prerouting, priority mangle.
     Divert,
     /// Filter at output, priority raw: before connection tracking.
@@ -30,18 +30,22 @@ pub enum Hook {
     /// Destination translation at output.
     NatOutput,
     /// Filter at ingress of this interface.
-    Ingress(&'static str),
+    Ingress(&'a str),
 }
 
 /// A part of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// NFT_PAYLOAD_NETWORK_HEADER or NFT_PAYLOAD_TRANSPORT_HEADER.
+    /// NFT_PAYLOAD_LL_HEADER, NFT_PAYLOAD_NETWORK_HEADER or NFT_PAYLOAD_TRANSPORT_HEADER.
     base: u32,
     offset: u32,
     length: u32,
 }
 
+/// Link address of the sender of a frame.
+pub const SOURCE_LINK: Field = Field { base: 0, offset: 6, length: 6 };
+/// Whose address the sender of an ARP message tells, or asks for (RFC 826: `ar$spa`).
+pub const ARP_SENDER: Field = Field { base: 1, offset: 14, length: 4 };
 /// Source address.
 pub const SOURCE: Field = Field { base: 1, offset: 12, length: 4 };
 /// Destination address.
@@ -102,33 +106,35 @@ pub enum Expression {
 
 /// A chain with its rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub struct Chain<'a> {
     /// Its name in the table.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Where it hooks in.
-    pub hook: Hook,
+    pub hook: Hook<'a>,
     /// The rules, in order.
     pub rules: Vec<Vec<Expression>>,
 }
 
 /// A table with its chains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
+pub struct Table<'a> {
+    /// Its name.
+    pub name: &'a str,
     /// What it sees.
     pub family: Family,
     /// The chains.
-    pub chains: Vec<Chain>,
+    pub chains: Vec<Chain<'a>>,
 }
 
-/// The name of all our tables.
-const TABLE: &str = "rcompose";
-
 const SUBSYSTEM: u16 = 10 << 8;
+/// The header of what begins and ends a transaction: it is for nf_tables.
+const WHOLE: [u8; 4] = [0, 0, 0, 10];
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEWTABLE: u16 = SUBSYSTEM;
 const DELTABLE: u16 = SUBSYSTEM | 2;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
+const DELCHAIN: u16 = SUBSYSTEM | 5;
 const NEWRULE: u16 = SUBSYSTEM | 6;
 
 /// What a namespace has of our tables already.
@@ -138,12 +144,14 @@ pub enum Before {
     Nothing,
     /// Perhaps those of an earlier process, whose place ours take.
     Anything,
+    /// Perhaps other chains of the same tables, which stay.
+    Others,
 }
 
 /// Writes tables in one transaction.
 ///
 /// In the network namespace where the calling thread stands; needs CAP_NET_ADMIN over it.
-pub fn write(tables: &[Table], before: Before) -> Result<(), Refusal> {
+pub fn write(tables: &[Table<'_>], before: Before) -> Result<(), Refusal> {
     let socket =
         Socket::netfilter().map_err(|source| Refusal { action: "speak to nf_tables", text: None, source })?;
     let result = socket.send(&encode(tables, before));
@@ -155,27 +163,51 @@ pub fn write(tables: &[Table], before: Before) -> Result<(), Refusal> {
     result
 }
 
-fn encode(tables: &[Table], before: Before) -> Batch {
+/// Adds chains to a table, which is made where it is missing, by a socket of the namespace that is meant.
+pub fn add(socket: &Socket, table: Table<'_>) -> Result<(), Refusal> {
+    socket.send(&encode(&[table], Before::Others))
+}
+
+/// Removes a chain with its rules, by a socket of the namespace that is meant.
+pub fn remove_chain(socket: &Socket, family: Family, table: &str, chain: &str) -> Result<(), Refusal> {
     let mut batch = Batch::new();
-    let subsystem = [0, 0, 0, 10];
-    batch.request("begin a transaction", BATCH_BEGIN, 0, &subsystem, |_| {});
+    batch.request("begin a transaction", BATCH_BEGIN, 0, &WHOLE, |_| {});
+    batch.request("remove a chain", DELCHAIN, 0, &[family as u8, 0, 0, 0], |attributes| {
+        attributes.text(1, table);
+        attributes.text(3, chain);
+    });
+    batch.acknowledge_last();
+    batch.request("end a transaction", BATCH_END, 0, &WHOLE, |_| {});
+    socket.send(&batch)
+}
+
+fn encode(tables: &[Table<'_>], before: Before) -> Batch {
+    let mut batch = Batch::new();
+    batch.request("begin a transaction", BATCH_BEGIN, 0, &WHOLE, |_| {});
+    let alone = if before == Before::Others { 0 } else { EXCLUSIVE };
     for table in tables {
         let header = [table.family as u8, 0, 0, 0];
         if before == Before::Anything {
             // Deleting what is not there is refused: so it is made first.
-            batch.request("make a table", NEWTABLE, CREATE, &header, |attributes| attributes.text(1, TABLE));
-            batch.request("delete a table", DELTABLE, 0, &header, |attributes| attributes.text(1, TABLE));
+            batch.request("make a table", NEWTABLE, CREATE, &header, |attributes| {
+                attributes.text(1, table.name)
+            });
+            batch
+                .request("delete a table", DELTABLE, 0, &header, |attributes| attributes.text(1, table.name));
         }
-        batch.request("make a table", NEWTABLE, CREATE | EXCLUSIVE, &header, |attributes| {
-            attributes.text(1, TABLE)
+        batch.request("make a table", NEWTABLE, CREATE | alone, &header, |attributes| {
+            attributes.text(1, table.name)
         });
         for chain in &table.chains {
-            batch.request("make a chain", NEWCHAIN, CREATE, &header, |attributes| chain.encode(attributes));
+            batch.request("make a chain", NEWCHAIN, CREATE, &header, |attributes| {
+                attributes.text(1, table.name);
+                chain.encode(attributes);
+            });
         }
         for chain in &table.chains {
             for rule in &chain.rules {
                 batch.request("make a rule", NEWRULE, CREATE | APPEND, &header, |attributes| {
-                    attributes.text(1, TABLE);
+                    attributes.text(1, table.name);
                     attributes.text(2, chain.name);
                     attributes.nest(4, |list| rule.iter().for_each(|expression| expression.encode(list)));
                 });
@@ -183,13 +215,12 @@ fn encode(tables: &[Table], before: Before) -> Batch {
         }
     }
     batch.acknowledge_last();
-    batch.request("end a transaction", BATCH_END, 0, &subsystem, |_| {});
+    batch.request("end a transaction", BATCH_END, 0, &WHOLE, |_| {});
     batch
 }
 
-impl Chain {
+impl Chain<'_> {
     fn encode(&self, attributes: &mut Attributes<'_>) {
-        attributes.text(1, TABLE);
         attributes.text(3, self.name);
         let (kind, number, priority, device) = self.hook.parts();
         attributes.nest(4, |hook| {
@@ -203,9 +234,9 @@ impl Chain {
     }
 }
 
-impl Hook {
+impl<'a> Hook<'a> {
     /// Chain type, hook number, priority, device.
-    fn parts(self) -> (&'static str, u32, i32, Option<&'static str>) {
+    fn parts(self) -> (&'static str, u32, i32, Option<&'a str>) {
         match self {
             Hook::Divert => ("filter", 0, -150, None),
             Hook::RawOutput => ("filter", 3, -300, None),
@@ -321,13 +352,23 @@ pub fn address_is(field: Field, address: Ipv4Addr) -> [Expression; 2] {
     [Expression::Load(field), Expression::Equal(address.octets().to_vec())]
 }
 
+/// A subnet's own address, and what loads that of the subnet in which an address is.
+fn network_of(field: Field, subnet: Ipv4Net) -> (Vec<u8>, [Expression; 2]) {
+    let load = [Expression::Load(field), Expression::Mask(subnet.netmask().octets().to_vec())];
+    (subnet.network().octets().to_vec(), load)
+}
+
 /// Goes on when the destination is outside this subnet.
 pub fn destination_outside(subnet: Ipv4Net) -> [Expression; 3] {
-    [
-        Expression::Load(DESTINATION),
-        Expression::Mask(subnet.netmask().octets().to_vec()),
-        Expression::NotEqual(subnet.network().octets().to_vec()),
-    ]
+    let (network, [load, mask]) = network_of(DESTINATION, subnet);
+    [load, mask, Expression::NotEqual(network)]
+}
+
+/// Goes on when an address is in this subnet, but is not this one.
+pub fn is_another_of(field: Field, subnet: Ipv4Net, address: Ipv4Addr) -> [Expression; 5] {
+    let (network, [load, mask]) = network_of(field, subnet);
+    let other = Expression::NotEqual(address.octets().to_vec());
+    [load, mask, Expression::Equal(network), Expression::Load(field), other]
 }
 
 /// Loads an address and a port into the two registers.

@@ -19,6 +19,9 @@ pub const DELIVER_TABLE: u8 = 100;
 /// On connection requests that were held back and are put in again.
 pub const RELEASED: u32 = 2;
 
+/// The name of the tables that live and die with what they lead to.
+const TABLE: &str = "rcompose";
+
 /// What of nf_tables this kernel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
@@ -106,7 +109,7 @@ pub fn install_network(spec: &NetworkSpec, ports: Ports, before: Before) -> Resu
     Ok(found)
 }
 
-fn network(spec: &NetworkSpec, ports: Ports, features: Features) -> Vec<Table> {
+fn network(spec: &NetworkSpec, ports: Ports, features: Features) -> Vec<Table<'static>> {
     let mut divert = Vec::new();
     if features.transparent {
         // Answers to connections that we made in a client's name.
@@ -133,7 +136,7 @@ fn network(spec: &NetworkSpec, ports: Ports, features: Features) -> Vec<Table> {
     }
     let mut chains = vec![Chain { name: "divert", hook: Hook::Divert, rules: divert }];
     if !features.tcp {
-        return vec![Table { family: Family::Ip, chains }];
+        return vec![Table { name: TABLE, family: Family::Ip, chains }];
     }
     let released = rule(&[
         &[Expression::LoadMark, Expression::Equal(RELEASED.to_ne_bytes().to_vec())],
@@ -156,7 +159,10 @@ fn network(spec: &NetworkSpec, ports: Ports, features: Features) -> Vec<Table> {
         })
         .collect();
     let hold = Chain { name: "hold", hook: Hook::Ingress(BRIDGE), rules: held };
-    vec![Table { family: Family::Ip, chains }, Table { family: Family::Netdev, chains: vec![hold] }]
+    vec![
+        Table { name: TABLE, family: Family::Ip, chains },
+        Table { name: TABLE, family: Family::Netdev, chains: vec![hold] },
+    ]
 }
 
 /// Destinations that are not on the network: all others, and the gateway, which stands for the host.
@@ -182,12 +188,12 @@ pub fn install_resolver(udp: u16, tcp: u16, before: Before) -> Result<(), Refusa
         rules.push(lead(protocol, SOURCE_PORT, SOURCE, port, 53));
     }
     let chain = Chain { name: "resolver", hook: Hook::RawOutput, rules };
-    write(&[Table { family: Family::Ip, chains: vec![chain] }], before)
+    write(&[Table { name: TABLE, family: Family::Ip, chains: vec![chain] }], before)
 }
 
 /// For the test of each on its own.
 #[cfg(test)]
-pub fn of_features(spec: &NetworkSpec, ports: Ports) -> Vec<Vec<Table>> {
+pub fn of_features(spec: &NetworkSpec, ports: Ports) -> Vec<Vec<Table<'static>>> {
     let choices = [false, true];
     let mut tables = Vec::new();
     for tcp in choices {

@@ -93,16 +93,16 @@ impl Logs<'_> {
             .map_err(unreadable)
     }
 
-    /// Waits until there may be more; false when `stop` has become readable, or when no container is up any more and
-    /// nobody is about to start one.
-    pub fn wait(&mut self, stop: impl AsFd) -> Result<bool, Report> {
+    /// Waits until there may be more; false when `stop` has become readable, when nobody reads from `output` any more, or
+    /// when no container is up any more and nobody is about to start one.
+    pub fn wait(&mut self, stop: impl AsFd, output: impl AsFd) -> Result<bool, Report> {
         match (self.follow.containers().into_iter().any(is_up), &self.end) {
             (true, _) => self.end = End::Open,
             (false, End::Open) => self.doubt(),
             (false, End::Doubtful(_)) => {}
             (false, End::Near) => return Ok(false),
         }
-        if !self.sleep(stop)? {
+        if !self.sleep(stop, output)? {
             return Ok(false);
         }
         if let End::Doubtful(client) = &mut self.end
@@ -124,17 +124,25 @@ impl Logs<'_> {
         self.end = asked.map_or(End::Near, End::Doubtful);
     }
 
-    /// Sleeps until something has happened; false when that is `stop`.
-    fn sleep(&self, stop: impl AsFd) -> Result<bool, Report> {
+    /// Sleeps until something has happened; false when that is `stop`, or the end of who reads from `output`.
+    fn sleep(&self, stop: impl AsFd, output: impl AsFd) -> Result<bool, Report> {
         let Some(watched) = self.follow.watched() else { return Ok(false) };
-        let mut fds = vec![PollFd::new(&stop, PollFlags::IN), PollFd::new(&watched, PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::new(&stop, PollFlags::IN),
+            // Asks for nothing: that a pipe has lost its reader is told unasked, and who is gone waits for no next line.
+            PollFd::new(&output, PollFlags::empty()),
+            PollFd::new(&watched, PollFlags::IN),
+        ];
         match &self.end {
             End::Open => {}
             End::Doubtful(client) => fds.push(PollFd::new(client, PollFlags::IN)),
             End::Near => return Ok(true),
         }
         match poll(&mut fds, None) {
-            Ok(_) => Ok(fds[0].revents().is_empty()),
+            Ok(_) => {
+                let is_gone = fds[1].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+                Ok(fds[0].revents().is_empty() && !is_gone)
+            }
             Err(Errno::INTR) => Ok(true),
             Err(error) => Err(Report::from_error(Exit::Failure, &error)),
         }

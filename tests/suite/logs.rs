@@ -47,6 +47,28 @@ impl Follower {
 }
 
 #[test]
+fn a_follower_ends_with_its_reader_though_nothing_more_is_written() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "head",
+        r#"
+services:
+  quiet: {image: "rootfs:/", command: "sh -c 'echo one; exec sleep 1000'", stop_grace_period: 0s}
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    let Follower { mut child, mut lines } = Follower::start(&project, "quiet");
+    assert_eq!(lines.next().expect("a line").expect("text"), "one");
+    // As `head -1` does.
+    drop(lines);
+    assert!(child.wait().expect("a child").success());
+    project.run(&["down"]).ok();
+    project.leaves_nothing();
+}
+
+#[test]
 fn a_follower_of_one_service_goes_on_in_its_next_run_and_in_its_next_container() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

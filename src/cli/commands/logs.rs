@@ -106,7 +106,7 @@ impl Args {
                 console::out_bytes(&batch.bytes);
                 batch.bytes.clear();
             }
-            if !self.follow || !logs.wait(&signals)? {
+            if !self.follow || !logs.wait(&signals, std::io::stdout())? {
                 break;
             }
         }

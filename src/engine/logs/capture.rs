@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::index::{Chunk, RECORD, Stream, parse, repair};
+use super::index::{Chunk, RECORD, Stream, cut, parse, repair};
 use super::place::{self, Wait};
 use super::{INDEX, file_name};
 use crate::host::files::{self, Kept, failed};
@@ -78,8 +78,10 @@ struct Open {
     directory: PathBuf,
     streams: [File; 2],
     index: File,
-    /// Bytes in both streams.
-    total: u64,
+    /// Bytes in each stream.
+    lengths: [u64; 2],
+    /// Bytes in the index.
+    recorded: u64,
     /// Time of the last record: times in an index never go back, whatever the clock does.
     last_ns: i64,
 }
@@ -125,6 +127,7 @@ impl Capture {
         pipe: BorrowedFd<'_>,
         now_ns: i64,
     ) -> Result<Moved, files::Error> {
+        self.stay_whole(stream, now_ns)?;
         // Only before bytes that are there: the last ones must stay, and a pipe that is empty rotates nothing.
         if self.room() == 0 && rustix::io::ioctl_fionread(pipe).is_ok_and(|ready| ready > 0) {
             self.rotate(now_ns)?;
@@ -146,6 +149,7 @@ impl Capture {
     /// Writes bytes that were read from a terminal, which cannot be spliced.
     pub fn write(&mut self, stream: Stream, mut bytes: &[u8], now_ns: i64) -> Result<(), files::Error> {
         while !bytes.is_empty() {
+            self.stay_whole(stream, now_ns)?;
             if self.room() == 0 {
                 self.rotate(now_ns)?;
             }
@@ -159,15 +163,29 @@ impl Capture {
         Ok(())
     }
 
+    /// Goes on at the end of a file that somebody has cut: where the end was there would be a hole before what comes.
+    fn stay_whole(&mut self, stream: Stream, now_ns: i64) -> Result<(), files::Error> {
+        if self.open.is_as_written(stream)? {
+            return Ok(());
+        }
+        self.open.cut_index()?;
+        let (number, last_ns) = (self.open.number, self.open.last_ns);
+        let later = now_ns.max(last_ns.saturating_add(1));
+        self.open = Open::at(&self.container, number, None, later)?;
+        self.open.last_ns = self.open.last_ns.max(last_ns);
+        Ok(())
+    }
+
     /// So much the open generation may still take.
     fn room(&self) -> u64 {
-        self.length.saturating_sub(self.open.total)
+        self.length.saturating_sub(self.open.total())
     }
 
     fn record(&mut self, stream: Stream, count: usize, now_ns: i64) -> Result<(), files::Error> {
         let open = &mut self.open;
-        open.last_ns = now_ns.max(open.last_ns + 1);
-        open.total += count as u64;
+        open.last_ns = now_ns.max(open.last_ns.saturating_add(1));
+        open.lengths[stream.number()] += count as u64;
+        open.recorded += RECORD as u64;
         let chunk = Chunk { time_ns: open.last_ns, stream, length: count as u64 };
         let path = open.directory.join(INDEX);
         open.index.write_all(&chunk.encode()).map_err(failed("write", &path))
@@ -177,7 +195,7 @@ impl Capture {
     /// than wanted until the next time.
     fn rotate(&mut self, now_ns: i64) -> Result<(), files::Error> {
         let before = self.open.number;
-        let number = before + self.open.total;
+        let number = before + self.open.total();
         let next = Open::at(&self.container, number, Some(before), now_ns.max(self.open.last_ns))?;
         self.earlier.push_back(before);
         self.open = next;
@@ -239,13 +257,15 @@ impl Open {
         let (mut index, index_length) = open(INDEX)?;
         let path = directory.join(INDEX);
         let mut last_ns = 0;
-        let mut total = stdout_length + stderr_length;
-        if index_length > 0 || total > 0 {
+        let mut recorded = index_length;
+        let lengths = [stdout_length, stderr_length];
+        let is_empty = index_length + stdout_length + stderr_length == 0;
+        if !is_empty {
             let bytes = files::read(&path)?;
             let chunks: Vec<Chunk> = parse(&bytes).collect();
-            let found = repair(chunks.iter().copied(), [stdout_length, stderr_length], now_ns);
+            let found = repair(chunks.iter().copied(), lengths, now_ns);
             last_ns = found.keep.checked_sub(1).map_or(0, |last| chunks[last].time_ns);
-            total = found.total;
+            recorded = ((found.keep + found.append.len()) * RECORD) as u64;
             let wrap = || failed("write", &path);
             let end = (found.keep * RECORD) as u64;
             if end != index_length {
@@ -257,18 +277,48 @@ impl Open {
                 last_ns = chunk.time_ns;
             }
         }
-        if let (0, Some(before)) = (index_length + total, before) {
+        if let (true, Some(before)) = (is_empty, before) {
             // It is the last of the earlier ones, which stays as long as this one is empty.
             let before = place::kept(container, before);
             for stream in Stream::BOTH {
                 if ends_inside_a_line(&before, stream)? {
                     let chunk = Chunk { time_ns: now_ns, stream, length: 0 };
                     index.write_all(&chunk.encode()).map_err(failed("write", &path))?;
+                    recorded += RECORD as u64;
                     last_ns = now_ns;
                 }
             }
         }
-        Ok(Open { number, directory, streams: [stdout, stderr], index, total, last_ns })
+        Ok(Open { number, directory, streams: [stdout, stderr], index, lengths, recorded, last_ns })
+    }
+
+    /// Bytes in both streams.
+    fn total(&self) -> u64 {
+        self.lengths.iter().sum()
+    }
+
+    /// Whether the files of a stream are as long as they were left.
+    fn is_as_written(&self, stream: Stream) -> Result<bool, files::Error> {
+        let length = |file: &File| Ok(file.metadata().map_err(failed("read", &self.directory))?.len());
+        Ok(length(&self.streams[stream.number()])? == self.lengths[stream.number()]
+            && length(&self.index)? == self.recorded)
+    }
+
+    /// Removes from the index what is no longer in the streams.
+    fn cut_index(&mut self) -> Result<(), files::Error> {
+        let path = self.directory.join(INDEX);
+        let mut lengths = [0; 2];
+        for (length, file) in lengths.iter_mut().zip(&self.streams) {
+            *length = file.metadata().map_err(failed("read", &self.directory))?.len();
+        }
+        let left = cut(parse(&files::read(&path)?), lengths);
+        let bytes: Vec<u8> = left.into_iter().flat_map(Chunk::encode).collect();
+        let write = || {
+            // Readers see from its length that it is another one.
+            self.index.set_len(0)?;
+            self.index.write_all_at(&bytes, 0)
+        };
+        write().map_err(failed("write", &path))
     }
 }
 

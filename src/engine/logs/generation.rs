@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::index::{Chunk, RECORD, Stream, parse};
+use super::index::{Chunk, RECORD, Stream, add, parse};
 use super::{INDEX, file_name, place};
 use crate::host::files::{self, failed};
 
@@ -25,6 +25,12 @@ pub(super) struct Generation {
     index: File,
     index_at: u64,
     pub(super) chunks: VecDeque<Chunk>,
+    /// So many bytes of each stream have the records that were read.
+    promised: [u64; 2],
+    /// The time of the last of these records.
+    last_ns: i64,
+    /// The records do not agree with the files: what the files hold beyond the good ones is all that is known.
+    pub(super) is_damaged: bool,
 }
 
 impl Generation {
@@ -65,6 +71,9 @@ impl Generation {
             index,
             index_at: 0,
             chunks: VecDeque::new(),
+            promised: [0; 2],
+            last_ns: i64::MIN,
+            is_damaged: false,
         }))
     }
 
@@ -94,7 +103,7 @@ impl Generation {
 
     /// What follows when the records that were read are used up.
     pub(super) fn next(&mut self, container: &Path) -> Result<Next, files::Error> {
-        let read = self.number + self.offsets.iter().sum::<u64>();
+        let read = self.offsets.iter().fold(self.number, |sum, offset| sum.saturating_add(*offset));
         let mut newer = match read > self.number {
             true => Generation::open(container, read)?,
             false => None,
@@ -131,21 +140,92 @@ impl Generation {
 
     /// Reads further records; false when there are none.
     fn fill(&mut self) -> Result<bool, files::Error> {
+        self.follow_a_cut()?;
+        let bytes = self.records(self.index_at)?;
+        self.index_at += bytes.len() as u64;
+        // After the records: bytes are written before them.
+        let lengths = self.lengths()?;
+        for chunk in parse(&bytes) {
+            self.is_damaged |= !add(&mut self.promised, chunk, lengths);
+            if self.is_damaged {
+                break;
+            }
+            self.last_ns = chunk.time_ns;
+            self.chunks.push_back(chunk);
+        }
+        if self.is_damaged {
+            self.take_rest(lengths)?;
+        }
+        Ok(!bytes.is_empty() || !self.chunks.is_empty())
+    }
+
+    /// Reads some whole records of the index.
+    fn records(&self, at: u64) -> Result<Vec<u8>, files::Error> {
         let mut bytes = vec![0; RECORD * 4096];
-        let path = || self.directory.join(INDEX);
         let mut count = 0;
         while count < bytes.len() {
-            match self.index.read_at(&mut bytes[count..], self.index_at + count as u64) {
+            match self.index.read_at(&mut bytes[count..], at + count as u64) {
                 Ok(0) => break,
                 Ok(more) => count += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed("read", &path())(error)),
+                Err(error) => return Err(failed("read", &self.directory.join(INDEX))(error)),
             }
         }
-        let whole = count - count % RECORD;
-        self.chunks.extend(parse(&bytes[..whole]));
-        self.index_at += whole as u64;
-        Ok(whole > 0)
+        bytes.truncate(count - count % RECORD);
+        Ok(bytes)
+    }
+
+    fn status(&self, file: &File) -> Result<std::fs::Metadata, files::Error> {
+        file.metadata().map_err(failed("read", &self.directory))
+    }
+
+    fn lengths(&self) -> Result<[u64; 2], files::Error> {
+        Ok([self.status(&self.streams[0])?.len(), self.status(&self.streams[1])?.len()])
+    }
+
+    /// Goes on behind what was read, when somebody has cut the files and the writer has made the index agree with them.
+    fn follow_a_cut(&mut self) -> Result<(), files::Error> {
+        let lengths = self.lengths()?;
+        let is_shorter = |stream: Stream| lengths[stream.number()] < self.promised[stream.number()];
+        if self.status(&self.index)?.len() >= self.index_at && !Stream::BOTH.into_iter().any(is_shorter) {
+            return Ok(());
+        }
+        let (mut at, mut seen) = (0, [0u64; 2]);
+        // Times never go back, so what was read has none that is later.
+        'read: loop {
+            let bytes = self.records(at)?;
+            for chunk in parse(&bytes) {
+                if chunk.time_ns > self.last_ns {
+                    break 'read;
+                }
+                let seen = &mut seen[chunk.stream.number()];
+                *seen = seen.saturating_add(chunk.length);
+                at += RECORD as u64;
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        self.index_at = at;
+        self.promised = [seen[0].min(lengths[0]), seen[1].min(lengths[1])];
+        self.offsets = self.promised;
+        Ok(())
+    }
+
+    /// Takes what the files hold beyond what was promised, as if it had come when they were written last.
+    fn take_rest(&mut self, lengths: [u64; 2]) -> Result<(), files::Error> {
+        for stream in Stream::BOTH {
+            let promised = &mut self.promised[stream.number()];
+            let length = lengths[stream.number()].saturating_sub(*promised);
+            if length > 0 {
+                *promised += length;
+                let status = self.status(&self.streams[stream.number()])?;
+                let seconds = status.mtime().saturating_mul(1_000_000_000);
+                let time_ns = seconds.saturating_add(status.mtime_nsec());
+                self.chunks.push_back(Chunk { time_ns, stream, length });
+            }
+        }
+        Ok(())
     }
 
     /// Reads up to `count` bytes of a stream and goes forward; 0 at its end.

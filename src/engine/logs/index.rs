@@ -70,6 +70,31 @@ pub fn parse(bytes: &[u8]) -> impl Iterator<Item = Chunk> + '_ {
     records.iter().map(Chunk::decode)
 }
 
+/// Adds a chunk to what was seen of each stream; false when the stream's file is too short for it, and nothing is added.
+pub fn add(seen: &mut [u64; 2], chunk: Chunk, lengths: [u64; 2]) -> bool {
+    let number = chunk.stream.number();
+    match seen[number].checked_add(chunk.length).filter(|sum| *sum <= lengths[number]) {
+        Some(sum) => {
+            seen[number] = sum;
+            true
+        }
+        None => false,
+    }
+}
+
+/// What is left of the records when somebody has cut the files: what is beyond a file's end goes, the rest stays as it is.
+pub fn cut(chunks: impl IntoIterator<Item = Chunk>, lengths: [u64; 2]) -> Vec<Chunk> {
+    let mut left = lengths;
+    let still_there = |mut chunk: Chunk| {
+        let left = &mut left[chunk.stream.number()];
+        let was_empty = chunk.length == 0;
+        chunk.length = chunk.length.min(*left);
+        *left -= chunk.length;
+        (was_empty || chunk.length > 0).then_some(chunk)
+    };
+    chunks.into_iter().filter_map(still_there).collect()
+}
+
 /// What makes an index agree with the spool files again.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Repair {
@@ -77,8 +102,6 @@ pub struct Repair {
     pub keep: usize,
     /// These follow.
     pub append: Vec<Chunk>,
-    /// How many bytes both streams hold together.
-    pub total: u64,
 }
 
 /// Compares an index with the lengths of the spool files.
@@ -89,11 +112,9 @@ pub fn repair(chunks: impl IntoIterator<Item = Chunk>, lengths: [u64; 2], now_ns
     let mut seen = [0u64; 2];
     let mut keep = 0;
     for chunk in chunks {
-        let sum = seen[chunk.stream.number()] + chunk.length;
-        if sum > lengths[chunk.stream.number()] {
+        if !add(&mut seen, chunk, lengths) {
             break;
         }
-        seen[chunk.stream.number()] = sum;
         keep += 1;
     }
     let append = Stream::BOTH
@@ -103,7 +124,7 @@ pub fn repair(chunks: impl IntoIterator<Item = Chunk>, lengths: [u64; 2], now_ns
             (length > 0).then_some(Chunk { time_ns: now_ns, stream, length })
         })
         .collect();
-    Repair { keep, append, total: lengths[0] + lengths[1] }
+    Repair { keep, append }
 }
 
 #[cfg(test)]
@@ -134,5 +155,19 @@ mod tests {
         check([7, 4], 3, &[chunk(9, Stream::Stderr, 1)]);
         check([6, 3], 2, &[chunk(9, Stream::Stdout, 1)]);
         check([0, 0], 0, &[]);
+        let damaged = [chunk(1, Stream::Stdout, 5), chunk(2, Stream::Stdout, u64::MAX >> 1)];
+        assert_eq!(repair(damaged.into_iter().chain(damaged), [7, 0], 9).keep, 1);
+    }
+
+    #[test]
+    fn cut_files_take_the_records_beyond_their_ends_with_them() {
+        let begin = chunk(1, Stream::Stderr, 0);
+        let chunks =
+            [begin, chunk(1, Stream::Stdout, 5), chunk(2, Stream::Stderr, 3), chunk(3, Stream::Stdout, 2)];
+        let check = |lengths, expected: &[Chunk]| assert_eq!(cut(chunks, lengths), expected, "{lengths:?}");
+        check([7, 3], &chunks);
+        check([6, 3], &[begin, chunks[1], chunks[2], chunk(3, Stream::Stdout, 1)]);
+        check([0, 3], &[begin, chunks[2]]);
+        check([0, 0], &[begin]);
     }
 }

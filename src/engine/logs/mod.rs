@@ -35,3 +35,6 @@ pub(crate) fn file_name(stream: Stream) -> &'static str {
 
 /// Name of the index in a generation.
 pub(crate) const INDEX: &str = "index";
+
+#[cfg(test)]
+mod damage;

@@ -120,6 +120,10 @@ pub struct Reader {
     pub(super) least_rest: usize,
     /// So many bytes are missing before what comes next, which is still to be told.
     lost: u64,
+    /// That the log is damaged is still to be told.
+    pub(super) notice: bool,
+    /// It was told, or need not be.
+    pub(super) warned: bool,
     /// The time of what was read last.
     last_ns: i64,
 }
@@ -141,6 +145,8 @@ impl Reader {
             head: None,
             least_rest: LONGEST,
             lost: 0,
+            notice: false,
+            warned: false,
             last_ns: 0,
         };
         let most = place::most(container)?;
@@ -172,8 +178,8 @@ impl Reader {
     pub fn advance(&mut self) -> Result<bool, files::Error> {
         self.head = None;
         loop {
-            if self.lost > 0 {
-                self.tell_what_is_lost();
+            if self.has_to_tell() {
+                self.tell();
                 return Ok(true);
             }
             if self.at < self.buffer.len() {
@@ -185,7 +191,7 @@ impl Reader {
                     return Ok(true);
                 }
                 self.pass_over -= 1;
-            } else if !self.load()? && self.lost == 0 {
+            } else if !self.load()? && !self.has_to_tell() {
                 return Ok(false);
             }
         }
@@ -193,13 +199,13 @@ impl Reader {
 
     /// Returns what comes next, whatever lines are in it; `None` when there is nothing (now).
     pub fn next_bytes(&mut self) -> Result<Option<(Stream, &[u8])>, files::Error> {
-        while self.at >= self.buffer.len() && self.lost == 0 {
-            if !self.load()? && self.lost == 0 {
+        while self.at >= self.buffer.len() && !self.has_to_tell() {
+            if !self.load()? && !self.has_to_tell() {
                 return Ok(None);
             }
         }
-        if self.lost > 0 {
-            self.tell_what_is_lost();
+        if self.has_to_tell() {
+            self.tell();
             self.head = None;
             self.joined.push(b'\n');
             return Ok(Some((Stream::Stderr, &self.joined)));
@@ -252,7 +258,7 @@ impl Reader {
         let is_new = partial.text.is_empty();
         if is_new && partial.begin != Begin::Earlier {
             partial.time_ns = *time;
-            *time += 1;
+            *time = time.saturating_add(1);
         }
         let time_ns = partial.time_ns;
         let ended = newline.is_some();
@@ -292,6 +298,10 @@ impl Reader {
                 self.generation = Generation::first(&self.container, true)?;
             }
             let Some(generation) = &mut self.generation else { return Ok(false) };
+            if generation.is_damaged && !self.warned {
+                (self.notice, self.warned) = (true, true);
+                return Ok(false);
+            }
             match &mut self.chunk {
                 Some((stream, left, _)) if *left > 0 => {
                     let count = generation.read(*stream, (*left).min(PIECE), &mut self.buffer)?;
@@ -324,12 +334,21 @@ impl Reader {
 }
 
 impl Reader {
-    /// Makes a line of what is missing: who follows must not take the rest for all.
-    fn tell_what_is_lost(&mut self) {
-        let lost = std::mem::take(&mut self.lost);
-        self.joined = format!("({lost} bytes are missing here: the log was rotated before they were read)")
-            .into_bytes();
-        let (time_ns, stream) = (self.last_ns, Stream::Stderr);
+    fn has_to_tell(&self) -> bool {
+        self.lost > 0 || self.notice
+    }
+
+    /// Makes a line of what is missing: who reads must not take the rest for all.
+    fn tell(&mut self) {
+        let text = if std::mem::take(&mut self.notice) {
+            "(the files of this log were cut or damaged: when some of its lines came is not known)".to_owned()
+        } else {
+            let lost = std::mem::take(&mut self.lost);
+            format!("({lost} bytes are missing here: the log was rotated before they were read)")
+        };
+        self.joined = text.into_bytes();
+        let next_ns = self.chunk.map_or(self.last_ns, |(.., time_ns)| time_ns);
+        let (time_ns, stream) = (self.last_ns.max(next_ns), Stream::Stderr);
         self.head = Some(Head { time_ns, stream, text: Text::Joined, ended: true });
     }
 

@@ -12,12 +12,14 @@ impl Reader {
     pub(super) fn seek_end(&mut self, tail: Option<usize>, most: Option<u64>) -> Result<(), files::Error> {
         let mut ends = Ends::default();
         let mut room = most.unwrap_or(u64::MAX);
+        let mut is_damaged = false;
         // A line end for each stream may belong to a line that begins earlier.
         let wanted = tail.map_or(usize::MAX, |tail| tail.saturating_add(Stream::BOTH.len()));
         for number in place::numbers(&self.container)?.kept.into_iter().rev() {
             let Some(mut generation) = Generation::open(&self.container, number)? else { continue };
             let mut chunks: Vec<Chunk> =
                 std::iter::from_fn(|| generation.next_chunk().transpose()).collect::<Result<_, _>>()?;
+            is_damaged |= generation.is_damaged;
             let mut offsets = [0u64; 2];
             for chunk in &chunks {
                 offsets[chunk.stream.number()] += chunk.length;
@@ -52,10 +54,13 @@ impl Reader {
                 break;
             }
         }
-        match tail {
-            Some(tail) => self.seek_tail(tail),
-            None => Ok(()),
+        if let Some(tail) = tail {
+            // It is no line of the log: not to be counted.
+            self.warned = true;
+            self.seek_tail(tail)?;
         }
+        (self.notice, self.warned) = (is_damaged, is_damaged);
+        Ok(())
     }
 
     /// Counts the lines from here on, and comes back knowing how many are too many.

@@ -45,8 +45,8 @@ struct Entry {
 
 struct Address {
     container: String,
-    /// The first of the container's names, with the network's.
-    name: String,
+    /// The first of the container's names, with the network's; a build's has none.
+    name: Option<String>,
 }
 
 struct Place {
@@ -91,10 +91,9 @@ impl Names {
             for name in names {
                 directory.entries.entry(name).or_default().push(entry.clone());
             }
-            if let Some(first) = attachment.names.first() {
-                let name = format!("{}.{}", first.to_ascii_lowercase(), attachment.network);
-                directory.addresses.insert(address, Address { container: container.to_owned(), name });
-            }
+            let first = attachment.names.first();
+            let name = first.map(|first| format!("{}.{}", first.to_ascii_lowercase(), attachment.network));
+            directory.addresses.insert(address, Address { container: container.to_owned(), name });
         }
         let place = Place {
             networks: ordered.iter().map(|attachment| attachment.network.clone()).collect(),
@@ -179,7 +178,7 @@ impl Names {
         for network in &asker.networks {
             let Some(directory) = self.networks.get(network) else { continue };
             if directory.subnet.contains(&address) {
-                let name = directory.addresses.get(&address).map(|found| found.name.clone());
+                let name = directory.addresses.get(&address).and_then(|found| found.name.clone());
                 return Found::Ours(name.into_iter().collect());
             }
         }

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -20,7 +20,7 @@ use super::names::{Found, Names};
 const MAX_FORWARDED: usize = 128;
 /// How many streams one container may hold open.
 const MAX_STREAMS: usize = 32;
-/// A stream without a query for this long is closed (RFC 7766 section 6.2.3).
+/// A stream without a query for this long is closed (RFC 7766 section 6.2.3), and so is one whose answer is not taken.
 const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The sockets, made in the container's namespace.
@@ -105,7 +105,7 @@ impl Resolver {
                     let resolver = self.clone();
                     streams.spawn(async move {
                         // A client that goes away ends its stream and nothing else.
-                        let _ = resolver.serve_stream(stream).await;
+                        let _ = resolver.serve_stream(stream, STREAM_PATIENCE).await;
                         drop(place);
                     });
                 }
@@ -116,14 +116,15 @@ impl Resolver {
         }
     }
 
-    async fn serve_stream(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn serve_stream(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        patience: Duration,
+    ) -> std::io::Result<()> {
         loop {
-            let Ok(length) = timeout(STREAM_PATIENCE, stream.read_u16()).await else { return Ok(()) };
-            let mut bytes = vec![0; usize::from(length?)];
-            let Ok(read) = timeout(STREAM_PATIENCE, stream.read_exact(&mut bytes)).await else {
-                return Ok(());
-            };
-            read?;
+            let length = timeout(patience, stream.read_u16()).await??;
+            let mut bytes = vec![0; usize::from(length)];
+            timeout(patience, stream.read_exact(&mut bytes)).await??;
             let answer = match parse(&bytes) {
                 Ok(query) => match self.decide(&query, Carrier::Tcp) {
                     Verdict::Answer(answer) => answer,
@@ -134,7 +135,7 @@ impl Resolver {
             };
             let mut framed = (answer.len() as u16).to_be_bytes().to_vec();
             framed.extend_from_slice(&answer);
-            stream.write_all(&framed).await?;
+            timeout(patience, stream.write_all(&framed)).await??;
         }
     }
 
@@ -185,4 +186,34 @@ fn map<T, U>(found: Found<T>, make: impl Fn(T) -> U) -> Found<U> {
 async fn send(socket: &UdpSocket, answer: &[u8], to: SocketAddr) {
     // A client that is gone needs no answer.
     let _ = socket.send_to(answer, to).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::tests::query;
+    use super::super::names::tests::{network, on};
+    use super::super::{HostResolv, Resolv};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_takes_no_answers_loses_its_stream() {
+        let names = Arc::<RwLock<Names>>::default();
+        names.write().expect("no panic").add_network(&network("edge", "10.1.0.0/24"));
+        names.write().expect("no panic").add("web", &[on("edge", "10.1.0.2", &["web"], true)], true);
+        let resolver = Resolver::new("web", names, Forwarder::new(HostResolv::fixed(Resolv::default())));
+        // So little is on its way at once that it comes to hold all of a query, but not the answers to ten.
+        let (mut client, server) = tokio::io::duplex(100);
+        let asking = tokio::spawn(async move {
+            let query = query(1, "web", A, None);
+            let framed = [&(query.len() as u16).to_be_bytes()[..], &query].concat();
+            let mut asked = 0;
+            while client.write_all(&framed).await.is_ok() {
+                asked += 1;
+            }
+            asked
+        });
+        let ended = resolver.serve_stream(server, Duration::from_millis(20)).await;
+        assert_eq!(ended.expect_err("cut off").kind(), std::io::ErrorKind::TimedOut);
+        assert!(asking.await.expect("no panic") > 1, "it was answered while there was room");
+    }
 }

@@ -91,6 +91,10 @@ impl Datagrams {
         if flows.get(ends.0.ip()).is_some_and(|of_container| of_container.pass(&ends, bytes)) {
             return;
         }
+        // Whoever is nobody would begin a share for every address that comes to mind.
+        if !self.context.is_known(*ends.0.ip()) {
+            return;
+        }
         let place = match self.context.locate(*ends.0.ip(), ends.1) {
             Ok(places) => places[0],
             Err(reason) => return refuse(&self.refuse, reason, &self.context, ends, bytes.len()),

@@ -112,7 +112,8 @@ impl Gate {
             }
             None => {}
         }
-        if self.is_full(*ends.0.ip()) {
+        // Whoever is nobody would begin a share for every address that comes to mind.
+        if !self.context.is_known(*ends.0.ip()) || self.is_full(*ends.0.ip()) {
             return;
         }
         let places = match self.context.locate(*ends.0.ip(), ends.1) {

@@ -172,6 +172,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// True when a container has this address on the network: containers may send from any.
+    fn is_known(&self, source: Ipv4Addr) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.container_at(&self.spec.name, source).is_some()
+    }
+
     /// Says where in the host's namespace a destination is, the first that answers of several, or why nowhere.
     fn locate(&self, source: Ipv4Addr, destination: SocketAddrV4) -> Result<Vec<SocketAddr>, Unreachable> {
         let (ip, port) = (*destination.ip(), destination.port());

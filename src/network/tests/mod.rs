@@ -1,6 +1,7 @@
 //! Networks on the real kernel: each test runs as the root of a user namespace of its own, beside a network namespace
 //! that plays the host's, so that any user can run it and nothing of the machine is touched.
 
+mod forgery;
 mod names;
 mod places;
 mod shares;
