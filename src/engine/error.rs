@@ -142,6 +142,22 @@ pub enum Error {
         /// Inside.
         target: String,
     },
+    /// A part of a volume that is to be mounted.
+    #[error("{} has no `{subpath}`, which service `{service}` mounts at `{target}`", volume_name(volume))]
+    NoSubpath {
+        /// The service.
+        service: String,
+        /// Which one of its `volumes` asks for it.
+        written: Option<usize>,
+        /// The volume's full name; `None` is one without.
+        volume: Option<String>,
+        /// Below the volume.
+        subpath: String,
+        /// Inside.
+        target: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A signal could not be sent.
     #[error("cannot send signal {signal} to container `{container}`")]
     Signal {
@@ -238,6 +254,16 @@ pub enum Error {
         /// What it printed last.
         evidence: Vec<String>,
     },
+    /// A lifecycle hook had no container to run in.
+    #[error("{when} hook `{program}` did not get done: container `{container}` has ended")]
+    HookTooLate {
+        /// `post_start` or `pre_stop`.
+        when: &'static str,
+        /// The command.
+        program: String,
+        /// The container's name.
+        container: String,
+    },
     /// It cannot be paused, or let go on.
     #[error("container `{container}` is {state}")]
     WrongState {
@@ -260,6 +286,10 @@ pub enum Error {
     },
 }
 
+fn volume_name(name: &Option<String>) -> String {
+    name.as_ref().map_or("an anonymous volume".to_owned(), |name| format!("volume `{name}`"))
+}
+
 fn code_text(code: Option<i32>) -> String {
     code.map_or("unknown".to_owned(), |code| code.to_string())
 }
@@ -274,7 +304,11 @@ fn list(names: &[String]) -> String {
 impl From<Error> for Report {
     fn from(error: Error) -> Report {
         let exit = match &error {
-            Error::Exited { .. } | Error::NotStarted { .. } | Error::Hook { .. } => Exit::Service,
+            Error::Exited { .. }
+            | Error::NotStarted { .. }
+            | Error::Hook { .. }
+            | Error::HookTooLate { .. }
+            | Error::NoSubpath { .. } => Exit::Service,
             Error::Job { .. } => Exit::Job,
             Error::Unhealthy { .. } => Exit::Unhealthy,
             Error::Timeout { .. } => Exit::Timeout,
@@ -318,6 +352,19 @@ impl From<Error> for Report {
                 report.hints = source.hints.clone();
                 report
             }
+            Error::NoSubpath { ref service, written, ref subpath, .. } => {
+                let place = written.map(|index| format!("services.{service}.volumes.{index}.volume.subpath"));
+                let mut report = Report::from_error(exit, &error).hint(format!(
+                    "have `{subpath}` made in that volume before `{service}` starts, for instance by a service that it waits \
+                     for: `depends_on: {{…: {{condition: service_completed_successfully}}}}`"
+                ));
+                report.about = place;
+                report
+            }
+            Error::HookTooLate { .. } => Report::from_error(exit, &error).hint(
+                "a hook runs beside the container's own program, which has to go on meanwhile: `rcompose logs` shows what \
+                 it said last",
+            ),
             Error::NotBegun { ref service, .. } => Report::from_error(exit, &error).hint(format!(
                 "if `rcompose top {service}` does not show it, nothing of it runs: begin it again"
             )),
@@ -339,7 +386,7 @@ impl From<Error> for Report {
                 .hint("give another name, or remove that container: `rcompose ps -a` lists it"),
             Error::NothingToBind { .. } => Report::from_error(exit, &error)
                 .hint("make it, or set `create_host_path: true` to have a directory made"),
-            Error::Share { what: "the network" | "the process ids", .. } => {
+            Error::Share { .. } => {
                 Report::from_error(exit, &error).hint("start that service first, or let `up` start both")
             }
             error => Report::from_error(exit, &error),

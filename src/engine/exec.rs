@@ -61,10 +61,10 @@ pub(super) enum Birth {
 }
 
 /// Exit code of what could not be made ready for its program ([`Failure::code`]).
-const NOT_PREPARED: i32 = 125;
+pub(super) const NOT_PREPARED: i32 = 125;
 
 /// How long the keeper may take to tell of an end that can be seen already.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Runs a command for a user; returns its exit code.
@@ -261,7 +261,10 @@ impl Engine {
             cgroup: &group.procs(),
             privileged: config.spec.privileged || extra.privileged,
         };
-        let process = changed(&config.spec.process, argv, extra);
+        let mut process = changed(&config.spec.process, argv, extra);
+        if matches!(talk, Talk::Terminal) {
+            name_terminal(&mut process.env);
+        }
         let prepared = operations(&process, target, talk)?;
         let (name, awaited) = match name {
             Name::Awaited(name) => (name, true),
@@ -315,6 +318,13 @@ fn changed(main: &Process, argv: Vec<String>, extra: &Extra) -> Process {
     process
 }
 
+/// Says what a program may send to its terminal, unless somebody has said so.
+fn name_terminal(env: &mut Vec<String>) {
+    if !env.iter().any(|variable| variable.starts_with("TERM=")) {
+        env.push("TERM=xterm".to_owned());
+    }
+}
+
 /// Sends a signal to a process, which may have ended in this moment.
 fn pass_on(process: Option<&OwnedFd>, number: i32) {
     if let (Some(process), Some(signal)) = (process, Signal::from_named_raw(number)) {
@@ -363,5 +373,17 @@ mod tests {
             (vec!["id".to_owned()], "ada".into(), "/".into())
         );
         assert_eq!(process.seccomp, Seccomp::Default);
+    }
+
+    #[test]
+    fn a_terminal_has_a_name() {
+        fn check(env: &[&str], expected: &[&str]) {
+            let mut env = env.iter().map(|text| (*text).to_owned()).collect();
+            name_terminal(&mut env);
+            assert_eq!(env, expected);
+        }
+        check(&["A=1", "TERMS=x"], &["A=1", "TERMS=x", "TERM=xterm"]);
+        check(&["TERM=vt100", "A=1"], &["TERM=vt100", "A=1"]);
+        check(&["TERM="], &["TERM="]);
     }
 }

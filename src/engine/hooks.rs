@@ -1,13 +1,20 @@
 //! Lifecycle hooks: commands in a container after its start and before its stop.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use tokio::time::timeout;
+
 use super::caller::{Caller, Say};
-use super::exec::Extra;
+use super::exec::{Extra, NOT_PREPARED, TOLD_WITHIN};
 use super::inside::Outcome;
 use super::{Engine, Error};
 use crate::plan::desired::Hook;
 use crate::runtime::spec::ContainerId;
+use crate::sys::net;
+
+/// What a process ends with that goes with its container: 128 and SIGKILL.
+const KILLED: i32 = 137;
 
 impl Engine {
     /// Runs the `post_start` hooks in order; the first failure ends it.
@@ -54,6 +61,8 @@ impl Engine {
             working_dir: hook.working_dir.clone(),
             privileged: hook.privileged,
         };
+        // Taken before: once its end is known, the container has none.
+        let process = self.process(id);
         let container = self.record_or_gone(id)?.name;
         let mut lines = Lines::default();
         let mut say = |line: &[u8]| {
@@ -64,6 +73,14 @@ impl Engine {
             .run_inside(id, hook.argv.clone(), &extra, None, &mut |bytes| lines.take(bytes, &mut say))
             .await;
         lines.finish(&mut say);
+        let perhaps_late = match &ran {
+            Ok(outcome) => outcome.code == KILLED,
+            Err(Error::NotExecuted { source, .. }) => source.code == NOT_PREPARED,
+            Err(error) => matches!(error, Error::NotRunning { .. }),
+        };
+        if perhaps_late && ends(process).await {
+            return Err(Error::HookTooLate { when, program: hook.argv.join(" "), container });
+        }
         let Outcome { code, output } = ran?;
         if code == 0 {
             return Ok(());
@@ -98,6 +115,13 @@ impl Lines {
             self.begun.clear();
         }
     }
+}
+
+/// Whether a container ends. Its namespaces go, and what runs in them, a moment before that can be seen of its process.
+async fn ends(process: Option<OwnedFd>) -> bool {
+    let Some(process) = process else { return true };
+    let Ok(process) = net::watch(process) else { return false };
+    timeout(TOLD_WITHIN, process.readable()).await.is_ok()
 }
 
 /// The last lines of what a command printed.

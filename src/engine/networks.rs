@@ -1,7 +1,7 @@
 //! The networks of the project: made, kept alive by descriptors in the keeper, given to containers.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use super::container::Making;
 use super::{Engine, Error, now_ns};
 use crate::event::{Action, Event, Kind};
-use crate::network::addresses::{Leases, choose_subnet, subnet_of, taken_by_host};
+use crate::network::addresses::{Claim, Leases, choose_subnet, subnet_of, taken_by_host};
 use crate::network::dns::HostResolv;
 use crate::network::spec::{Attachment, NetworkSpec};
 use crate::network::{Limit, Networks};
@@ -37,6 +37,8 @@ pub(super) fn namespace_key(id: &ContainerId) -> String {
 pub(super) struct Wires {
     networks: RefCell<Option<Networks>>,
     leases: RefCell<BTreeMap<String, Leases>>,
+    /// Addresses that were kept on networks that were taken down, for when these are made anew.
+    former: RefCell<BTreeMap<String, BTreeMap<String, Ipv4Addr>>>,
 }
 
 impl Wires {
@@ -55,7 +57,7 @@ impl Wires {
         self.networks.borrow().clone()
     }
 
-    /// Gives the addresses of a container back.
+    /// Gives the addresses of a container back. They are kept for one that comes after it.
     pub fn release(&self, id: &ContainerId) {
         for leases in self.leases.borrow_mut().values_mut() {
             leases.release(&id.0);
@@ -69,16 +71,30 @@ impl Wires {
         }
     }
 
-    /// Notes a network and who has which address on it, after a restart of this process.
-    pub fn remember(&self, spec: &NetworkSpec, containers: &[observed::Container]) -> Result<(), Error> {
+    /// Notes a network and who has or had which address on it, when it is made and after a restart of this process.
+    pub fn remember(
+        &self,
+        network: &observed::Network,
+        containers: &[observed::Container],
+    ) -> Result<(), Error> {
+        let spec = &network.spec;
         let mut leases = Leases::new(spec.subnet, None, Some(spec.gateway))?;
+        leases.keep(&network.kept_addresses);
         for container in containers {
-            for attachment in container.attachments.iter().filter(|place| place.network == spec.name) {
-                leases.lease(&container.id.0, Some(attachment.address))?;
+            let role = role(&container.service, container.number, container.oneoff);
+            for place in container.attachments.iter().filter(|place| place.network == spec.name) {
+                let claim =
+                    Claim { owner: &container.id.0, role: role.as_deref(), wanted: Some(place.address) };
+                leases.lease(claim, &BTreeSet::new())?;
             }
         }
         self.leases.borrow_mut().insert(spec.name.clone(), leases);
         Ok(())
+    }
+
+    /// Which addresses of a network are kept for whom.
+    fn kept(&self, network: &str) -> Option<BTreeMap<String, Ipv4Addr>> {
+        Some(self.leases.borrow().get(network)?.kept().clone())
     }
 }
 
@@ -98,7 +114,7 @@ impl Engine {
         let namespace = networks.create(network.spec.clone()).await?;
         self.link.put(&network_key(name), namespace)?;
         if !self.wires.leases.borrow().contains_key(name) {
-            self.wires.remember(&network.spec, &self.project.borrow().records())?;
+            self.wires.remember(&network, &self.project.borrow().records())?;
         }
         let alive = observed::Network { alive: true, ..network };
         self.project.borrow_mut().networks.insert(name.to_owned(), alive);
@@ -133,7 +149,7 @@ impl Engine {
         let labels = wish.map(|wish| wish.labels.clone()).unwrap_or_default();
         // Without a wish it fits none, and the next `up` makes it anew.
         let fingerprint = wish.map(|wish| wish.fingerprint.clone()).unwrap_or_default();
-        Some(observed::Network { spec, labels, fingerprint, alive: false })
+        Some(observed::Network { spec, labels, fingerprint, kept_addresses: BTreeMap::new(), alive: false })
     }
 
     /// Chooses what the wish leaves open.
@@ -162,6 +178,7 @@ impl Engine {
             spec,
             labels: wish.labels.clone(),
             fingerprint: wish.fingerprint.clone(),
+            kept_addresses: self.wires.former.borrow_mut().remove(&wish.name).unwrap_or_default(),
             alive: false,
         };
         // Chosen subnets must not be chosen again by a network that is made at the same time.
@@ -174,7 +191,9 @@ impl Engine {
         if let Some(networks) = self.wires.started() {
             networks.remove(name).await;
         }
-        self.wires.leases.borrow_mut().remove(name);
+        if let Some(leases) = self.wires.leases.borrow_mut().remove(name) {
+            self.wires.former.borrow_mut().insert(name.to_owned(), leases.kept().clone());
+        }
         self.link.drop_key(network_key(name))?;
         let known = self.project.borrow_mut().networks.shift_remove(name);
         // Where the disk is full it is remembered a while longer, as one that does not live.
@@ -206,14 +225,16 @@ impl Engine {
     /// Finds a place on each network for a container that is made.
     pub(super) fn lease(&self, id: &ContainerId, making: &Making<'_>) -> Result<Vec<Attachment>, Error> {
         let NetworkWish::Networks(uses) = &making.service.network else { return Ok(Vec::new()) };
+        let role = role(&making.service.name, making.number, making.oneoff);
         let mut leases = self.wires.leases.borrow_mut();
         let mut places = Vec::new();
         for (number, wish) in uses.iter().enumerate() {
             let missing = || Error::NoNetwork { network: wish.network.clone() };
             let leases = leases.get_mut(&wish.network).ok_or_else(missing)?;
+            let claim = Claim { owner: &id.0, role: role.as_deref(), wanted: wish.ipv4_address };
             places.push(Attachment {
                 network: wish.network.clone(),
-                address: leases.lease(&id.0, wish.ipv4_address)?,
+                address: leases.lease(claim, &self.spoken_for(&wish.network))?,
                 interface: wish.interface.clone().unwrap_or_else(|| format!("eth{number}")),
                 mac: wish.mac,
                 names: names(id, making, wish),
@@ -221,6 +242,38 @@ impl Engine {
             });
         }
         Ok(places)
+    }
+
+    /// The addresses that services of the wish have for good.
+    fn spoken_for(&self, network: &str) -> BTreeSet<Ipv4Addr> {
+        let project = self.project.borrow();
+        let services = project.desired.iter().flat_map(|desired| desired.services.values());
+        let uses = services.filter_map(|service| match &service.network {
+            NetworkWish::Networks(uses) => Some(uses),
+            _ => None,
+        });
+        uses.flatten()
+            .filter(|place| place.network == network)
+            .filter_map(|place| place.ipv4_address)
+            .collect()
+    }
+
+    /// Writes down which addresses a container that goes leaves to the next one in its place.
+    pub(super) fn keep_addresses(&self, container: &observed::Container) {
+        let mut changed = false;
+        for place in &container.attachments {
+            let mut project = self.project.borrow_mut();
+            let Some(network) = project.networks.get_mut(&place.network) else { continue };
+            let Some(kept) = self.wires.kept(&place.network) else { continue };
+            if network.kept_addresses != kept {
+                network.kept_addresses = kept;
+                changed = true;
+            }
+        }
+        if changed {
+            // Where the disk is full, only a crash in this moment loses them.
+            let _ = self.save_networks();
+        }
     }
 
     /// The address of the host as seen from the network that carries the default route.
@@ -270,6 +323,11 @@ impl Engine {
         self.link.drop_key(namespace_key(id))?;
         Ok(())
     }
+}
+
+/// What a replica is there for, as were those before it; `None` for a one-off, which nobody follows.
+fn role(service: &str, number: u32, oneoff: bool) -> Option<String> {
+    (!oneoff).then(|| format!("{service}-{number}"))
 }
 
 /// What a container is called on a network.

@@ -192,7 +192,7 @@ impl Engine {
             }
         }
         for (name, mut network) in known {
-            self.wires.remember(&network.spec, records)?;
+            self.wires.remember(&network, records)?;
             let key = network_key(&name);
             let namespace = match keys.contains(&key) {
                 true => self.link.get(&key).await?,

@@ -3,7 +3,7 @@
 //! | file | what | written |
 //! |---|---|---|
 //! | `desired.json` | the last wish | at `Apply` |
-//! | `networks.json` | networks that were made, with their subnets and leases' owners | when one comes or goes |
+//! | `networks.json` | networks that were made, with their subnets and the addresses kept on them | when one comes or goes, or a container goes |
 //! | `containers/ID/config.json` | what a container was made from; never changes | when it is made |
 //! | `containers/ID/state.json` | what it does now ([`Container`]) | at each change |
 //!

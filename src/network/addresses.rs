@@ -2,12 +2,11 @@
 //!
 //! [`taken_by_host`] alone looks at the machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 
@@ -67,8 +66,8 @@ fn parse_routes(table: &str) -> Vec<Ipv4Net> {
         .collect()
 }
 
-/// The addresses of one network: who has which. Stored beside the network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The addresses of one network: who has which, and whose successor gets which.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leases {
     /// The network's subnet.
     subnet: Ipv4Net,
@@ -78,8 +77,19 @@ pub struct Leases {
     gateway: Ipv4Addr,
     /// Who has what. Addresses of containers that are gone stay theirs until they are returned.
     given: BTreeMap<Ipv4Addr, String>,
-    /// The one given last: the search goes on behind it, so that an address is not used again at once.
-    last: Option<Ipv4Addr>,
+    /// What the last one in a role had: others remember that address, as a proxy does that has looked up a name once.
+    kept: BTreeMap<String, Ipv4Addr>,
+}
+
+/// Who asks for an address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claim<'a> {
+    /// The container.
+    pub owner: &'a str,
+    /// What it is there for, as were those before it and as will be those after it; `None` for one that nobody follows.
+    pub role: Option<&'a str>,
+    /// The address that it insists on.
+    pub wanted: Option<Ipv4Addr>,
 }
 
 impl Leases {
@@ -103,7 +113,7 @@ impl Leases {
             Some(address) => address,
             None => Ipv4Addr::from(u32::from(subnet.network()) + 1),
         };
-        Ok(Leases { subnet, range, gateway, given: BTreeMap::new(), last: None })
+        Ok(Leases { subnet, range, gateway, given: BTreeMap::new(), kept: BTreeMap::new() })
     }
 
     /// The network's subnet.
@@ -121,22 +131,35 @@ impl Leases {
         self.given.iter().find(|(_, other)| *other == owner).map(|(address, _)| *address)
     }
 
-    /// Gives an owner an address: the one it wants, or the one it has, or the next free one.
-    pub fn lease(&mut self, owner: &str, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Error> {
+    /// Returns which address is kept for each role.
+    pub fn kept(&self) -> &BTreeMap<String, Ipv4Addr> {
+        &self.kept
+    }
+
+    /// Keeps addresses for those who will have these roles.
+    pub fn keep(&mut self, kept: &BTreeMap<String, Ipv4Addr>) {
+        self.kept.extend(kept.iter().map(|(role, address)| (role.clone(), *address)));
+    }
+
+    /// Gives an owner an address: the one it wants, or the one it has, or the one that is kept for its role if that is
+    /// still right and free, or the lowest free one. Those that are `spoken_for` are only for who wants them.
+    pub fn lease(&mut self, claim: Claim<'_>, spoken_for: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, Error> {
+        let Claim { owner, role, wanted } = claim;
         let present = self.address_of(owner);
         let address = match (wanted, present) {
             (None, Some(present)) => return Ok(present),
             (Some(wanted), _) => self.check_free(owner, wanted)?,
-            (None, None) => {
-                let free = self.next_free().ok_or(Error::AddressesExhausted(self.range))?;
-                self.last = Some(free);
-                free
-            }
+            (None, None) => self.choose(role, spoken_for).ok_or(Error::AddressesExhausted(self.range))?,
         };
         if let Some(present) = present {
             self.given.remove(&present);
         }
         self.given.insert(address, owner.to_owned());
+        // It may have been kept for another who had to do without.
+        self.kept.retain(|_, kept| *kept != address);
+        if let Some(role) = role {
+            self.kept.insert(role.to_owned(), address);
+        }
         Ok(address)
     }
 
@@ -168,17 +191,19 @@ impl Leases {
         address == self.subnet.network() || address == self.subnet.broadcast() || address == self.gateway
     }
 
-    fn next_free(&self) -> Option<Ipv4Addr> {
-        let first = u32::from(self.range.network());
-        let last = u32::from(self.range.broadcast());
-        let behind = match self.last.map(u32::from) {
-            Some(given) if (first..last).contains(&given) => given + 1,
-            _ => first,
+    /// Chooses for one who has none. What is kept for others is given last of all.
+    fn choose(&self, role: Option<&str>, spoken_for: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let is_free = |address: &Ipv4Addr| {
+            !self.is_reserved(*address) && !self.given.contains_key(address) && !spoken_for.contains(address)
         };
-        (behind..=last)
-            .chain(first..behind)
-            .map(Ipv4Addr::from)
-            .find(|address| !self.is_reserved(*address) && !self.given.contains_key(address))
+        let own = role.and_then(|role| self.kept.get(role)).copied();
+        if let Some(own) = own.filter(|own| self.range.contains(own) && is_free(own)) {
+            return Some(own);
+        }
+        let range = u32::from(self.range.network())..=u32::from(self.range.broadcast());
+        let mut free = range.map(Ipv4Addr::from).filter(is_free);
+        let kept: BTreeSet<&Ipv4Addr> = self.kept.values().collect();
+        free.clone().find(|address| !kept.contains(address)).or_else(|| free.next())
     }
 }
 
@@ -226,33 +251,69 @@ mod tests {
         }
     }
 
+    fn lease(leases: &mut Leases, owner: &str, wanted: Option<&str>) -> Result<String, Error> {
+        // Of `web/2` the role is `web`.
+        let role = owner.split_once('/').map(|(role, _)| role);
+        let claim = Claim { owner, role, wanted: wanted.map(ip) };
+        leases.lease(claim, &BTreeSet::from([ip("10.1.0.9")])).map(|address| address.to_string())
+    }
+
+    /// Performs `owner` (lease), `owner=address` (lease this one) and `-owner` (release) in turn; tells the addresses.
+    fn check_leases(subnet: &str, steps: &str, expected: &str) {
+        let mut leases = Leases::new(net(subnet), None, None).expect("leases");
+        let mut given = Vec::new();
+        for step in steps.split(' ') {
+            if let Some(owner) = step.strip_prefix('-') {
+                leases.release(owner);
+                continue;
+            }
+            let (owner, wanted) = step.split_once('=').map_or((step, None), |(owner, it)| (owner, Some(it)));
+            given.push(match lease(&mut leases, owner, wanted) {
+                Ok(address) => address.replace("10.1.0", ""),
+                Err(Error::AddressesExhausted(_)) => "none".to_owned(),
+                Err(error) => panic!("{steps}: {error}"),
+            });
+        }
+        assert_eq!(given.join(" "), expected, "{steps}");
+    }
+
     #[test]
     fn addresses_are_given_kept_and_returned() {
-        let mut leases = Leases::new(net("10.1.0.0/29"), None, None).expect("leases");
-        assert_eq!(leases.gateway(), ip("10.1.0.1"));
-        assert_eq!(leases.lease("a", None).expect("free"), ip("10.1.0.2"));
-        assert_eq!(leases.lease("b", None).expect("free"), ip("10.1.0.3"));
-        assert_eq!(leases.lease("a", None).expect("kept"), ip("10.1.0.2"));
-        leases.release("a");
-        // Not the one that has just become free: somebody may still remember it.
-        assert_eq!(leases.lease("c", None).expect("free"), ip("10.1.0.4"));
-        assert_eq!(leases.lease("d", Some(ip("10.1.0.6"))).expect("free"), ip("10.1.0.6"));
-        assert_eq!(leases.lease("e", None).expect("free"), ip("10.1.0.5"));
-        assert_eq!(leases.lease("f", None).expect("free"), ip("10.1.0.2"));
-        assert!(matches!(leases.lease("g", None), Err(Error::AddressesExhausted(_))));
-        leases.release("c");
-        assert_eq!(leases.lease("g", None).expect("free"), ip("10.1.0.4"));
-        let stored = serde_json::to_string(&leases).expect("plain data");
-        assert_eq!(serde_json::from_str::<Leases>(&stored).expect("what was written"), leases);
+        let check = check_leases;
+        // The lowest free one, also when it has just become free.
+        check("10.1.0.0/24", "a b a -a c", ".2 .3 .2 .2");
+        check("10.1.0.0/29", "a b=10.1.0.5 c d e f -d g", ".2 .5 .3 .4 .6 none .4");
+        // Who comes after another has its address, in whatever order they come.
+        check("10.1.0.0/24", "db/1 web/1 -web/1 -db/1 web/2 db/2", ".2 .3 .3 .2");
+        check("10.1.0.0/24", "db/1 web/1 -db/1 other db/2", ".2 .3 .4 .2");
+        // A fixed one as well; but not one that somebody else has, or that is another's by the file.
+        check("10.1.0.0/24", "web/1=10.1.0.7 -web/1 web/2", ".7 .7");
+        check("10.1.0.0/24", "web/1 -web/1 other=10.1.0.2 web/2 -other -web/2 web/3", ".2 .2 .3 .3");
+        check("10.1.0.0/24", "db/1=10.1.0.9 -db/1 db/2", ".9 .2");
+        // One that is kept is given to another when there is no other, and then is that one's.
+        check("10.1.0.0/29", "a/1 -a/1 b c d e f -b a/2 -f a/3", ".2 .3 .4 .5 .6 .2 .3 .2");
+    }
+
+    #[test]
+    fn what_is_kept_survives_its_network() {
+        let mut old = Leases::new(net("10.1.0.0/24"), None, None).expect("leases");
+        for owner in ["db/1", "web/1", "far/1"] {
+            lease(&mut old, owner, (owner == "far/1").then_some("10.1.0.200")).expect("free");
+        }
+        let mut new = Leases::new(net("10.1.0.0/25"), None, Some(ip("10.1.0.2"))).expect("leases");
+        new.keep(old.kept());
+        let given = ["web/2", "db/2", "far/2"].map(|owner| lease(&mut new, owner, None).expect("free"));
+        // One is the gateway's now, one outside of the subnet.
+        assert_eq!(given, ["10.1.0.3", "10.1.0.1", "10.1.0.4"]);
+        assert_eq!(new.kept()["far"], ip("10.1.0.4"));
     }
 
     #[test]
     fn fixed_addresses_are_checked() {
         fn check(wanted: &str, expected: &str) {
             let mut leases = Leases::new(net("10.1.0.0/24"), None, Some(ip("10.1.0.254"))).expect("leases");
-            leases.lease("db", Some(ip("10.1.0.9"))).expect("free");
-            let result = leases.lease("web", Some(ip(wanted)));
-            let text = result.map_or_else(|error| error.to_string(), |address| address.to_string());
+            lease(&mut leases, "db", Some("10.1.0.9")).expect("free");
+            let text = lease(&mut leases, "web", Some(wanted)).unwrap_or_else(|error| error.to_string());
             assert_eq!(text, expected);
         }
         check("10.1.0.1", "10.1.0.1");
@@ -268,9 +329,9 @@ mod tests {
         let mut leases =
             Leases::new(net("10.1.0.0/16"), Some(net("10.1.5.0/30")), Some(ip("10.1.5.1"))).expect("leases");
         let given: Vec<String> =
-            (0..3).map(|n| leases.lease(&n.to_string(), None).expect("free").to_string()).collect();
+            (0..3).map(|n| lease(&mut leases, &n.to_string(), None).expect("free")).collect();
         assert_eq!(given, ["10.1.5.0", "10.1.5.2", "10.1.5.3"]);
-        assert!(leases.lease("x", None).is_err());
+        assert!(lease(&mut leases, "x", None).is_err());
         assert!(Leases::new(net("10.1.0.0/24"), Some(net("10.2.0.0/24")), None).is_err());
         assert!(matches!(Leases::new(net("10.1.0.0/31"), None, None), Err(Error::SubnetTooSmall(_))));
     }

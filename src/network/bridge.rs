@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::netdevice::name_to_index;
 
+use super::announce::LinkAddresses;
 use super::dns::names::random;
 use super::error::Error;
 use super::guard::Guard;
@@ -27,6 +28,8 @@ pub struct Bridge {
     guard: Guard,
     index: u32,
     mtu: u32,
+    /// Which link addresses its containers have or had.
+    pub link_addresses: LinkAddresses,
 }
 
 /// Makes the namespace of a network, with a bridge in it.
@@ -56,7 +59,8 @@ pub fn make(spec: &NetworkSpec) -> Result<OwnedFd, Error> {
 pub fn open(spec: &NetworkSpec, before: Before) -> Result<(Bridge, Option<Sockets>), Error> {
     let route = open_route(spec)?;
     let index = bridge_index(&route, spec)?;
-    let bridge = Bridge { route, guard: Guard::open(spec.subnet), index, mtu: spec.mtu };
+    let guard = Guard::open(spec.subnet);
+    let bridge = Bridge { route, guard, index, mtu: spec.mtu, link_addresses: LinkAddresses::default() };
     if spec.internal {
         return Ok((bridge, None));
     }

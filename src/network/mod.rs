@@ -16,12 +16,13 @@
 //! - [`publish`]: ports of the host; [`publish::bind()`] is the command's part of it.
 //! - [`dns`]: names. `outbound`: the way out.
 //! - `guard`: whose addresses a container may speak by.
-//! - `netlink`, `links`, `nftables`, `rules`: what is said to the kernel.
+//! - `netlink`, `links`, `nftables`, `rules`: what is said to the kernel; `announce`: and to neighbours.
 //!
 //! On disk this folder owns nothing. What must outlive the supervisor are descriptors of namespaces, which the caller
 //! stores; after a restart [`Networks::adopt`] and [`Networks::adopt_container`] take them.
 
 pub mod addresses;
+mod announce;
 mod attach;
 mod bridge;
 mod buffer;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use tokio::net::{TcpListener, UdpSocket};
 
+use super::announce::announce;
 use super::attach;
 use super::bridge::{self, Bridge};
 use super::dns::HostResolv;
@@ -247,6 +248,12 @@ impl Networks {
             for (port, network) in ports.iter().zip(&networks) {
                 network.bridge.settle(port, &network.spec.name)?;
             }
+            for (attachment, network) in places.iter().zip(&networks) {
+                if network.bridge.link_addresses.note(attachment) {
+                    // Where it cannot be told, neighbours find out by themselves.
+                    let _ = announce(attachment);
+                }
+            }
             dns.then(|| attach::open_resolver(&id, Before::Nothing)).transpose()
         };
         let sockets = self.inner.hopper.run(job).await?;
@@ -265,7 +272,7 @@ impl Networks {
         dns: bool,
     ) -> Result<(), Error> {
         for attachment in attachments {
-            self.network(&attachment.network)?;
+            self.network(&attachment.network)?.bridge.link_addresses.note(attachment);
         }
         let id = container.to_owned();
         let job = move || dns.then(|| attach::open_resolver(&id, Before::Anything)).transpose();

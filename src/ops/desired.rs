@@ -7,10 +7,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::Session;
+use super::binds;
 use super::images::image_of;
 use super::kept;
 use super::project::{self, Project};
-use crate::compose::model::{ServiceVolume, VolumeType};
 use crate::host::limits;
 use crate::host::userns::{Facts as HostFacts, Kind, Mapping};
 use crate::image::Image;
@@ -47,7 +47,7 @@ pub fn desired(
     look(&desired::needed_files(chosen), &mut facts);
     let (wish, warnings) =
         desired::desired(chosen, &known, &facts).map_err(|errors| placed_errors(chosen, errors))?;
-    check_binds(chosen, &wish)?;
+    binds::check(chosen, &wish, &host)?;
     check_devices(chosen, &wish)?;
     if session.strict {
         let ineffective = warnings
@@ -65,27 +65,6 @@ pub fn desired(
         session.ears.warning(&format!("{warning}{}", place.unwrap_or_default()));
     }
     Ok(wish)
-}
-
-/// Refuses a bind whose source has to exist and does not, before anything is made.
-fn check_binds(project: &Project, wish: &Desired) -> Result<(), Report> {
-    for service in wish.services.values() {
-        let Some(path) = service.must_exist.iter().find(|path| !path.exists()) else { continue };
-        let is_it = |volume: &ServiceVolume| {
-            volume.kind == VolumeType::Bind
-                && project.working_dir.join(volume.source.as_deref().unwrap_or_default()) == *path
-        };
-        let written = project.services.get(&service.name);
-        let index = written.and_then(|written| written.volumes.iter().position(is_it)).unwrap_or_default();
-        let report = Report::new(
-            Exit::File,
-            format!("service `{}` binds `{}`, which does not exist", service.name, path.display()),
-        );
-        let place = format!("services.{}.volumes.{index}.source", service.name);
-        return Err(placed(project, report.about(place))
-            .hint("make it, or set `create_host_path: true` to have a directory made"));
-    }
-    Ok(())
 }
 
 /// Refuses a device that is not there, or is none, before anything is made.

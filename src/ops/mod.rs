@@ -5,6 +5,7 @@
 //! on disk and start nobody.
 
 pub mod attach;
+mod binds;
 pub mod build;
 pub mod call;
 pub mod conversation;

@@ -10,7 +10,7 @@ use super::desired::{Desired, Service};
 use super::error::Error;
 use super::ground::{Change, Networks, is_on, lost_network};
 use super::observed::{Container, Observed, State};
-use super::order::{Graph, shared_namespaces, shared_volumes};
+use super::order::{Graph, named_containers, shared_namespaces, shared_volumes};
 use super::reconcile::{Options, Recreate};
 
 /// What becomes of a container that exists, with the cause.
@@ -112,6 +112,7 @@ impl<'a> Decider<'a, '_> {
     fn whole(&self, service: &'a Service, made: &Decisions<'a>) -> Result<Decision<'a>, Error> {
         if service.scale > 0 {
             self.check_targets(service, made)?;
+            self.check_containers(service)?;
         }
         let present = self.containers(&service.name);
         let was_empty = present.is_empty();
@@ -313,6 +314,27 @@ impl<'a> Decider<'a, '_> {
                     return Err(Error::TargetStopped { service, target: target.to_owned(), container, what });
                 }
                 Target::New | Target::Kept(..) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a service that names a container of nobody.
+    fn check_containers(&self, service: &Service) -> Result<(), Error> {
+        let to_come = self
+            .wish
+            .services
+            .values()
+            .flat_map(|other| (1..=other.scale).map(|number| self.wish.container_name(other, number)));
+        let there = self.present.containers.iter().map(|container| container.name.clone());
+        let known: BTreeSet<String> = to_come.chain(there).collect();
+        for (name, what, attribute) in named_containers(service) {
+            // An id, or its beginning, as `docker ps` shows it.
+            let by_id = |container: &Container| name.len() >= 12 && container.id.0.starts_with(name);
+            if !known.contains(name) && !self.present.containers.iter().any(by_id) {
+                let (service, name) = (service.name.clone(), name.to_owned());
+                let known = known.into_iter().collect();
+                return Err(Error::ContainerMissing { service, name, what, attribute, known });
             }
         }
         Ok(())

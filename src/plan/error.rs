@@ -75,6 +75,20 @@ pub enum Error {
         /// `network`, `process ids`, `ipc` or `volumes`.
         what: &'static str,
     },
+    /// A container that is named, whose namespace or volumes are used, is not there.
+    #[error("service `{service}` uses the {what} of container `{name}`, which is not one of this project")]
+    ContainerMissing {
+        /// The service.
+        service: String,
+        /// The container's name.
+        name: String,
+        /// `network`, `process ids`, `ipc` or `volumes`.
+        what: &'static str,
+        /// The attribute that names it.
+        attribute: &'static str,
+        /// Names of containers that are there.
+        known: Vec<String>,
+    },
     /// Another service's container, whose namespace is joined, stands still.
     #[error(
         "service `{service}` uses the {what} of service `{target}`, whose container {container} is not running"
@@ -114,6 +128,7 @@ impl Error {
             }
             Error::ExternalNetwork { service, .. } => format!("services.{service}.networks"),
             Error::ExternalVolumeMissing { service, .. } => format!("services.{service}.volumes"),
+            Error::ContainerMissing { service, attribute, .. } => format!("services.{service}.{attribute}"),
             Error::NoHealthcheck { service, dependency } => {
                 format!("services.{service}.depends_on.{dependency}")
             }
@@ -147,6 +162,16 @@ impl From<Error> for Report {
                 .hint(format!("`rcompose volume create {volume}` makes it, or remove `external` so that the project does")),
             Error::NetworkInUse { container, .. } => {
                 report.hint(format!("wait until {container} has ended, or stop it, and run the command again"))
+            }
+            Error::ContainerMissing { name, known, .. } => {
+                let otherwise = || {
+                    Some(
+                        "only containers of the same project share: add that one to it as a service and name it by \
+                         `service:NAME`"
+                            .to_owned(),
+                    )
+                };
+                report.near_or(&name, known.iter().map(String::as_str), otherwise)
             }
             Error::TargetMissing { target, .. } | Error::TargetStopped { target, .. } => {
                 report.hint(format!("run the command without `--no-deps`, or `rcompose up -d {target}` before"))

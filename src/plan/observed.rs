@@ -1,7 +1,7 @@
 //! A snapshot of what exists: what the planner compares the wish with, and what `ps` prints.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -153,6 +153,9 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
     /// Hash of the wish that it was made from.
     pub fingerprint: String,
+    /// Addresses that replicas (`web-1`) had, for those that come after them.
+    #[serde(default)]
+    pub kept_addresses: BTreeMap<String, Ipv4Addr>,
     /// Its namespace is alive (a keeper holds it); else it is only remembered.
     pub alive: bool,
 }

@@ -190,6 +190,23 @@ pub(super) fn shared_volumes(service: &Service) -> impl Iterator<Item = &str> {
         .filter(|source| !source.starts_with("container:"))
 }
 
+/// Containers that a service names and shares with: what of them in the user's words, and the attribute that says so.
+pub(super) fn named_containers(
+    service: &Service,
+) -> impl Iterator<Item = (&str, &'static str, &'static str)> {
+    let network = match &service.network {
+        NetworkWish::Container(name) => Some((name.as_str(), "network", "network_mode")),
+        _ => None,
+    };
+    let shares = [(&service.pid, "process ids", "pid"), (&service.ipc, "ipc", "ipc")];
+    let shares = shares.into_iter().filter_map(|(wish, what, attribute)| match wish {
+        ShareWish::Container(name) => Some((name.as_str(), what, attribute)),
+        _ => None,
+    });
+    let volumes = service.volumes_from.iter().filter_map(|from| from.source.strip_prefix("container:"));
+    network.into_iter().chain(shares).chain(volumes.map(|name| (name, "volumes", "volumes_from")))
+}
+
 /// Writes what a service waits for as the label that its containers bear.
 pub fn depends_on_label(depends_on: &IndexMap<String, Dependency>) -> String {
     let part = |(name, dependency): (&String, &Dependency)| {

@@ -118,6 +118,7 @@ fn service(words: &[&str]) -> Service {
                 read_only: false,
                 nocopy: false,
                 subpath: None,
+                written: None,
             })
             .collect(),
         volumes_from: list("from")
@@ -283,7 +284,7 @@ fn observed_network(network: &Network) -> ObservedNetwork {
         mtu: 1500,
     };
     let (labels, fingerprint) = (network.labels.clone(), network.fingerprint.clone());
-    ObservedNetwork { spec, labels, fingerprint, alive: true }
+    ObservedNetwork { spec, labels, fingerprint, kept_addresses: BTreeMap::new(), alive: true }
 }
 
 fn container(wish: &Desired, service: &str, number: u32, name: &str, host: &Observed) -> Container {

@@ -34,6 +34,9 @@ const fn refused(path: &'static str, reason: &'static str) -> Entry {
     Entry { path, answer: Answer::Refused, reason }
 }
 
+/// Why no service can have containers started by another program's words.
+pub const NO_ENGINE: &str = "there is no engine whose socket could be mounted";
+
 const CLUSTER: &str = "only a cluster has that";
 const WINDOWS: &str = "only Windows has that";
 const IPV6: &str = "networks have IPv4 addresses only";
@@ -73,7 +76,7 @@ pub const TABLE: &[Entry] = &[
     refused("services.*.gpus", "GPUs cannot be handed out yet"),
     refused("services.*.deploy.resources.reservations.devices", "GPUs cannot be handed out yet"),
     refused("services.*.models", "AI models are not run here"),
-    refused("services.*.use_api_socket", "there is no engine whose socket could be mounted"),
+    refused("services.*.use_api_socket", NO_ENGINE),
     refused("services.*.credential_spec", WINDOWS),
     refused("services.*.external_links", "containers of other projects cannot be reached yet"),
     named("services.*.blkio_config.weight_device", DEVICE_IO),

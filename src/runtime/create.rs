@@ -24,10 +24,19 @@ use crate::host::files;
 pub struct Handles {
     /// The network namespace, for [`Network::Own`].
     pub network: Option<OwnedFd>,
-    /// Pidfds of the main processes of containers whose namespaces are shared.
-    pub containers: BTreeMap<ContainerId, OwnedFd>,
+    /// The containers whose namespaces are shared.
+    pub containers: BTreeMap<ContainerId, Member>,
     /// `cgroup.procs` files of the container's own cgroup, one for each hierarchy; none without limits.
     pub cgroup: Vec<PathBuf>,
+}
+
+/// A container whose namespaces are shared.
+#[derive(Debug)]
+pub struct Member {
+    /// Its name, for errors.
+    pub name: String,
+    /// Pidfd of a process in it whose namespaces may be joined.
+    pub process: OwnedFd,
 }
 
 /// A launch, ready to be sent to the keeper.
@@ -71,9 +80,9 @@ pub fn operations(spec: &ContainerSpec, handles: Handles) -> Result<Prepared, Er
         slots.network = Some(descriptors.len());
         descriptors.push(network);
     }
-    for (id, pidfd) in handles.containers {
-        slots.containers.insert(id, descriptors.len());
-        descriptors.push(pidfd);
+    for (id, Member { name, process }) in handles.containers {
+        slots.containers.insert(id, (descriptors.len(), name));
+        descriptors.push(process);
     }
     let launch = launch(spec, &slots, &handles.cgroup, &own_files, &host)?;
     Ok(Prepared { launch, descriptors })
@@ -83,14 +92,15 @@ pub fn operations(spec: &ContainerSpec, handles: Handles) -> Result<Prepared, Er
 #[derive(Debug, Default)]
 struct Slots {
     network: Option<Slot>,
-    containers: BTreeMap<ContainerId, Slot>,
+    /// With their names.
+    containers: BTreeMap<ContainerId, (Slot, String)>,
 }
 
 impl Slots {
-    fn container(&self, id: &ContainerId) -> Result<Slot, Error> {
+    fn container(&self, id: &ContainerId) -> Result<(Slot, &str), Error> {
         self.containers
             .get(id)
-            .copied()
+            .map(|(slot, name)| (*slot, name.as_str()))
             .ok_or_else(|| Error::NoHandle { what: format!("container {}", id.short()) })
     }
 }
@@ -181,7 +191,7 @@ fn launch(
         new.push(Namespace::Network);
     }
     let pid_namespace_of = match &spec.namespaces.pid {
-        Share::Container(id) => Some(slots.container(id)?),
+        Share::Container(id) => Some(slots.container(id)?.0),
         Share::Private | Share::Host => None,
     };
     Ok(Launch { new, pid_namespace_of, stdio: stdio(spec), operations })
@@ -213,7 +223,7 @@ fn place(
         // After joining: the namespace is rooted at the cgroup that the process is in.
         operations.push(Operation::NewCgroupNamespace);
     }
-    let mut joined: BTreeMap<Slot, Vec<Namespace>> = BTreeMap::new();
+    let mut joined: BTreeMap<(Slot, &str), Vec<Namespace>> = BTreeMap::new();
     if let Network::Container(id) = &namespaces.network {
         joined.entry(slots.container(id)?).or_default().push(Namespace::Network);
     }
@@ -226,8 +236,11 @@ fn place(
             joined.entry(slots.container(id)?).or_default().push(namespace);
         }
     }
-    operations
-        .extend(joined.into_iter().map(|(process, namespaces)| Operation::Join { process, namespaces }));
+    operations.extend(joined.into_iter().map(|((process, name), namespaces)| Operation::Join {
+        process,
+        name: Some(name.to_owned()),
+        namespaces,
+    }));
     match namespaces.network {
         Network::Own => {
             let namespace =
@@ -265,7 +278,7 @@ fn root_and_kernel_files(
     // namespaces that the outer user namespace does not own.
     operations.push(Operation::Proc(match &namespaces.pid {
         Share::Private => Processes::New,
-        Share::Container(id) => Processes::Of(slots.container(id)?),
+        Share::Container(id) => Processes::Of(slots.container(id)?.0),
         Share::Host => Processes::Host,
     }));
     let of = if namespaces.network == Network::Host { Pseudo::Host } else { Pseudo::New };
@@ -277,7 +290,7 @@ fn root_and_kernel_files(
     operations.extend(tree.map(|tree| Operation::CgroupTree { tree, writable: spec.privileged }));
     let (shm, queues) = match &namespaces.ipc {
         Share::Private => (SharedMemory::New(spec.shm_size), Pseudo::New),
-        Share::Container(id) => (SharedMemory::Of(slots.container(id)?), Pseudo::New),
+        Share::Container(id) => (SharedMemory::Of(slots.container(id)?.0), Pseudo::New),
         Share::Host => (SharedMemory::Host, Pseudo::Host),
     };
     operations.push(Operation::Dev { shm, queues });

@@ -56,7 +56,10 @@ fn spec() -> ContainerSpec {
 fn list(change: impl FnOnce(&mut ContainerSpec)) -> Result<String, String> {
     let mut spec = spec();
     change(&mut spec);
-    let slots = Slots { network: Some(0), containers: [(ContainerId("other".into()), 1)].into() };
+    let slots = Slots {
+        network: Some(0),
+        containers: [(ContainerId("other".into()), (1, "p-other-1".into()))].into(),
+    };
     let host = Host { cgroup_tree: Some(CgroupTree::V2), highest_gid: 65536, devices: vec![] };
     let own_files = [(PathBuf::from("/c/files/hosts"), "/etc/hosts")];
     let launch = launch(&spec, &slots, &["/cg/cgroup.procs".into()], &own_files, &host)

@@ -153,6 +153,16 @@ pub enum Error {
         /// Why.
         cause: Box<Error>,
     },
+    /// Namespaces of another container are closed to us.
+    #[error("cannot join {} of {}", content.join(" and "), container_name(container))]
+    Join {
+        /// `the network`, `the shared memory`.
+        content: Vec<&'static str>,
+        /// Its name; `None` where who reads this knows.
+        container: Option<String>,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The caller handed over less than the spec needs.
     #[error("{what} was not handed over")]
     NoHandle {
@@ -163,6 +173,10 @@ pub enum Error {
 
 fn said(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
+fn container_name(name: &Option<String>) -> String {
+    name.as_ref().map_or("the container".to_owned(), |name| format!("container `{name}`"))
 }
 
 impl Error {
@@ -235,6 +249,14 @@ impl Error {
             {
                 one("inside another container, start that one with `--security-opt systempaths=unconfined`")
             }
+            // setns(2): it has ended, and its namespaces with it.
+            Error::Join { source, .. } if source.raw_os_error() == Some(libc::ESRCH) => {
+                one("it has ended: see why with `rcompose logs`, and start it again")
+            }
+            Error::Join { source, .. } if source.raw_os_error() == Some(libc::EPERM) => one(
+                "the kernel keeps the processes of that container from being looked into: does a security module \
+                 (AppArmor, SELinux) confine them? `rcompose doctor` says what this host allows",
+            ),
             Error::Kinds { source_kind: "directory", .. } => one(
                 "where the source of a bind is missing, `up` makes a directory there: put your file in its place",
             ),

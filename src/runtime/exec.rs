@@ -50,7 +50,8 @@ pub fn operations(process: &Process, target: Target<'_>, talk: Talk) -> Result<P
     operations.extend(target.cgroup.iter().map(|procs| Operation::JoinCgroup { procs: procs.clone() }));
     // Before the process can be seen from inside.
     operations.push(Operation::Undumpable);
-    operations.push(Operation::Join { process: CONTAINER, namespaces: joined(target.namespaces) });
+    let join = |namespaces| Operation::Join { process: CONTAINER, name: None, namespaces };
+    operations.push(join(joined(target.namespaces)));
     let terminal = matches!(talk, Talk::Terminal);
     if terminal {
         operations.push(Operation::Terminal { console: false });
@@ -58,9 +59,7 @@ pub fn operations(process: &Process, target: Target<'_>, talk: Talk) -> Result<P
     let nested = match target.user_namespace {
         UserNamespace::Outer => None,
         // Last: the others belong to the outer one.
-        UserNamespace::Single { .. } => {
-            Some(Operation::Join { process: CONTAINER, namespaces: vec![Namespace::User] })
-        }
+        UserNamespace::Single { .. } => Some(join(vec![Namespace::User])),
     };
     become_program(process, target.privileged, nested, false, &mut operations)?;
     let stdio = match talk {

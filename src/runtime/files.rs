@@ -15,7 +15,7 @@ use crate::sys::process::{close_all_from, exit_at_once, reset_signals};
 pub fn of_running(process: OwnedFd, job: Job, streams: [Option<OwnedFd>; 3]) -> Prepared {
     let operations = vec![
         Operation::Undumpable,
-        Operation::Join { process: 0, namespaces: vec![Namespace::Mount] },
+        Operation::Join { process: 0, name: None, namespaces: vec![Namespace::Mount] },
         Operation::Files(job),
     ];
     let none = Stdio { stdin: Stream::Null, stdout: Stream::Null, stderr: Stream::Null, terminal: false };

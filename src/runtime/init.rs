@@ -186,7 +186,9 @@ impl Child {
                 Ok(())
             }
             Operation::Undumpable => namespaces::undumpable(),
-            Operation::Join { process, namespaces } => namespaces::join(self.slot(*process)?, namespaces),
+            Operation::Join { process, name, namespaces } => {
+                namespaces::join(self.slot(*process)?, name.as_deref(), namespaces)
+            }
             Operation::JoinNetwork { namespace } => namespaces::join_network(self.slot(*namespace)?),
             Operation::NewCgroupNamespace => namespaces::new_cgroup_namespace(),
             Operation::LoopbackUp => loopback_up().map_err(failed("bring up", "the loopback interface")),

@@ -15,10 +15,16 @@ use super::target::Root;
 /// Joins namespaces of the process behind a pidfd, all in one call (Linux 5.8).
 ///
 /// Needs CAP_SYS_ADMIN in the user namespace that owns each of them, which the outer one does.
-pub(super) fn join(process: impl AsFd, namespaces: &[Namespace]) -> Result<(), Error> {
+/// And the right to trace the process, as ptrace(2) has it for PTRACE_MODE_READ_REALCREDS.
+pub(super) fn join(process: impl AsFd, name: Option<&str>, namespaces: &[Namespace]) -> Result<(), Error> {
     let flags = namespaces.iter().fold(0, |flags, namespace| flags | namespace.flag());
-    setns(process, CloneFlags::from_bits_retain(flags as i32))
-        .map_err(failed("join namespaces of", format!("the other container ({namespaces:?})")))
+    let content = namespaces.iter().map(|namespace| namespace.content()).collect();
+    setns(process, CloneFlags::from_bits_retain(flags as i32)).map_err(closed(content, name))
+}
+
+fn closed(content: Vec<&'static str>, container: Option<&str>) -> impl FnOnce(nix::errno::Errno) -> Error {
+    let container = container.map(str::to_owned);
+    move |error| Error::Join { content, container, source: error.into() }
 }
 
 pub(super) fn join_network(namespace: impl AsFd) -> Result<(), Error> {
@@ -31,12 +37,12 @@ pub(super) fn new_cgroup_namespace() -> Result<(), Error> {
 
 /// Copies /dev/shm of another container.
 pub(super) fn shared_memory_of(process: &OwnedFd) -> Result<OwnedFd, Error> {
-    mount_of(process, "/dev/shm", "/dev/shm of the other container")
+    mount_of(process, "/dev/shm", "/dev/shm")
 }
 
 /// Copies /proc of another container: without what covers parts of it there.
 pub(super) fn proc_of(process: &OwnedFd) -> Result<OwnedFd, Error> {
-    mount_of(process, "/proc", "/proc of the other container")
+    mount_of(process, "/proc", "/proc")
 }
 
 /// Copies a mount of another container.
@@ -45,14 +51,18 @@ pub(super) fn proc_of(process: &OwnedFd) -> Result<OwnedFd, Error> {
 fn mount_of(process: &OwnedFd, path: &str, what: &'static str) -> Result<OwnedFd, Error> {
     let own = openat(CWD, "/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open", "/proc/self/ns/mnt"))?;
-    setns(process, CloneFlags::CLONE_NEWNS).map_err(failed("look for", what))?;
+    setns(process, CloneFlags::CLONE_NEWNS).map_err(closed(vec![what], None))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let found = openat(CWD, "/", flags, Mode::empty())
-        .map_err(failed("open", what))
+        .map_err(failed("open the root of the other container for", what))
         .and_then(|root| Root::new(root).open_plain(path, OFlags::PATH | OFlags::DIRECTORY));
     let tree = match found {
-        Ok(Some(directory)) => copy(&directory, Path::new(""), false).map_err(failed("bind", what)),
-        Ok(None) => Err(failed("find", what)(std::io::Error::from(std::io::ErrorKind::NotFound))),
+        Ok(Some(directory)) => {
+            copy(&directory, Path::new(""), false).map_err(failed("bind of the other container", what))
+        }
+        Ok(None) => Err(failed("find in the other container", what)(std::io::Error::from(
+            std::io::ErrorKind::NotFound,
+        ))),
         Err(error) => Err(error),
     };
     setns(&own, CloneFlags::CLONE_NEWNS).map_err(failed("return from", "the other container"))?;
@@ -61,8 +71,7 @@ fn mount_of(process: &OwnedFd, path: &str, what: &'static str) -> Result<OwnedFd
 
 /// Has children born in the pid namespace of the process behind a pidfd; the caller stays where it is.
 pub(super) fn children_in(process: &OwnedFd) -> Result<(), Error> {
-    setns(process, CloneFlags::CLONE_NEWPID)
-        .map_err(failed("join", "the pid namespace of the other container"))
+    setns(process, CloneFlags::CLONE_NEWPID).map_err(closed(vec![Namespace::Pid.content()], None))
 }
 
 /// Makes namespaces that otherwise come into being with a process.
@@ -110,4 +119,30 @@ pub(super) fn nest_user(root: &Root, own: Option<&OwnedFd>, uid: u32, gid: u32) 
 /// CVE-2019-5736). Exec of a readable program ends it.
 pub(super) fn undumpable() -> Result<(), Error> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide", "this process"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_joined_is_named() {
+        let mut child = std::process::Command::new("true").spawn().expect("true starts");
+        let pid = Pid::from_raw(child.id() as i32).expect("a number");
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("not reaped yet");
+        child.wait().expect("ours");
+        fn check(process: &OwnedFd, name: Option<&str>, expected: &str) {
+            let error = join(process, name, &[Namespace::Network, Namespace::Ipc]).expect_err("it has ended");
+            assert_eq!(error.to_string(), expected);
+            assert!(error.hints().iter().any(|hint| hint.starts_with("it has ended")), "{:?}", error.hints());
+        }
+        check(&process, None, "cannot join the network and the shared memory of the container");
+        check(
+            &process,
+            Some("p-app-1"),
+            "cannot join the network and the shared memory of container `p-app-1`",
+        );
+    }
 }

@@ -75,6 +75,19 @@ pub enum Namespace {
 }
 
 impl Namespace {
+    /// Returns what of a container it holds, for errors.
+    pub fn content(self) -> &'static str {
+        match self {
+            Namespace::Mount => "the files",
+            Namespace::Pid => "the process ids",
+            Namespace::Network => "the network",
+            Namespace::Ipc => "the shared memory",
+            Namespace::Uts => "the host name",
+            Namespace::Cgroup => "the control groups",
+            Namespace::User => "the user ids",
+        }
+    }
+
     /// Returns its `CLONE_NEW…` flag.
     pub fn flag(self) -> u64 {
         (match self {
@@ -107,6 +120,9 @@ pub enum Operation {
     Join {
         /// Its pidfd.
         process: Slot,
+        /// The name of the container that it is in, for errors; `None` where who reads them knows.
+        #[serde(default)]
+        name: Option<String>,
         /// Which ones.
         namespaces: Vec<Namespace>,
     },
@@ -406,7 +422,7 @@ impl fmt::Display for Operation {
             Operation::JoinCgroup { procs } => write!(f, "join cgroup {}", procs.display()),
             Operation::OomScore(score) => write!(f, "oom score {score}"),
             Operation::Undumpable => f.write_str("undumpable"),
-            Operation::Join { process, namespaces } => {
+            Operation::Join { process, namespaces, .. } => {
                 write!(f, "join {namespaces:?} of process #{process}")
             }
             Operation::JoinNetwork { namespace } => write!(f, "join network #{namespace}"),

@@ -96,6 +96,27 @@ pub fn bind_packets(socket: impl AsFd, interface: u32) -> io::Result<()> {
     })
 }
 
+/// Sends a whole frame of a protocol through an interface, by a packet socket (packet(7)).
+pub fn send_frame(socket: impl AsFd, interface: u32, protocol: u16, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid sockaddr_ll, a struct of integers.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = interface as i32;
+    // SAFETY: the pointers and lengths describe `frame` and `address`, which outlive the call; the kernel only reads them.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_fd().as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            std::ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Has the kernel finish what a link's coming up entails, and says whether the link is up (ETHTOOL_GLINK).
 ///
 /// In the network namespace of the socket, which may be of any kind. The kernel finishes it by and by in any case, and

@@ -316,6 +316,37 @@ services:
     }
 }
 
+#[test]
+fn the_address_of_a_container_that_is_gone_is_kept_over_the_death_of_a_supervisor() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "keptplace",
+        "
+x-base: &base {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}
+services: {a: *base, b: *base, stays: *base}
+",
+    );
+    let addresses = || {
+        ["a", "b"]
+            .map(|service| project.run(&["exec", "-T", service, "sh", "-c", "getent hosts $HOSTNAME"]).ok())
+            .map(|line| line.split_whitespace().next().expect("an address").to_owned())
+    };
+    project.run(&["up", "-d"]).ok();
+    let before = addresses();
+    project.run(&["rm", "-sf", "a", "b"]).ok();
+    assert_eq!(kill_ours(&project, &["rc-supervisor"]), 1);
+    // In whatever order they come back.
+    project.run(&["up", "-d", "b"]).ok();
+    project.run(&["up", "-d", "a"]).ok();
+    assert_eq!(addresses(), before);
+    assert_eq!(kill_ours(&project, &["rc-supervisor"]), 1);
+    project.run(&["up", "-d", "--force-recreate"]).ok();
+    assert_eq!(addresses(), before);
+    project.leaves_nothing();
+}
+
 /// Runs a command, and then takes in orphans without ever asking how they ended (prctl(2), PR_SET_CHILD_SUBREAPER).
 const CARELESS: &str = "import ctypes, subprocess, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)

@@ -319,6 +319,38 @@ fn a_keeper_that_stands_still_holds_no_exec_up() {
 }
 
 #[test]
+fn a_terminal_has_a_name_unless_it_is_given_one() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "termname",
+        "services:
+  plain: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s}
+  named: {image: 'rootfs:/', command: sleep 1000, stop_grace_period: 0s, environment: {TERM: vt100}}
+",
+    );
+    project.run(&["up", "-d"]).ok();
+    let echo = ["sh", "-c", "echo \"[$TERM]\""];
+    for (options, expected) in [
+        (&["plain"][..], "[xterm]"),
+        (&["-e", "TERM=linux", "plain"], "[linux]"),
+        (&["named"], "[vt100]"),
+        (&["-e", "TERM=linux", "named"], "[linux]"),
+    ] {
+        let terminal = Terminal::start(&project, &[&["exec"], options, &echo].concat());
+        let (code, text) = terminal.end();
+        assert_eq!((code, text.trim()), (Some(0), expected), "{options:?}");
+    }
+    // Without a terminal nothing is said of one.
+    assert_eq!(
+        project.run(&[&["exec", "-T", "plain"], &["env"][..]].concat()).ok().matches("\nTERM=").count(),
+        0
+    );
+    project.leaves_nothing();
+}
+
+#[test]
 fn exec_in_a_container_that_ends_meanwhile_says_that_it_has_stopped() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

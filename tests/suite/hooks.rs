@@ -75,6 +75,37 @@ services:
 }
 
 #[test]
+fn a_hook_that_finds_no_container_says_that_it_has_ended() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let end = "while kill -USR1 1; do sleep 0.01; done";
+    // A hook that goes with its container; and one that comes when that goes, or is gone.
+    for (number, first) in [end.to_owned(), format!("{{ {end}; }} & exit 0")].into_iter().enumerate() {
+        let project = Project::new(
+            &format!("latehook{number}"),
+            &format!(
+                r#"
+services:
+  a:
+    image: rootfs:/
+    command: ["sh", "-c", 'trap "exit 0" USR1; while :; do sleep 0.01; done']
+    stop_grace_period: 0s
+    post_start:
+      - command: ["sh", "-c", "{first}"]
+      - command: sleep 1000
+"#
+            ),
+        );
+        let said = project.run(&["up", "-d"]).fails(1);
+        let container = format!("container `{}-a-1` has ended", project.name());
+        assert!(said.contains("post_start hook") && said.contains(&container), "{said}");
+        assert!(!said.contains('['), "{said}");
+        project.leaves_nothing();
+    }
+}
+
+#[test]
 fn the_foreground_shows_what_hooks_print_and_no_log_has_it() {
     if !needs(&[Capability::UserNamespaces]) {
         return;

@@ -160,7 +160,7 @@ volumes: {data: {}}
     let replace = format!("touch /m/inside && rm -r /v/part && ln -s {} /v/part", project.path().display());
     project.run(&["exec", "-T", "app", "sh", "-c", &replace]).ok();
     let said = project.run(&["restart", "app"]).fails(1);
-    assert!(said.contains("/part`"), "{said}");
+    assert!(said.contains(" has no `part`, which service `app` mounts at `/m`"), "{said}");
     // A link that leads elsewhere in the volume is followed.
     project
         .run(&["run", "--rm", "--no-deps", "make", "sh", "-c", "mkdir /v/other && ln -sfn /other /v/part"])
@@ -217,5 +217,87 @@ volumes:
     let second = ids();
     assert!(second[0] != first[0] && second[1] != first[1] && second[2] == first[2], "{first:?} {second:?}");
     assert_eq!(project.run(&["up", "-d"]).ok_stderr().matches("has changed").count(), 0);
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_part_of_a_volume_is_looked_for_when_the_container_starts() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let compose = |makes: &str| {
+        format!(
+            "services:
+  make: {{image: 'rootfs:/', command: mkdir -p /v/{makes}, volumes: ['data:/v']}}
+  app:
+    image: rootfs:/
+    command: touch /m/there
+    depends_on: {{make: {{condition: service_completed_successfully}}}}
+    volumes:
+      - {{type: volume, source: data, target: /m, volume: {{subpath: inner}}}}
+volumes: {{data: {{}}}}
+"
+        )
+    };
+    let project = Project::new("subpath-start", &compose("other"));
+    let said = project.run(&["up", "-d"]).fails(1);
+    let missing =
+        format!("volume `{}_data` has no `inner`, which service `app` mounts at `/m`", project.name());
+    for part in [missing.as_str(), "compose.yaml:8:", "No such file", "service_completed_successfully"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    project.write("compose.yaml", &compose("inner"));
+    project.run(&["up", "-d"]).ok();
+    project.run(&["wait", "app"]).ok();
+    let read = ["run", "--rm", "-T", "--no-deps", "make", "ls", "/v/inner"];
+    assert_eq!(project.run(&read).ok(), "there\n");
+    project.leaves_nothing();
+}
+
+#[test]
+fn a_bind_whose_source_cannot_be_made_is_refused_before_anything_is() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let check = |source: &str, parts: &[&str]| {
+        let compose = format!(
+            "services:
+  app:
+    image: rootfs:/
+    command: 'true'
+    volumes:
+      - {source}:/mnt
+"
+        );
+        let project = Project::new("unbound", &compose);
+        project.write("file", "");
+        std::os::unix::fs::symlink("nowhere", project.path().join("link")).expect("made");
+        let said = project.run(&["up", "-d"]).fails(1);
+        let source = source.replace("./", &format!("{}/", project.path().display()));
+        let message = format!("service `app` binds `{source}`, which does not exist");
+        for part in [&[message.as_str(), "compose.yaml:6:9", "hint: "], parts].concat() {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains("Network"), "nothing is made: {said}");
+        assert!(!std::path::Path::new(&source).exists());
+        project.leaves_nothing();
+    };
+    check("./file/below", &["and cannot be made", "file` is no directory"]);
+    check("./link/below", &["and cannot be made", "link` is a link that leads nowhere"]);
+    check("./docker.sock", &["there is no engine whose socket could be mounted"]);
+    check("./run/podman.sock", &["there is no engine whose socket could be mounted"]);
+    check("./app.sock", &["nothing listens there"]);
+    if !nix::unistd::geteuid().is_root() {
+        check(
+            "/usr/rcompose-none/below",
+            &["and cannot be made", "cannot write to `/usr`: Permission denied"],
+        );
+    }
+    let project = Project::new(
+        "bound",
+        "services: {app: {image: 'rootfs:/', command: 'true', volumes: ['./new/below:/mnt']}}\n",
+    );
+    project.run(&["up", "-d"]).ok();
+    assert!(project.path().join("new/below").is_dir());
     project.leaves_nothing();
 }

@@ -1,5 +1,6 @@
 //! The network of `RUN`: one for the whole build, with the way out that services have. Made when the first step needs it.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::build::error::{Error, failed};
 use crate::network::Networks;
-use crate::network::addresses::{Leases, choose_subnet, taken_by_host};
+use crate::network::addresses::{Claim, Leases, choose_subnet, taken_by_host};
 use crate::network::dns::HostResolv;
 use crate::network::spec::{Attachment, NetworkSpec};
 
@@ -45,7 +46,7 @@ impl Wire {
             Some(laid) => laid,
             none => none.insert(Laid::lay()?),
         };
-        let address = laid.leases.lease(owner, None)?;
+        let address = laid.leases.lease(Claim { owner, ..Claim::default() }, &BTreeSet::new())?;
         let gateway = laid.leases.gateway();
         let attachment = Attachment {
             network: NAME.to_owned(),

@@ -29,6 +29,7 @@ impl Engine {
         // Not saved: the next thing that happens to its record is that the store removes it.
         self.touch();
         self.release_ports(id)?;
+        self.keep_addresses(&record);
         self.wires.release(id);
         // From here on it is gone for everybody, whatever happens to the rest.
         let store = self.store.clone();

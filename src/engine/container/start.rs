@@ -19,7 +19,7 @@ use crate::keeper::message::{Word, key};
 use crate::plan::observed::{Container, Health, State};
 use crate::report::{Report, with_causes};
 use crate::runtime::cgroup;
-use crate::runtime::create::{Handles, operations};
+use crate::runtime::create::{Handles, Member, operations};
 use crate::runtime::spec::{ContainerId, Network, Share};
 use crate::runtime::status::Failure;
 
@@ -131,6 +131,7 @@ impl Engine {
         };
         may_trip("launch");
         let spec = &config.spec;
+        self.find_subpaths(&config.service, &spec.mounts).await?;
         self.bind_ports(id).await?;
         let (group, warnings) = self.cgroups.create(self.name(), &id.0, &spec.limits).map_err(Error::from)?;
         for warning in cgroup::grouped(&warnings) {
@@ -172,12 +173,12 @@ impl Engine {
         }
     }
 
-    /// Pidfds of the containers whose namespaces a spec shares: they must run.
+    /// The containers whose namespaces a spec shares: they must run.
     fn shared(
         &self,
         service: &str,
         spec: &crate::runtime::spec::ContainerSpec,
-    ) -> Result<BTreeMap<ContainerId, OwnedFd>, Error> {
+    ) -> Result<BTreeMap<ContainerId, Member>, Error> {
         let mut wanted: Vec<(&ContainerId, &'static str)> = Vec::new();
         if let Network::Container(other) = &spec.namespaces.network {
             wanted.push((other, "the network"));
@@ -202,13 +203,9 @@ impl Engine {
                 other: entry.map_or_else(|| other.short().to_owned(), |entry| entry.record.name.clone()),
                 reason,
             };
-            let entry = entry.ok_or_else(|| refuse("is gone"))?;
-            let process = entry.live.as_ref().and_then(|live| live.process.as_ref());
-            let process = process.ok_or_else(|| refuse("is not running"))?;
-            let copy = process
-                .try_clone()
-                .map_err(|source| Error::Link(crate::engine::link::Error::Watch(source)))?;
-            found.insert(other.clone(), copy);
+            let name = entry.ok_or_else(|| refuse("is gone"))?.record.name.clone();
+            let process = self.member(other).ok_or_else(|| refuse("is not running"))?;
+            found.insert(other.clone(), Member { name, process });
         }
         Ok(found)
     }

@@ -11,7 +11,7 @@ use super::create::Making;
 use crate::engine::{Engine, Error};
 use crate::host::files::failed;
 use crate::host::random;
-use crate::plan::desired::VolumeUse;
+use crate::plan::desired::{Service, VolumeUse};
 use crate::runtime::spec::{ContainerId, ContainerSpec, Mount, MountSource};
 use crate::sys::fs::open_in_root;
 use crate::volume::{self, spec::VolumeSpec};
@@ -29,13 +29,11 @@ pub(super) struct Volumes {
     pub uses: Vec<ContainerId>,
 }
 
-/// Insists that a directory or file of a volume is there. Links that a container has put into it lead nowhere else.
-fn find_below(volume: &Path, subpath: &str) -> Result<(), Error> {
+/// Looks for a directory or file of a volume. Links that a container has put into it lead nowhere else.
+fn find_below(volume: &Path, subpath: &str) -> std::io::Result<()> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = rustix::fs::open(volume, flags | OFlags::DIRECTORY, Mode::empty());
-    let root = root.map_err(|errno| failed("open", volume)(errno.into()))?;
-    let found = open_in_root(root, subpath.as_bytes(), flags, Mode::empty());
-    found.map(drop).map_err(|error| failed("bind", &volume.join(subpath))(error).into())
+    let root = rustix::fs::open(volume, flags | OFlags::DIRECTORY, Mode::empty())?;
+    open_in_root(root, subpath.as_bytes(), flags, Mode::empty()).map(drop)
 }
 
 impl Engine {
@@ -93,7 +91,6 @@ impl Engine {
             false => spec.rootfs.layers.clone(),
         };
         let target = wish.target.clone();
-        let subpath = wish.subpath.clone();
         // Copying may take long; other tasks go on meanwhile.
         let work = tokio::task::spawn_blocking(move || {
             let volume = volume::create(&paths, &volume)?;
@@ -101,12 +98,32 @@ impl Engine {
             if !layers.is_empty() {
                 volume::populate(&paths, &volume, &layers, Path::new(&target))?;
             }
-            if let Some(subpath) = subpath {
-                find_below(&path, &subpath)?;
-            }
             Ok::<_, Error>(path)
         });
         work.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// Insists that what a container mounts of volumes is there, now that it starts: another may have made it meanwhile.
+    pub(super) async fn find_subpaths(&self, service: &Service, mounts: &[Mount]) -> Result<(), Error> {
+        for mount in mounts {
+            let MountSource::Volume { path, subpath: Some(subpath) } = &mount.source else { continue };
+            let (volume, below) = (path.clone(), subpath.clone());
+            // The disk of the volume may be a server that does not answer.
+            let work = tokio::task::spawn_blocking(move || find_below(&volume, &below));
+            let found = work.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            found.map_err(|source| {
+                let wish = service.volumes.iter().find(|wish| wish.target == mount.target);
+                Error::NoSubpath {
+                    service: service.name.clone(),
+                    written: wish.and_then(|wish| wish.written),
+                    volume: wish.and_then(|wish| wish.volume.clone()),
+                    subpath: subpath.clone(),
+                    target: mount.target.clone(),
+                    source,
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// `volumes_from`: the volumes and binds of another container, at the same places.

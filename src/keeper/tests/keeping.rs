@@ -129,7 +129,8 @@ fn namespaces_are_shared_as_asked() {
     spec.namespaces.pid = Share::Container(first.id.clone());
     spec.namespaces.ipc = Share::Container(first.id.clone());
     spec.namespaces.network = Network::Container(first.id.clone());
-    let handles = || Handles { containers: [(first.id.clone(), pidfd(pid))].into(), ..Handles::default() };
+    let member = || create::Member { name: "p-first-1".into(), process: pidfd(pid) };
+    let handles = || Handles { containers: [(first.id.clone(), member())].into(), ..Handles::default() };
     let mut started =
         keeper.launch("second", create::operations(&spec, handles()).expect("a launch")).expect("started");
     assert_eq!(read_all(started.descriptors.remove("out").expect("out")), "sh\nshared\nunknown\n");

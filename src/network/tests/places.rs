@@ -228,3 +228,36 @@ fn speed_of_making_places() {
         }
     });
 }
+
+#[test]
+fn neighbours_are_told_of_another_link_address() {
+    in_namespaces("places::neighbours_are_told_of_another_link_address", || async {
+        let networks = start();
+        networks.create(network("edge", "10.1.0.0/24")).await.expect("a network");
+        let asks = container(&networks, "asks", &[on("edge", "10.1.0.2", &["asks"], true)]).await;
+        let known = || async {
+            let table = || fs::read_to_string("/proc/thread-self/net/arp").expect("a table");
+            let table = inside(&asks, table).await;
+            let line =
+                table.lines().find(|line| line.starts_with("10.1.0.3 ")).unwrap_or_default().to_owned();
+            line.split_whitespace().nth(3).unwrap_or_default().to_owned()
+        };
+        for (id, mac, shown) in [
+            ("first", None, "02:42:0a:01:00:03"),
+            ("second", Some([2, 0, 0, 0, 0, 9]), "02:00:00:00:00:09"),
+            ("third", None, "02:42:0a:01:00:03"),
+        ] {
+            let place = Attachment { mac, ..on("edge", "10.1.0.3", &["told"], true) };
+            let namespace = container(&networks, id, &[place]).await;
+            if id == "first" {
+                // Nobody listens; but now it is known.
+                assert_eq!(inside(&asks, || connect("10.1.0.3:80")).await, Err(ErrorKind::ConnectionRefused));
+            }
+            while known().await != shown {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            networks.detach(id).await;
+            drop(namespace);
+        }
+    });
+}

@@ -1,13 +1,13 @@
 //! The words of the wish. Stored as `desired.json`, so that a supervisor that starts again knows what it is there for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::network::spec::PublishedPort;
-use crate::runtime::spec::ContainerSpec;
+use crate::runtime::spec::{ContainerSpec, MountSource};
 use crate::volume::spec::VolumeSpec;
 
 /// A project as it should be.
@@ -179,6 +179,16 @@ pub struct NetworkUse {
     pub default_route: bool,
 }
 
+impl Service {
+    /// Returns the sources of its binds, on the host.
+    pub fn binds(&self) -> impl Iterator<Item = &Path> {
+        self.spec.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Bind { path, .. } => Some(path.as_path()),
+            _ => None,
+        })
+    }
+}
+
 /// A volume at a place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VolumeUse {
@@ -190,8 +200,11 @@ pub struct VolumeUse {
     pub read_only: bool,
     /// Do not copy the image's content into it when it is new.
     pub nocopy: bool,
-    /// Mount only this directory of it.
+    /// Mount only this directory or file of it, which is looked for at each start.
     pub subpath: Option<String>,
+    /// Which one of the service's `volumes` says so; `None` is the image's.
+    #[serde(default)]
+    pub written: Option<usize>,
 }
 
 /// `volumes_from`.

@@ -67,6 +67,7 @@ pub(super) fn mounts(
                 read_only: false,
                 nocopy: false,
                 subpath: None,
+                written: None,
             });
         }
     }
@@ -180,6 +181,7 @@ fn mount_volume(
                 read_only,
                 nocopy: options.nocopy,
                 subpath: options.subpath,
+                written: Some(index),
             });
         }
         VolumeType::Tmpfs => {
