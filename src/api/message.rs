@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Frames are those of [`crate::keeper::channel`]. A connection that the command closes early takes nothing back: what
-//! was asked is carried out. Who waits for the end of a process and loses the supervisor asks the next one (`Rejoin`). The exceptions are requests that only look (`Wait`, `Settled`, `Events`) and an attached `Run`, whose
-//! container is stopped.
+//! was asked is carried out. The exceptions are requests that only look (`Wait`, `Settled`, `Events`) and an attached
+//! `Run`, whose container is stopped. Who waits for the end of a process and loses the supervisor asks the next one
+//! (`Rejoin`).
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,9 @@ use crate::report::Report;
 
 /// Version of these words. Command and supervisor are the same binary unless rcompose was replaced in between.
 pub const VERSION: u32 = 2;
+
+/// What a supervisor that speaks other words says first, so that a command of any later version knows the refusal.
+pub const OTHER_VERSION: &str = "the project is supervised by another version of rcompose";
 
 /// The first frame of a connection, from the command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

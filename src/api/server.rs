@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::line::Line;
-use super::message::{Hello, Notice, Reply, Request, VERSION, Word};
+use super::message::{Hello, Notice, OTHER_VERSION, Reply, Request, VERSION, Word};
 use super::perform::perform;
 use crate::engine::{Caller, Engine, Error, Say};
 use crate::host::mishap::contained;
@@ -99,12 +99,13 @@ async fn converse(engine: &Rc<Engine>, stream: UnixStream) -> Result<(), channel
     let (Word::Ask(request), descriptors) = line.receive().await? else { return Ok(()) };
     let comes_back = request.comes_back();
     let exec = request.exec().map(str::to_owned);
-    let answer = answer(engine, &mut line, who, request, descriptors).await?;
+    let answer = answer(engine, &mut line, who, request, descriptors).await;
     let told = match answer {
-        Ok(reply) => line.send(&Notice::Done { reply }, Vec::new()).await,
+        Err(error) => Err(error),
+        Ok(Ok(reply)) => line.send(&Notice::Done { reply }, Vec::new()).await,
         // The supervisor of the next keeper is asked instead.
-        Err(_) if comes_back && engine.has_lost_its_keeper() => Ok(()),
-        Err(report) => line.end(report).await,
+        Ok(Err(_)) if comes_back && engine.has_lost_its_keeper() => Ok(()),
+        Ok(Err(report)) => line.end(report).await,
     };
     // Only now: until here, whoever follows us may have to tell it.
     if let Some(exec) = exec {
@@ -118,12 +119,8 @@ async fn welcome(engine: &Engine, line: &mut Line) -> Result<Option<String>, cha
     let who = match line.receive().await? {
         (Word::Hello(Hello { version: VERSION, who }), _) => who,
         (Word::Hello(Hello { version, .. }), _) => {
-            let report = Report::new(
-                Exit::Failure,
-                format!(
-                    "the project is supervised by another version of rcompose (it speaks {VERSION}, not {version})"
-                ),
-            );
+            let report =
+                Report::new(Exit::Failure, format!("{OTHER_VERSION} (it speaks {VERSION}, not {version})"));
             let hint = "stop the project with the version that started it, then start it again";
             line.end(report.hint(hint)).await?;
             return Ok(None);

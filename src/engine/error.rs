@@ -95,6 +95,8 @@ pub enum Error {
         program: String,
         /// The service.
         service: String,
+        /// It is the container that `run` makes.
+        oneoff: bool,
     },
     /// What a container prints cannot be shown.
     #[error(
@@ -368,6 +370,10 @@ impl From<Error> for Report {
             Error::NotBegun { ref service, .. } => Report::from_error(exit, &error).hint(format!(
                 "if `rcompose top {service}` does not show it, nothing of it runs: begin it again"
             )),
+            Error::Unwatched { oneoff: true, .. } => Report::from_error(exit, &error).hint(
+                "its container may run on: `rcompose ps -a` shows it, `rcompose down --remove-orphans` ends it with the \
+                 project",
+            ),
             Error::Unwatched { ref service, .. } => Report::from_error(exit, &error).hint(format!(
                 "it may run on: `rcompose top {service}` shows it, `rcompose restart {service}` ends it with its container"
             )),

@@ -92,10 +92,23 @@ impl Engine {
 /// A line of a hook that is longer is cut in pieces.
 const LONGEST: usize = 16 << 10;
 
+/// Of what a hook prints so many bytes are shown, as of a step of a build.
+const SHOWN: usize = 2 << 20;
+
+/// What stands where more would be shown.
+const MORE: &[u8] = b"[more is not shown: 2 MiB are]";
+
+/// A line is counted with what it is shown behind: there may be millions of empty ones.
+const MARGIN: usize = 16;
+
 /// Puts lines together from bytes as they come.
 #[derive(Default)]
 struct Lines {
     begun: Vec<u8>,
+    /// Bytes.
+    shown: usize,
+    /// It was said that there are more.
+    cut: bool,
 }
 
 impl Lines {
@@ -110,10 +123,16 @@ impl Lines {
 
     /// There is no more: a line without an end is one.
     fn finish(&mut self, each: &mut dyn FnMut(&[u8])) {
-        if !self.begun.is_empty() {
-            each(self.begun.strip_suffix(b"\n").unwrap_or(&self.begun));
-            self.begun.clear();
+        if self.begun.is_empty() {
+            return;
         }
+        if self.shown < SHOWN {
+            self.shown += self.begun.len() + MARGIN;
+            each(self.begun.strip_suffix(b"\n").unwrap_or(&self.begun));
+        } else if !std::mem::replace(&mut self.cut, true) {
+            each(MORE);
+        }
+        self.begun.clear();
     }
 }
 
@@ -149,5 +168,19 @@ mod tests {
         lines.take(b"y\n", &mut each);
         assert_eq!(found[..4], ["one", "two", "", "three"]);
         assert!(found[4].len() > LONGEST && found[5..] == ["y"], "{}", found.len());
+    }
+    #[test]
+    fn of_what_never_ends_a_part_is_shown() {
+        for line in [&b"\n"[..], b"y\n", &[b'x'; LONGEST]] {
+            let mut lines = Lines::default();
+            let (mut sum, mut count, mut last) = (0, 0, Vec::new());
+            let mut each = |line: &[u8]| {
+                (sum, count) = (sum + line.len(), count + 1);
+                last = line.to_vec();
+            };
+            (0..SHOWN / MARGIN).for_each(|_| lines.take(line, &mut each));
+            lines.finish(&mut each);
+            assert!(sum <= SHOWN + LONGEST && count <= SHOWN / MARGIN && last == MORE, "{sum} {count}");
+        }
     }
 }

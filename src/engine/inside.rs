@@ -21,6 +21,9 @@ use crate::sys::net;
 /// So much of a probe's or hook's output is kept, as Docker does.
 const KEPT: usize = 4096;
 
+/// So much is read before others have their turn: the supervisor has one thread.
+const AT_ONCE: usize = 64 << 10;
+
 /// Exit code of a process that was killed for taking too long.
 pub(super) const TIMED_OUT: i32 = -1;
 
@@ -113,8 +116,13 @@ async fn collect(
         tokio::select! {
             exit = &mut line.ended => break exit.map_err(|_| gone())?,
             guard = read.readable(), if open => {
-                guard.map_err(watch)?.clear_ready();
-                open = take(read.get_ref(), &mut output, each);
+                let mut guard = guard.map_err(watch)?;
+                match take(read.get_ref(), AT_ONCE, &mut output, each) {
+                    Taken::All => guard.clear_ready(),
+                    // It may print faster than is read here: everybody else has a turn.
+                    Taken::Some => tokio::task::yield_now().await,
+                    Taken::End => open = false,
+                }
             }
             () = &mut limit.timer, if !limit.late => {
                 limit.late = true;
@@ -122,28 +130,45 @@ async fn collect(
             }
         }
     };
-    take(read.get_ref(), &mut output, each);
+    // What it left behind may print on, without end: what is there now is its own.
+    let left = rustix::io::ioctl_fionread(read.get_ref()).unwrap_or_default();
+    take(read.get_ref(), usize::try_from(left).unwrap_or(AT_ONCE), &mut output, each);
     let code = if limit.late { TIMED_OUT } else { exit.code.unwrap_or(255) };
     Ok(Outcome { code, output })
 }
 
-/// Reads what is there; false at the end.
-fn take(pipe: &OwnedFd, output: &mut Vec<u8>, each: &mut dyn FnMut(&[u8])) -> bool {
+/// How much of what there is to read was read.
+#[derive(Debug, PartialEq)]
+enum Taken {
+    /// There is no more yet.
+    All,
+    /// There may be more.
+    Some,
+    /// There will be no more.
+    End,
+}
+
+/// Reads what is there, and of it at most so many bytes.
+fn take(pipe: &OwnedFd, most: usize, output: &mut Vec<u8>, each: &mut dyn FnMut(&[u8])) -> Taken {
     let mut bytes = [0; 4096];
-    loop {
-        match rustix::io::read(pipe, &mut bytes) {
-            Ok(0) => return false,
+    let mut left = most;
+    while left > 0 {
+        let room = left.min(bytes.len());
+        match rustix::io::read(pipe, &mut bytes[..room]) {
+            Ok(0) => return Taken::End,
             Ok(count) => {
                 each(&bytes[..count]);
                 output.extend_from_slice(&bytes[..count]);
                 let excess = output.len().saturating_sub(KEPT);
                 output.drain(..excess);
+                left -= count;
             }
             Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return true,
-            Err(_) => return false,
+            Err(rustix::io::Errno::AGAIN) => return Taken::All,
+            Err(_) => return Taken::End,
         }
     }
+    Taken::Some
 }
 
 fn watch(error: impl Into<std::io::Error>) -> Error {
@@ -152,4 +177,29 @@ fn watch(error: impl Into<std::io::Error>) -> Error {
 
 fn gone() -> Error {
     Error::Link(link::Error::Gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_is_read_at_once_and_the_end_of_it_is_kept() {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe");
+        let printed: Vec<u8> = (0..4000_u32).map(|at| at as u8).collect();
+        let (mut output, mut seen) = (vec![b'x'; KEPT], Vec::new());
+        assert_eq!(rustix::io::write(&write, &printed).expect("room"), printed.len());
+        for (most, taken, sum) in [
+            (1000, Taken::Some, 1000),
+            (0, Taken::Some, 1000),
+            (3000, Taken::Some, 4000),
+            (1000, Taken::All, 4000),
+        ] {
+            assert_eq!(take(&read, most, &mut output, &mut |bytes| seen.extend_from_slice(bytes)), taken);
+            assert_eq!((seen.len(), output.len()), (sum, KEPT));
+        }
+        assert!(seen == printed && output.ends_with(&printed));
+        drop(write);
+        assert_eq!(take(&read, 1000, &mut output, &mut |_| ()), Taken::End);
+    }
 }

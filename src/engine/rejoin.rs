@@ -56,14 +56,14 @@ impl Engine {
     ) -> Result<i32, Error> {
         // Before anything is looked at: what is told meanwhile is for us.
         let mut line = self.link.hear_of(&exec.id);
-        let processes = self.link.processes().await?;
+        let processes = self.link.processes().await.inspect_err(|_| self.link.hear_no_more_of(&exec.id))?;
         let is_it = |process: &&Process| process.id == exec.id;
         if let Some(process) = processes.starting.iter().find(is_it) {
-            let record = self.record_of_exec(process)?;
+            let record = self.record_of_exec(process).inspect_err(|_| self.link.hear_no_more_of(&exec.id))?;
             return self.see_through(caller, &record, exec, line, signals).await;
         }
         if let Some(process) = processes.running.iter().find(is_it) {
-            let record = self.record_of_exec(process)?;
+            let record = self.record_of_exec(process).inspect_err(|_| self.link.hear_no_more_of(&exec.id))?;
             caller.say(Say::Started { container: record.id.0.clone(), name: record.name.clone() });
             if exec.detach {
                 self.link.hear_no_more_of(&exec.id);
@@ -85,7 +85,7 @@ impl Engine {
             (Some(_), _) if exec.detach => Ok(0),
             (Some(exit), _) => Ok(exit.code.unwrap_or(255)),
             (None, Ok(Err(why))) => Err(not_executed(&service, exec.program, why)),
-            (None, _) if begun => Err(Error::Unwatched { program: exec.program, service }),
+            (None, _) if begun => Err(Error::Unwatched { program: exec.program, service, oneoff: false }),
             (None, _) => Err(Error::NotBegun { program: exec.program, service }),
         }
     }
@@ -141,7 +141,7 @@ impl Engine {
             (Ok(None), Some(_)) => Err(Error::NotBegun { program: "run".into(), service }),
             (Ok(None), None) => match self.first_end(&id) {
                 Some(code) => Ok(code),
-                None if begun => Err(Error::Unwatched { program: "run".into(), service }),
+                None if begun => Err(Error::Unwatched { program: "run".into(), service, oneoff: true }),
                 None => Err(Error::NotBegun { program: "run".into(), service }),
             },
             (Err(_), _) => began.map(|_| 255),

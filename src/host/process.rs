@@ -60,9 +60,22 @@ impl Identity {
 impl Identity {
     /// Returns whether it has ended with all of its threads, and is gone or waits for its parent to take its exit status.
     pub fn has_ended(&self) -> bool {
-        let opened = Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 0) else { return true };
+        let opened = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(opened) => opened,
+            // Nobody has the number, or a thread of another process has (pidfd_open(2)). All else (EMFILE) says nothing.
+            Err(error) => return matches!(error, Errno::SRCH | Errno::INVAL | Errno::NOENT),
+        };
         // Looked at after opening: the number may be another's by now.
-        let Some(opened) = opened.filter(|_| self.is_alive()) else { return true };
+        let gone = match Identity::of(self.pid) {
+            Ok(found) => found != *self,
+            Err(error) => {
+                error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+            }
+        };
+        if gone {
+            return true;
+        }
         poll(&mut [PollFd::new(&opened, PollFlags::IN)], Some(&Timespec::default()))
             .is_ok_and(|ended| ended > 0)
     }

@@ -31,7 +31,7 @@ enum Line {
     },
 }
 
-/// Returns the last exit of each container that is not forgotten. A missing file is an empty one.
+/// Returns the last exit of each container and exec that is not forgotten. A missing file is an empty one.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Exit>, files::Error> {
     Ok(replay(&files::read_if_there(path)?.unwrap_or_default()))
 }
@@ -106,7 +106,7 @@ impl Journal {
         self.append(&Line::Ended { id: id.to_owned(), exit: exit.clone() })
     }
 
-    /// Drops a container.
+    /// Drops a container or exec.
     pub fn forget(&mut self, id: &str) -> Result<(), files::Error> {
         self.append(&Line::Forgotten { id: id.to_owned() })
     }

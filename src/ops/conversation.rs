@@ -131,18 +131,18 @@ impl<'s> Conversation<'s> {
 
     /// Says what becomes of the process when nobody can be asked any more.
     fn left_behind(&self, report: Report) -> Report {
-        let (service, what) = match &self.again {
-            Request::Rejoin(Rejoin::Exec { program, service, begun: true, .. }) => {
-                (service, format!("`{program}`"))
-            }
-            Request::Rejoin(Rejoin::Run { service, begun: true, .. }) => {
-                (service, "its container".to_owned())
-            }
-            _ => return report,
-        };
-        report.hint(format!(
-            "{what} runs on: `rcompose top {service}` shows it, `rcompose kill {service}` ends it with the service"
-        ))
+        match &self.again {
+            Request::Rejoin(Rejoin::Exec { program, service, begun: true, .. }) => report.hint(format!(
+                "`{program}` runs on: `rcompose top {service}` shows it, `rcompose kill {service}` ends it with the \
+                 service"
+            )),
+            // No verb that takes a service touches it.
+            Request::Rejoin(Rejoin::Run { begun: true, .. }) => report.hint(
+                "its container runs on: `rcompose ps -a` shows it, `rcompose down --remove-orphans` ends it with the \
+                 project",
+            ),
+            _ => report,
+        }
     }
 }
 

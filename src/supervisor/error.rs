@@ -23,6 +23,14 @@ pub enum Error {
     /// The conversation.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// rcompose was replaced while the project ran.
+    #[error("{report}")]
+    OtherVersion {
+        /// What the supervisor says.
+        report: Box<Report>,
+        /// Keeper and supervisor, if it is known who they are.
+        two: Option<(i32, i32)>,
+    },
     /// The control socket.
     #[error("cannot use the control socket `{}`", path.display())]
     Socket {
@@ -77,6 +85,12 @@ impl From<Error> for Report {
         match error {
             Error::Namespace(error) => error.into(),
             Error::Client(error) => error.into(),
+            // Stopped, it starts no other keeper.
+            Error::OtherVersion { report, two: Some((keeper, supervisor)) } => report.hint(format!(
+                "or end the two that look after it: `kill -STOP {supervisor}; kill -9 {keeper} {supervisor}`; its \
+                 containers go on, and the next command takes them up"
+            )),
+            Error::OtherVersion { report, two: None } => *report,
             Error::Stray(error) => error.into(),
             Error::Underway { .. } => {
                 Report::from_error(Exit::Failure, &error).hint("it waits for this host: try again later")
@@ -104,6 +118,22 @@ impl From<Error> for Report {
                 Report::from_error(Exit::Failure, &error).hint(hint)
             }
             error => Report::from_error(Exit::Failure, &error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_another_version_says_how_its_containers_go_on() {
+        let refusal = || Box::new(Report::new(Exit::Failure, "another version").hint("stop it"));
+        for (two, hints) in [(None, 1), (Some((7, 8)), 2)] {
+            let report = Report::from(Error::OtherVersion { report: refusal(), two });
+            assert_eq!((report.message.as_str(), report.hints.len()), ("another version", hints));
+            let says = report.hints.iter().any(|hint| hint.contains("`kill -STOP 8; kill -9 7 8`"));
+            assert_eq!(says, two.is_some(), "{:?}", report.hints);
         }
     }
 }

@@ -101,12 +101,30 @@ fn shorten(path: &Path) -> io::Result<()> {
     log.write_all(&end[begin..])
 }
 
-/// The project of a keeper or supervisor of anybody's, by its title.
+/// The project of a keeper or supervisor of anybody's, by its title. Who it is may have written anything there: only what
+/// can be the name of a project is taken.
 pub fn project_of(pid: u32) -> Option<String> {
     let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let title = std::str::from_utf8(&title).ok()?.trim_end_matches('\0');
     let of = |role: &str| title.strip_prefix("rcompose ")?.strip_prefix(role)?.strip_prefix(": ");
-    of("keeper").or_else(|| of("supervisor")).map(str::to_owned)
+    of("keeper").or_else(|| of("supervisor")).filter(|name| may_be_project(name)).map(str::to_owned)
+}
+
+/// The living supervisor of a keeper of ours.
+pub(super) fn supervisor_of(keeper: i32, project: &str) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+    let own = format!("rcompose supervisor: {project}");
+    let is_it = |pid: &i32| {
+        let title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        title.strip_prefix(own.as_bytes()).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+    };
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_it)
+}
+
+/// Lower-case letters, digits, `_` and `-`, the first a letter or digit (Compose specification, `name`).
+fn may_be_project(name: &str) -> bool {
+    let plain = |c: char| matches!(c, 'a'..='z' | '0'..='9');
+    name.starts_with(plain) && name.chars().all(|c| plain(c) || matches!(c, '_' | '-'))
 }
 
 /// Names this process in `top` (prctl(2), PR_SET_NAME) and in `ps`: both are one binary with one command line, which is
@@ -126,6 +144,15 @@ pub(super) fn complain(error: &dyn std::error::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_title_that_names_no_project_is_nobodys() {
+        for (name, may_be) in
+            [("web-1_a", true), ("1", true), ("", false), ("-a", false), ("a;b", false), ("a\x1b[m", false)]
+        {
+            assert_eq!(may_be_project(name), may_be, "{name:?}");
+        }
+    }
 
     #[test]
     fn a_long_log_keeps_its_end_and_who_appends_goes_on_there() {

@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 pub use super::error::Error;
 use super::{keep, lost, socket};
 use crate::api::client::{self, Client};
+use crate::api::message::OTHER_VERSION;
 use crate::engine::stray;
 use crate::host::files::{self, Durability, Kept, failed};
 use crate::host::lock::{self, Lock, Mode};
@@ -77,20 +78,37 @@ pub(super) fn leave(paths: &Paths) {
     let Ok(lock) = Lock::take(&own, Mode::TryExclusive, "the last project") else { return };
     if lock.is_at(&own) && entries().all(|entry| entry.path() == own) {
         let _ = fs::remove_file(&own);
-        let _ = fs::remove_dir(paths.run());
-        let _ = fs::remove_file(paths.run_link());
+        // Another session may have its projects elsewhere, and the link lead there.
+        let settled = is_settled(paths);
+        if settled {
+            let _ = fs::remove_file(paths.run_link());
+        }
+        // Who came meanwhile has made the link before or makes it after it was removed; in the one case it is missing.
+        if fs::remove_dir(paths.run()).is_err() && settled && paths.run().exists() {
+            settle(paths);
+        }
     }
+}
+
+/// Whether sessions with other variables are told of this one's directory.
+fn is_settled(paths: &Paths) -> bool {
+    fs::read_link(paths.run_link()).is_ok_and(|target| target == paths.run())
 }
 
 /// Tells sessions with other variables where projects run. One that cannot be told looks by its own.
 fn settle(paths: &Paths) {
-    let link = paths.run_link();
-    if fs::read_link(&link).is_ok_and(|target| target == paths.run()) {
+    if is_settled(paths) {
         return;
     }
-    let _ = fs::remove_file(&link);
+    let link = paths.run_link();
+    // Beside, then in its place: nobody finds none.
+    let beside = link.with_extension(std::process::id().to_string());
+    let _ = fs::remove_file(&beside);
     let _ = files::make_private_dir(&paths.projects());
-    let _ = std::os::unix::fs::symlink(paths.run(), &link);
+    let _ = std::os::unix::fs::symlink(paths.run(), &beside);
+    if fs::rename(&beside, &link).is_err() {
+        let _ = fs::remove_file(&beside);
+    }
 }
 
 /// Connects to what looks after the project's containers, if anything of it runs: where both processes have died without
@@ -159,6 +177,13 @@ fn reach(paths: &Paths, project: &str, who: &str) -> Result<Option<Client>, Erro
             Err(source @ client::Error::Silent { .. }) => {
                 let said = last_words(paths, project);
                 return Err(Error::Unanswered { project: project.to_owned(), source, said });
+            }
+            Err(client::Error::Refused { report }) if report.message.starts_with(OTHER_VERSION) => {
+                let two = keeper(paths, project).and_then(|keeper| {
+                    let supervisor = keep::supervisor_of(keeper.pid, project)?;
+                    Some((keeper.pid, supervisor))
+                });
+                return Err(Error::OtherVersion { report, two });
             }
             Err(error) => return Err(error.into()),
         }
@@ -272,6 +297,7 @@ fn lock_project(paths: &Paths, project: &str, who: &str) -> Result<Lock, Error> 
         if lock.is_at(&path) {
             // Between the two looks it may have gone, and another have come in its place; with the lock in it, it stays.
             files::make_own_dir(&paths.run())?;
+            settle(paths);
             return Ok(lock);
         }
     }

@@ -135,3 +135,27 @@ services:
     assert_eq!(project.logs("a"), "main\n");
     project.leaves_nothing();
 }
+
+#[test]
+fn of_a_hook_that_prints_fast_a_part_is_shown_and_all_of_it_runs() {
+    if !needs(&[Capability::UserNamespaces]) {
+        return;
+    }
+    let project = Project::new(
+        "loudhook",
+        r#"
+services:
+  a:
+    image: rootfs:/
+    command: sleep 1000
+    stop_grace_period: 0s
+    post_start:
+      # What it leaves behind prints on without end, and holds nothing up.
+      - command: sh -c "yes & yes | head -c 16000000"
+      - command: touch /done
+"#,
+    );
+    project.run(&["up", "-d"]).ok();
+    project.run(&["exec", "-T", "a", "test", "-e", "/done"]).ok();
+    project.leaves_nothing();
+}
