@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::args::{AnsiChoice, Global, ProgressChoice};
+use crate::host::files;
 use crate::host::paths::Paths;
 use crate::ops::project::{Found, Project, Source};
 use crate::ops::{Ears, Separator, Session, project};
@@ -30,6 +31,8 @@ pub struct Context {
     who: String,
     /// Warnings that were printed.
     said: Mutex<BTreeSet<String>>,
+    /// Answers to questions: a command that begins again does not ask again.
+    answers: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Context {
@@ -51,7 +54,16 @@ impl Context {
         let display = Display::new(mode, global.dry_run);
         let build = ui::build::Display::new(mode);
         let who = format!("rcompose {command}");
-        Context { paths: paths(), display, build, mode, who, said: Mutex::default(), global }
+        Context {
+            paths: paths(),
+            display,
+            build,
+            mode,
+            who,
+            said: Mutex::default(),
+            answers: Mutex::default(),
+            global,
+        }
     }
 
     /// How containers are named.
@@ -152,9 +164,15 @@ impl Ears for Context {
         if !console::stdin_is_terminal() {
             return None;
         }
-        let mut answer = None;
-        self.display.aside(|| answer = console::agrees(&format!("{question} [y/N] ")).ok());
-        answer
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !answers.contains_key(question) {
+            self.display.aside(|| {
+                if let Ok(answer) = console::agrees(&format!("{question} [y/N] ")) {
+                    answers.insert(question.to_owned(), answer);
+                }
+            });
+        }
+        answers.get(question).copied()
     }
 }
 
@@ -195,7 +213,7 @@ fn paths() -> Paths {
     let uid = rustix::process::getuid().as_raw();
     let home = home(uid);
     Paths::find(|name| std::env::var_os(name).map(PathBuf::from), uid, &home, Path::is_dir)
-        .settled(|link| std::fs::read_link(link).ok(), Path::is_dir)
+        .settled(|link| std::fs::read_link(link).ok(), |run| files::is_own_dir(run).unwrap_or(false))
 }
 
 /// The user's home: `HOME` where it is the user's own (under sudo it may be another's), else by the user database.

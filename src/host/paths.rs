@@ -61,14 +61,17 @@ impl Paths {
     }
 
     /// Goes where projects run already: a session by cron, su or a service may have other variables than the one in which
-    /// they came up. `read_link` is readlink(2); a place that cannot be there any more (a logout, a reboot) is left.
+    /// they came up. `read_link` is readlink(2), `is_own` whether a directory is this user's alone: one that has gone (a
+    /// logout, a reboot) or is another's is left. Not for a root of its own, all of which may have been copied.
     pub fn settled(
         self,
         read_link: impl Fn(&Path) -> Option<PathBuf>,
-        exists: impl Fn(&Path) -> bool,
+        is_own: impl Fn(&Path) -> bool,
     ) -> Paths {
-        let is_usable = |run: &PathBuf| run.is_absolute() && run.parent().is_some_and(&exists);
-        match read_link(&self.run_link()).filter(is_usable) {
+        if self.state.parent() == self.run.parent() {
+            return self;
+        }
+        match read_link(&self.run_link()).filter(|run| run.is_absolute() && is_own(run)) {
             Some(run) => Paths { run, ..self },
             None => self,
         }
@@ -213,9 +216,12 @@ mod tests {
             assert_eq!(paths.run(), Path::new(expected));
         };
         check(None, &[], "/r/rcompose");
-        check(Some("/tmp/rcompose-1000"), &["/tmp"], "/tmp/rcompose-1000");
-        check(Some("/run/user/1000/rcompose"), &["/tmp"], "/r/rcompose");
-        check(Some("elsewhere"), &["", "."], "/r/rcompose");
+        check(Some("/tmp/rcompose-1000"), &["/tmp/rcompose-1000"], "/tmp/rcompose-1000");
+        check(Some("/run/user/1000/rcompose"), &["/run/user/1000"], "/r/rcompose");
+        check(Some("elsewhere"), &["elsewhere"], "/r/rcompose");
+        let never = |path: &Path| -> Option<PathBuf> { unreachable!("{}", path.display()) };
+        let root = find(&[("RCOMPOSE_HOME", "/h")], 1000, &[]);
+        assert_eq!(root.clone().settled(never, |_| true), root);
     }
 
     #[test]

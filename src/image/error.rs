@@ -248,7 +248,7 @@ fn hints(error: &Error) -> Vec<String> {
             one(format!("it holds {}; name one of them behind the path, after a colon", known.join(", ")))
         }
         Error::Unknown { name } if name.starts_with("sha256:") => {
-            one("no registry is asked for an id: `rcompose images` lists those that are here".to_owned())
+            one("no registry is asked for an id: `rcompose image ls` lists those that are here".to_owned())
         }
         Error::InUse { .. } => one("stop and remove the container, or add `--force`".to_owned()),
         Error::SeveralNames { .. } => one("remove it by name, or add `--force`".to_owned()),

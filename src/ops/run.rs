@@ -133,7 +133,7 @@ fn start<'s>(
         descriptors.extend(streams);
         pumps = started;
     }
-    let id = random::hex(32).map_err(|error| Report::from_error(Exit::Failure, &error))?;
+    let id = random::container_id().map_err(|error| Report::from_error(Exit::Failure, &error))?;
     let request = Run {
         id: ContainerId(id),
         service: options.service.clone(),

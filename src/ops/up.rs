@@ -133,28 +133,43 @@ fn decide(session: &Session<'_>, project: &Project, options: &Options) -> Result
     apply.services.clone_from(&options.services);
     apply.dry_run = session.dry_run;
     let mut plan = reconcile(&desired, &present, &apply)?;
-    if apply.recreate != Recreate::Never
-        && renewal::renew(session, &chosen, &desired, &present, options.renew_volumes)?
-    {
+    let renewals = match apply.recreate {
+        Recreate::Never => Vec::new(),
+        _ => renewal::agreed(session, &chosen, &desired, &present, options.renew_volumes)?,
+    };
+    if !renewals.is_empty() {
+        // What can be refused is, before anything is lost.
+        bind(session, &desired, &present, &plan, &apply)?;
+        renewal::carry_out(session, &project.name, &renewals)?;
         present = status::observed(session, &project.name)?;
         plan = reconcile(&desired, &present, &apply)?;
     }
     if makes_of_image(&plan, &desired) {
         name_missing_ids(session);
     }
-    check_names(session, &desired, &plan)?;
-    ports::check_scale(&desired)?;
+    let (ports, sockets) = bind(session, &desired, &present, &plan, &apply)?;
     let made = plan.steps.iter().filter_map(|step| match &step.action {
         Action::CreateContainer { service, .. } => desired.services.get(service),
         _ => None,
     });
     name_the_powerful(session, made);
-    let (ports, sockets) = if session.dry_run || apply.no_start {
-        (Vec::new(), Vec::new())
-    } else {
-        ports::bind_for(session, &desired, &present, &plan)?
-    };
     Ok(Prepared { desired, present, plan, apply, ports, sockets, lease })
+}
+
+/// Checks that names and ports are free, and binds what is published.
+fn bind(
+    session: &Session<'_>,
+    desired: &Desired,
+    present: &Observed,
+    plan: &Plan,
+    apply: &ApplyOptions,
+) -> Result<(Vec<BoundSocket>, Vec<OwnedFd>), Report> {
+    check_names(session, desired, plan)?;
+    ports::check_scale(desired)?;
+    match session.dry_run || apply.no_start {
+        true => Ok((Vec::new(), Vec::new())),
+        false => ports::bind_for(session, desired, present, plan),
+    }
 }
 
 /// Whether containers are made of an image that brings its own users; those of the machine's own files do not.

@@ -329,7 +329,6 @@ fn what_is_missing_beside_the_file_is_shown_where_it_is_named() {
     }
 }
 
-/// What fits its attribute's type and means nothing: found before anything is made, and shown at its very place.
 #[test]
 fn what_is_no_file_is_not_read() {
     let compose =
@@ -342,6 +341,7 @@ fn what_is_no_file_is_not_read() {
     assert!(text.contains("Is a directory") && text.contains("`--env-file"), "{text}");
 }
 
+/// What fits its attribute's type and means nothing: found before anything is made, and shown at its very place.
 #[test]
 fn values_that_mean_nothing_are_shown_where_they_stand() {
     if !needs(&[Capability::UserNamespaces]) {

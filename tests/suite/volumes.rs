@@ -212,6 +212,9 @@ volumes:
     terminal.types("n\r");
     assert_eq!(terminal.end().0, Some(0));
     assert!(kept() && ids() == first);
+    let refused = project.run(&["up", "-d", "--yes", "a"]).fails(1);
+    assert!(refused.contains(&format!("{}-b-1 uses it, too", project.name())), "{refused}");
+    assert!(kept() && ids() == first);
     project.run(&["up", "-d", "--yes"]).ok();
     assert!(!kept());
     let second = ids();

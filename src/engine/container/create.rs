@@ -46,7 +46,7 @@ impl Engine {
     pub(in crate::engine) async fn create(self: &Rc<Self>, making: Making<'_>) -> Result<ContainerId, Error> {
         let id = match &making.id {
             Some(chosen) => chosen.clone(),
-            None => ContainerId(random::hex(32)?),
+            None => ContainerId(random::container_id()?),
         };
         let made = self.make(&id, &making).await;
         if made.is_err() {
