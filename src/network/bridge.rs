@@ -59,7 +59,11 @@ pub fn make(spec: &NetworkSpec) -> Result<OwnedFd, Error> {
 pub fn open(spec: &NetworkSpec, before: Before) -> Result<(Bridge, Option<Sockets>), Error> {
     let route = open_route(spec)?;
     let index = bridge_index(&route, spec)?;
-    let guard = Guard::open(spec.subnet);
+    let guard = Guard::open(spec.subnet).map_err(|source| Error::Kernel {
+        action: "open a netlink socket for",
+        subject: spec.name.clone(),
+        source,
+    })?;
     let bridge = Bridge { route, guard, index, mtu: spec.mtu, link_addresses: LinkAddresses::default() };
     if spec.internal {
         return Ok((bridge, None));

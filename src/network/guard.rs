@@ -11,6 +11,7 @@
 //! Each port has a chain of its own, so the number of containers costs a packet nothing. The table is none of those that
 //! the next supervisor replaces; its chains outlive it like the ports.
 
+use std::io;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -37,8 +38,14 @@ pub struct Guard {
 
 impl Guard {
     /// Opens what guards the ports of the namespace in which the calling thread stands.
-    pub fn open(subnet: Ipv4Net) -> Guard {
-        Guard { socket: Socket::netfilter().ok(), subnet }
+    ///
+    /// Fails rather than guard nothing because descriptors or memory have run out.
+    pub fn open(subnet: Ipv4Net) -> io::Result<Guard> {
+        let socket = match Socket::netfilter() {
+            Err(error) if is_missing(&error) => None,
+            result => Some(result?),
+        };
+        Ok(Guard { socket, subnet })
     }
 
     /// Lets nothing in by a port but what its container may say; nothing may have come in by it yet.
@@ -62,6 +69,11 @@ impl Guard {
     }
 }
 
+/// Whether the kernel has no such thing, as opposed to not giving it now or to us (netlink(7), socket(2)).
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT))
+}
+
 fn rules(subnet: Ipv4Net, address: Ipv4Addr, mac: [u8; 6]) -> Vec<Vec<Expression>> {
     let is = |kind: u16| [Expression::LoadEtherType, Expression::Equal(kind.to_be_bytes().to_vec())];
     let drop = [Expression::Drop];
@@ -73,4 +85,22 @@ fn rules(subnet: Ipv4Net, address: Ipv4Addr, mac: [u8; 6]) -> Vec<Vec<Expression
     ];
     rules.extend(TAGGED.map(|kind| [&is(kind)[..], &drop].concat()));
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_kernel_lacks_is_done_without() {
+        for (number, expected) in [
+            (libc::EPROTONOSUPPORT, true),
+            (libc::EAFNOSUPPORT, true),
+            (libc::EMFILE, false),
+            (libc::ENOMEM, false),
+            (libc::EPERM, false),
+        ] {
+            assert_eq!(is_missing(&io::Error::from_raw_os_error(number)), expected, "{number}");
+        }
+    }
 }

@@ -50,6 +50,14 @@ impl Ending {
     }
 }
 
+/// Waits for the end of what may have none.
+pub async fn come(ending: Option<Ending>) {
+    match ending {
+        Some(mut ending) => ending.come().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The lives of containers, by id.
 #[derive(Default)]
 pub struct Lives(Mutex<HashMap<String, Life>>);

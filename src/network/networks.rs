@@ -302,8 +302,9 @@ impl Networks {
             attachment.default_route
                 && self.network(&attachment.network).is_ok_and(|network| !network.spec.internal)
         });
-        self.names_mut(|names| names.add(container, attachments, has_way_out));
+        // Its life first: what is known by its address has an end.
         self.inner.lives.begin(container);
+        self.names_mut(|names| names.add(container, attachments, has_way_out));
         let attached =
             Container { attachments: attachments.to_vec(), publications: Vec::new(), _resolver: resolver };
         self.state().containers.insert(container.to_owned(), attached);

@@ -314,9 +314,10 @@ impl Open {
         let left = cut(parse(&files::read(&path)?), lengths);
         let bytes: Vec<u8> = left.into_iter().flat_map(Chunk::encode).collect();
         let write = || {
-            // Readers see from its length that it is another one.
-            self.index.set_len(0)?;
-            self.index.write_all_at(&bytes, 0)
+            // Readers see from its length that it is another one, which is not to be shorter than it stays: what they
+            // have read already would seem new.
+            self.index.write_all_at(&bytes, 0)?;
+            self.index.set_len(bytes.len() as u64)
         };
         write().map_err(failed("write", &path))
     }

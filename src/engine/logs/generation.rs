@@ -146,8 +146,9 @@ impl Generation {
         // After the records: bytes are written before them.
         let lengths = self.lengths()?;
         for chunk in parse(&bytes) {
-            self.is_damaged |= !add(&mut self.promised, chunk, lengths);
-            if self.is_damaged {
+            // Of what is damaged no record counts any more: what it promises is taken with the rest.
+            if self.is_damaged || !add(&mut self.promised, chunk, lengths) {
+                self.is_damaged = true;
                 break;
             }
             self.last_ns = chunk.time_ns;
@@ -209,6 +210,8 @@ impl Generation {
         self.index_at = at;
         self.promised = [seen[0].min(lengths[0]), seen[1].min(lengths[1])];
         self.offsets = self.promised;
+        // These were for the old offsets.
+        self.chunks.clear();
         Ok(())
     }
 

@@ -37,4 +37,4 @@ pub(crate) fn file_name(stream: Stream) -> &'static str {
 pub(crate) const INDEX: &str = "index";
 
 #[cfg(test)]
-mod damage;
+mod tests;

@@ -24,6 +24,7 @@ use crate::network::buffer::with_buffer;
 use crate::network::error::Error;
 use crate::network::flows::{Flow, Flows, Place};
 use crate::network::hopper::Hopper;
+use crate::network::life::{self, Ending};
 use crate::sys::net::{receive, set_transparent, watch};
 
 /// Descriptors of a flow.
@@ -45,7 +46,14 @@ pub struct Datagrams {
     namespace: Arc<OwnedFd>,
     socket: AsyncFd<OwnedFd>,
     refuse: Arc<OwnedFd>,
-    flows: Arc<Mutex<HashMap<Ipv4Addr, Flows<Ends>>>>,
+    flows: Arc<Mutex<HashMap<Ipv4Addr, OfContainer>>>,
+}
+
+/// The flows of one container. Its address may be the next one's at once, which is not to get the answers to this one's
+/// datagrams, nor to reach what this one may.
+struct OfContainer {
+    ending: Option<Ending>,
+    flows: Flows<Ends>,
 }
 
 impl Datagrams {
@@ -88,8 +96,12 @@ impl Datagrams {
 
     fn pass(&self, ends: Ends, bytes: &[u8]) {
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        if flows.get(ends.0.ip()).is_some_and(|of_container| of_container.pass(&ends, bytes)) {
-            return;
+        if let Some(of_container) = flows.get(ends.0.ip()) {
+            if of_container.ending.as_ref().is_some_and(Ending::has_come) {
+                flows.remove(ends.0.ip());
+            } else if of_container.flows.pass(&ends, bytes) {
+                return;
+            }
         }
         // Whoever is nobody would begin a share for every address that comes to mind.
         if !self.context.is_known(*ends.0.ip()) {
@@ -99,10 +111,14 @@ impl Datagrams {
             Ok(places) => places[0],
             Err(reason) => return refuse(&self.refuse, reason, &self.context, ends, bytes.len()),
         };
-        let begin = || Flows::new(self.context.shares.begin(), COST);
+        let begin = || OfContainer {
+            ending: self.context.container_ending(*ends.0.ip()),
+            flows: Flows::new(self.context.shares.begin(), COST),
+        };
         let of_container = flows.entry(*ends.0.ip()).or_insert_with(begin);
-        let Some(flow) = of_container.open(ends, bytes, WAITING) else {
-            if of_container.is_empty() {
+        let container = of_container.ending.clone();
+        let Some(flow) = of_container.flows.open(ends, bytes, WAITING) else {
+            if of_container.flows.is_empty() {
                 flows.remove(ends.0.ip());
             }
             return;
@@ -119,11 +135,12 @@ impl Datagrams {
                 _ = way.carry(&hopper, &namespace) => {}
                 () = network.come() => {}
                 () = replaced.come() => {}
+                () = life::come(container) => way.send_waiting().await,
             }
             let mut flows = flows.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(of_container) = flows.get_mut(ends.0.ip()) else { return };
-            of_container.close(&ends, &way.flow);
-            if of_container.is_empty() {
+            of_container.flows.close(&ends, &way.flow);
+            if of_container.flows.is_empty() {
                 flows.remove(ends.0.ip());
             }
         });
@@ -147,12 +164,7 @@ impl Way {
         let flow_place = self.flow.place.clone();
         let near = hopper.inside(namespace, move || near_socket(ends, &flow_place)).await?;
         let near = UdpSocket::from_std(near).map_err(failed)?;
-        let local: SocketAddr = match self.place {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let far = UdpSocket::bind(local).await.map_err(failed)?;
-        far.connect(self.place).await.map_err(failed)?;
+        let far = self.far_socket().await.map_err(failed)?;
 
         let mut idle = IDLE;
         let mut last_length = 0;
@@ -179,6 +191,25 @@ impl Way {
                 () = sleep_until(Instant::now() + idle) => return Ok(()),
             }
         }
+    }
+
+    /// Sends what still waits, of a container that is gone: its last words, which nobody hears the answer to.
+    async fn send_waiting(&mut self) {
+        self.flow.waiting.close();
+        let Ok(far) = self.far_socket().await else { return };
+        while let Ok(bytes) = self.flow.waiting.try_recv() {
+            let _ = send(&far, &bytes);
+        }
+    }
+
+    async fn far_socket(&self) -> io::Result<UdpSocket> {
+        let local: SocketAddr = match self.place {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let far = UdpSocket::bind(local).await?;
+        far.connect(self.place).await?;
+        Ok(far)
     }
 
     /// Passes on that nobody is there.

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::packet::{Request, Unreachable};
 use super::{Context, send_packet, tune};
+use crate::network::life::Ending;
 use crate::network::shares::{Held, Share};
 use crate::network::splice;
 use crate::sys::net::{reset_on_close, watch};
@@ -31,12 +32,29 @@ type Ends = (SocketAddrV4, SocketAddrV4);
 /// Descriptors of a connection.
 const COST: usize = 2;
 
-enum Pending {
-    /// The far end is asked.
-    Asked(Request, Held),
-    /// The far end has answered; the request was put in again at this time.
-    Answered(Request, Held, TcpStream, Instant),
+/// A request that is not a connection yet.
+struct Pending {
+    request: Request,
+    held: Held,
+    /// Who asks. Its address may be the next container's at once, which is not to get what this one asked for.
+    container: Option<Ending>,
+    /// The far end once it has answered, and when the request was put in again.
+    answer: Option<(TcpStream, Instant)>,
 }
+
+impl Pending {
+    fn is_over(&self) -> bool {
+        let is_late = self.answer.as_ref().is_some_and(|(_, since)| since.elapsed() >= ACCEPT_PATIENCE);
+        is_late || has_come(self.container.as_ref())
+    }
+}
+
+fn has_come(ending: Option<&Ending>) -> bool {
+    ending.is_some_and(Ending::has_come)
+}
+
+/// What became of a request of a container.
+type Answer = (Ends, Option<Ending>, io::Result<TcpStream>);
 
 /// The gate of one network.
 pub struct Gate {
@@ -85,7 +103,7 @@ impl Gate {
                     // Out of descriptors: the connection stays in the queue, so not at once again.
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 },
-                Some((ends, result)) = results.recv() => self.answered(ends, result),
+                Some(answer) = results.recv() => self.answered(answer),
                 requests = receive(&self.requests) => for request in requests {
                     self.request(request, &report);
                 },
@@ -95,21 +113,19 @@ impl Gate {
     }
 
     fn clean(&mut self) {
-        self.pending.retain(|_, pending| match pending {
-            Pending::Asked(..) => true,
-            Pending::Answered(.., since) => since.elapsed() < ACCEPT_PATIENCE,
-        });
+        self.pending.retain(|_, pending| !pending.is_over());
         self.shares.retain(|_, share| !share.is_unused());
     }
 
-    fn request(&mut self, request: Request, report: &mpsc::UnboundedSender<(Ends, io::Result<TcpStream>)>) {
+    fn request(&mut self, request: Request, report: &mpsc::UnboundedSender<Answer>) {
         let ends = (request.source, request.destination);
         match self.pending.get(&ends) {
-            Some(Pending::Asked(..)) => return,
+            Some(pending) if pending.is_over() => drop(self.pending.remove(&ends)),
             // What was put in again did not arrive.
-            Some(Pending::Answered(request, ..)) => {
+            Some(Pending { request, answer: Some(_), .. }) => {
                 return send_packet(&self.release, &request.released(), *ends.1.ip());
             }
+            Some(_) => return,
             None => {}
         }
         // Whoever is nobody would begin a share for every address that comes to mind.
@@ -123,11 +139,13 @@ impl Gate {
         let share = self.shares.entry(*ends.0.ip()).or_insert_with(|| self.context.shares.begin());
         // It has its share: silence, as of a network that is busy. It asks again by itself.
         let Some(held) = share.take(COST) else { return };
-        self.pending.insert(ends, Pending::Asked(request, held));
+        let container = self.context.container_ending(*ends.0.ip());
+        self.pending.insert(ends, Pending { request, held, container: container.clone(), answer: None });
         let report = report.clone();
         tokio::spawn(async move {
+            let result = connect(&places).await;
             // The gate is gone when its network is.
-            let _ = report.send((ends, connect(&places).await));
+            let _ = report.send((ends, container, result));
         });
     }
 
@@ -137,18 +155,25 @@ impl Gate {
             || (self.pending.len() >= MAX_PENDING_OF_ONE && of_one() >= MAX_PENDING_OF_ONE)
     }
 
-    fn answered(&mut self, ends: Ends, result: io::Result<TcpStream>) {
-        let Some(Pending::Asked(request, held)) = self.pending.remove(&ends) else { return };
-        match result {
+    fn answered(&mut self, (ends, container, result): Answer) {
+        // The same ends may be of another's request by now.
+        if has_come(container.as_ref()) {
+            return;
+        }
+        let Some(pending) = self.pending.get_mut(&ends) else { return };
+        let error = match result {
             Ok(stream) => {
-                send_packet(&self.release, &request.released(), *ends.1.ip());
-                self.pending.insert(ends, Pending::Answered(request, held, stream, Instant::now()));
+                send_packet(&self.release, &pending.request.released(), *ends.1.ip());
+                pending.answer = Some((stream, Instant::now()));
+                return;
             }
-            Err(error) => match verdict(&error) {
-                Verdict::Refused => self.refuse(&request, Some(Unreachable::Port)),
-                Verdict::Unreachable(reason) => self.refuse(&request, Some(reason)),
-                Verdict::Silent => self.refuse(&request, None),
-            },
+            Err(error) => error,
+        };
+        let Some(Pending { request, .. }) = self.pending.remove(&ends) else { return };
+        match verdict(&error) {
+            Verdict::Refused => self.refuse(&request, Some(Unreachable::Port)),
+            Verdict::Unreachable(reason) => self.refuse(&request, Some(reason)),
+            Verdict::Silent => self.refuse(&request, None),
         }
     }
 
@@ -168,12 +193,12 @@ impl Gate {
             // Connected to the listener itself, with no translation.
             Err(_) => None,
         };
-        let Some(Pending::Answered(_, held, far, _)) = pending else {
+        let pending = pending.filter(|pending| !has_come(pending.container.as_ref()));
+        let Some(Pending { held, container, answer: Some((far, _)), .. }) = pending else {
             let _ = reset_on_close(&near);
             return;
         };
         tune(&near);
-        let container = self.context.container_ending(*source.ip());
         tokio::spawn(splice::carry(near, far, held, container, self.context.ending.clone()));
     }
 }

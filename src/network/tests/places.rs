@@ -253,7 +253,9 @@ fn neighbours_are_told_of_another_link_address() {
                 // Nobody listens; but now it is known.
                 assert_eq!(inside(&asks, || connect("10.1.0.3:80")).await, Err(ErrorKind::ConnectionRefused));
             }
+            let start = Instant::now();
             while known().await != shown {
+                assert!(start.elapsed() < PATIENCE, "{id}: {}", known().await);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             networks.detach(id).await;

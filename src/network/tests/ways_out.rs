@@ -163,6 +163,39 @@ fn datagrams_go_out_and_answers_come_back() {
 }
 
 #[test]
+fn the_next_at_an_address_does_not_go_on_with_flows_of_the_former() {
+    in_namespaces("ways_out::the_next_at_an_address_does_not_go_on_with_flows_of_the_former", || async {
+        let networks = start();
+        networks.create(network("edge", "10.1.0.0/24")).await.expect("a network");
+        let server = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback");
+        let gateway = SocketAddr::from(([10, 1, 0, 1], server.local_addr().expect("bound").port()));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            while let Ok((length, from)) = server.recv_from(&mut buffer) {
+                server.send_to(&buffer[..length], from).expect("open");
+            }
+        });
+        // Both from the same port.
+        let ask = move || {
+            let socket = UdpSocket::bind("0.0.0.0:5000")?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.connect(gateway)?;
+            socket.send(b"question")?;
+            socket.recv(&mut [0; 100])
+        };
+        let place = || [on("edge", "10.1.0.2", &["web"], true)];
+        let kind = |result: std::io::Result<usize>| result.map_err(|error| error.kind());
+        let former = container(&networks, "former", &place()).await;
+        networks.set_host_access("former", true);
+        assert_eq!(kind(inside(&former, ask).await), Ok(8));
+        networks.detach("former").await;
+        drop(former);
+        let next = container(&networks, "next", &place()).await;
+        assert_eq!(kind(inside(&next, ask).await), Err(ErrorKind::ConnectionRefused));
+    });
+}
+
+#[test]
 fn a_restart_of_the_supervisor_is_not_noticed() {
     in_namespaces("ways_out::a_restart_of_the_supervisor_is_not_noticed", || async {
         let edge = network("edge", "10.1.0.0/24");

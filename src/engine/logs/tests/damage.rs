@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::capture::{Capture, Limits, Moved};
-use super::index::{Chunk, RECORD, Stream, parse};
-use super::{INDEX, Line, Reader, Window, file_name, place};
+use super::super::capture::{Capture, Limits, Moved};
+use super::super::index::{Chunk, RECORD, Stream, parse};
+use super::super::{INDEX, Line, Reader, Window, file_name, place};
 
 /// Pseudo-random numbers, the same for the same seed (Marsaglia, "Xorshift RNGs", 2003).
 struct Random(u64);
@@ -142,6 +142,30 @@ fn whatever_the_index_says_all_is_read_once() {
         }
     }
     assert!(damaged_ones > 500, "{damaged_ones}");
+}
+
+#[test]
+fn what_comes_after_a_damage_is_followed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let container = directory.path();
+    let mut capture = Capture::open(container, Limits::default(), 1).expect("opened");
+    capture.write(Stream::Stdout, b"a\nb\n", 100).expect("written");
+    let index = File::options().write(true).open(place::kept(container, 0).join(INDEX)).expect("there");
+    index.write_all_at(&[0xee; 10], 3).expect("ours");
+    let mut follower = Reader::open(container, Window::default()).expect("a reader");
+    let mut followed = || {
+        let mut texts = Vec::new();
+        while let Some(line) = follower.next_line().expect("read") {
+            texts.push(String::from_utf8_lossy(line.text).into_owned());
+        }
+        texts.retain(|text| !text.starts_with("(the files of this log were cut or damaged"));
+        texts
+    };
+    assert_eq!(followed(), ["a", "b"]);
+    for text in ["c", "d"] {
+        capture.write(Stream::Stdout, format!("{text}\n").as_bytes(), 200).expect("written");
+        assert_eq!(followed(), [text]);
+    }
 }
 
 #[test]

@@ -1,0 +1,3 @@
+//! What several parts of the logs do together.
+
+mod damage;
