@@ -68,7 +68,30 @@ pub(super) fn receive(socket: impl AsFd, fds: &mut Vec<OwnedFd>) -> io::Result<W
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => return Ok(serde_json::from_slice(&bytes[..length])?),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Told once, and before what the other side has said last: it ended with words of ours unread (unix(7)).
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn the_last_word_is_heard_of_one_who_has_not_listened() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .expect("sockets");
+        send(&ours, &Word::Mapped, &[]).expect("sent");
+        send(&theirs, &Word::Refused { step: Step::Join, errno: 22 }, &[]).expect("sent");
+        drop(theirs);
+        let heard = receive(&ours, &mut Vec::new()).expect("a word");
+        assert_eq!(heard, Word::Refused { step: Step::Join, errno: 22 });
+        let error = receive(&ours, &mut Vec::new()).expect_err("nobody is left");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -158,7 +158,11 @@ fn converse(
     };
     send(socket, &Word::Begin { way }, namespace.as_slice()).map_err(lost)?;
     if way != Way::New {
-        give(socket, stdin, fds).map_err(lost)?;
+        match give(socket, stdin, fds) {
+            // It has ended; why comes next.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            given => given.map_err(lost)?,
+        }
     }
     loop {
         match receive(socket, &mut Vec::new()).map_err(lost)? {
