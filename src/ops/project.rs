@@ -238,7 +238,8 @@ pub fn check_dependencies(project: &Project, chosen: &Project) -> Result<(), Rep
     for service in chosen.services.keys().filter_map(|name| project.services.get(name)) {
         let Some(missing) = service.depends_on.keys().find(|name| !known.contains(name)) else { continue };
         let name = &service.name;
-        let message = format!("service `{name}` depends on undefined service `{missing}`");
+        // docker compose's own words, for scripts that look for them.
+        let message = format!("service \"{name}\" depends on undefined service \"{missing}\"");
         let report = Report::new(Exit::File, message).about(format!("services.{name}.depends_on.{missing}"));
         let known = known.iter().map(String::as_str);
         let define = || Some(format!("define `{missing}` below `services:`, or leave it out"));
