@@ -303,20 +303,24 @@ fn list(names: &[String]) -> String {
     }
 }
 
+fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Exited { .. }
+        | Error::NotStarted { .. }
+        | Error::Hook { .. }
+        | Error::HookTooLate { .. }
+        | Error::NoSubpath { .. } => Exit::Service,
+        Error::Job { .. } => Exit::Job,
+        Error::Unhealthy { .. } => Exit::Unhealthy,
+        Error::Timeout { .. } => Exit::Timeout,
+        Error::PortPublished { .. } => Exit::PortBusy,
+        _ => Exit::Failure,
+    }
+}
+
 impl From<Error> for Report {
     fn from(error: Error) -> Report {
-        let exit = match &error {
-            Error::Exited { .. }
-            | Error::NotStarted { .. }
-            | Error::Hook { .. }
-            | Error::HookTooLate { .. }
-            | Error::NoSubpath { .. } => Exit::Service,
-            Error::Job { .. } => Exit::Job,
-            Error::Unhealthy { .. } => Exit::Unhealthy,
-            Error::Timeout { .. } => Exit::Timeout,
-            Error::PortPublished { .. } => Exit::PortBusy,
-            _ => Exit::Failure,
-        };
+        let exit = exit_of(&error);
         match error {
             Error::Dependency { source } => {
                 let report = Report::from(*source);

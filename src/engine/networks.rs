@@ -306,15 +306,15 @@ impl Engine {
         self.wires.started().map(|networks| networks.limits()).unwrap_or_default()
     }
 
+    /// Returns whether a container is on networks, and not in another's or the host's namespace.
+    pub(super) fn has_own_network(&self, id: &ContainerId) -> bool {
+        let project = self.project.borrow();
+        project.entries.get(id).is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own)
+    }
+
     /// Takes a container that has ended off its networks.
     pub(super) async fn disconnect(&self, id: &ContainerId) -> Result<(), Error> {
-        let own = self
-            .project
-            .borrow()
-            .entries
-            .get(id)
-            .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
-        if !own {
+        if !self.has_own_network(id) {
             return Ok(());
         }
         if let Some(networks) = self.wires.started() {

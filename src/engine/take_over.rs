@@ -13,7 +13,6 @@ use super::{Engine, Error};
 use crate::host::process::{Identity, boot_id};
 use crate::keeper::message::{Running, key};
 use crate::plan::observed::{Container, State};
-use crate::runtime::spec::Network;
 
 impl Engine {
     /// Goes on with a container that runs, or has just ended and left output behind.
@@ -84,12 +83,7 @@ impl Engine {
     /// Connects a container that has a network namespace of its own to what its record says, as it is by now.
     async fn adopt_wires(self: &Rc<Self>, record: &Container, keys: &[String]) -> Result<(), Error> {
         let id = &record.id;
-        let own = self
-            .project
-            .borrow()
-            .entries
-            .get(id)
-            .is_some_and(|entry| entry.config.spec.namespaces.network == Network::Own);
+        let own = self.has_own_network(id);
         // A network that nobody knows any more has gone with its namespace: the next `up` finds it lost.
         let connected = {
             let project = self.project.borrow();
